@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a binary really needs, read from its own bits: ELF symbol versions and DT_NEEDED (libelf),
+// the images of its fatbins, CPU level, Python tag. Nothing is ever run or loaded.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "wheel/wheel.h"
+
+namespace ds {
+
+struct PtxImage {
+  std::string arch;   ///< "90", "100f"
+  std::string isa;    ///< "9.0"
+  bool operator==(const PtxImage&) const = default;
+  auto operator<=>(const PtxImage&) const = default;
+};
+
+/// The fatbin images of one library. A unit is one translation unit's container.
+struct GpuImages {
+  int units = 0;
+  std::vector<std::string> sass;            ///< in at least one unit: "80", "90a"
+  std::vector<std::string> sass_all_units;  ///< in every unit
+  std::vector<PtxImage> ptx;                ///< in at least one unit
+  std::vector<PtxImage> ptx_all_units;
+  std::vector<std::string> compression;     ///< "none", "lz4", "zstd"
+  bool operator==(const GpuImages&) const = default;
+};
+
+struct LibraryNeeds {
+  std::string path;                  ///< inside the wheel, or the file's
+  std::string op;                    ///< ds_ops/<op>/lib<op>.so; empty for other libraries
+  std::string machine;               ///< "x86_64"
+  std::string glibc, glibcxx, cxxabi;  ///< highest version needed; empty: none
+  std::vector<std::string> needed;   ///< DT_NEEDED
+  std::string soname, runpath;
+  int cpu_level = 0;                 ///< from GNU_PROPERTY_X86_ISA_1_NEEDED; 0: not stated
+  std::string python;                ///< "cp311", "abi3" from the file name; empty: any
+  bool links_torch = false;
+  GpuImages gpu;                     ///< units == 0: no device code
+  bool operator==(const LibraryNeeds&) const = default;
+};
+
+struct Requirements {
+  std::string file, kind, sha256;    ///< kind: "wheel", "library"
+  std::string python_tag;            ///< of the wheel: "py3-none-linux_x86_64"
+  std::string requires_python;
+  std::string glibc, glibcxx, cxxabi;  ///< the maximum over the libraries
+  int cpu_level = 0;
+  std::vector<std::string> needed;   ///< union of DT_NEEDED, sorted, without the wheel's own
+  std::string torch;                 ///< "" or "any"
+  std::string cuda;                  ///< toolkit of the newest PTX or cubin, as far as it shows: "13.0"
+  std::uint64_t installed_bytes = 0; ///< sum of the sizes of the wheel's files
+  std::uint64_t installed_files = 0;
+  std::vector<LibraryNeeds> libraries;
+  bool operator==(const Requirements&) const = default;
+};
+
+/// Reads one ELF file. Error (usage) for anything damaged or hostile; never reads out of bounds.
+LibraryNeeds inspect_library(std::string_view bytes, const std::string& path);
+
+/// A wheel, or an ELF file. Error (usage) if it is neither.
+Requirements inspect_file(const std::filesystem::path& file);
+Requirements inspect_wheel(const Wheel& wheel);
+
+/// {"schema":"ds-deploy.inspect/1",...} on one line.
+std::string inspect_json(const Requirements& requirements);
+std::string inspect_text(const Requirements& requirements);
+
+/// True if a GPU of this compute capability ("9.0") can run from these images; SASS of the same
+/// major with minor not above, 'a' exactly, 'f' the family; else PTX not above.
+enum class Image { sass, ptx, none };
+Image image_for(const GpuImages& images, const std::string& compute_capability);
+
+/// The CUDA toolkit that a PTX ISA version belongs to: "9.0" -> "13.0"; "" if unknown.
+std::string toolkit_of_ptx_isa(const std::string& isa);
+
+}  // namespace ds

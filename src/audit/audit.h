@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Holds what the wheel's binaries need against what each host is. Pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "artifact/artifact.h"
+#include "facts/facts.h"
+
+namespace ds {
+
+enum class Severity { ok, warn, fail, unknown };
+std::string to_string(Severity severity);
+
+struct Finding {
+  std::string rule;      ///< "gpu-image", "glibc", ...
+  Severity severity = Severity::ok;
+  std::string op;        ///< empty: the whole wheel or host
+  std::string because;
+  std::string fix;
+  bool operator==(const Finding&) const = default;
+};
+
+enum class Verdict { ready, refused, unreachable };
+
+struct HostAudit {
+  std::string host;
+  Verdict verdict = Verdict::ready;
+  std::vector<Finding> findings;  ///< worst first
+  std::string same_target_as;     ///< another host's name: same machine, same environment
+};
+
+struct AuditReport {
+  std::vector<HostAudit> hosts;   ///< in the fleet's order
+  bool all_ready() const;
+};
+
+struct AuditOptions {
+  bool require_gpu = false;
+  bool strict = false;            ///< warnings and unknowns refuse a host
+  bool needs_environment = true;  ///< a host without a target interpreter fails (deploy)
+};
+
+/// One wheel or several; a host is ready if every wheel can run there.
+AuditReport audit(const std::vector<Requirements>& wheels, const Fleet& fleet,
+                  const AuditOptions& options);
+
+}  // namespace ds

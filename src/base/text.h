@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Text without a subject: splitting, quoting, cleaning, counting.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ds {
+
+/// The one place where foreign text becomes harmless. Whatever a host, a compiler or a file says
+/// passes here before it meets a terminal, HTML, JUnit or a log: control characters, C1 bytes,
+/// invalid UTF-8 and bidirectional overrides become `\xNN` or U+FFFD; newline and tab stay.
+/// At most `limit` bytes are kept; then "... (N more bytes)" is added.
+std::string clean(std::string_view text, std::size_t limit = 64 * 1024);
+
+/// clean() on one line: newlines and tabs become a space, ends are trimmed.
+std::string clean_line(std::string_view text, std::size_t limit = 400);
+
+std::string_view trim(std::string_view text);
+std::vector<std::string> split(std::string_view text, char separator);  ///< keeps empty pieces
+std::vector<std::string> split_words(std::string_view text);            ///< at runs of blanks
+std::vector<std::string> lines(std::string_view text);                  ///< CRLF counts as LF
+std::string join(std::span<const std::string> pieces, std::string_view between);
+std::string lower(std::string_view text);
+
+/// A whole decimal number in [low, high], or nothing.
+std::optional<long> parse_integer(std::string_view text, long low, long high);
+
+/// Compares dotted version numbers piece by piece as numbers: "2.9" < "2.17". Pieces that are
+/// absent count as 0, text after the first character that is no digit or dot is ignored.
+int compare_versions(std::string_view left, std::string_view right);
+
+/// The candidate nearest to `word` by edit distance, if near enough to be a slip of the finger.
+std::optional<std::string> did_you_mean(std::string_view word,
+                                        std::span<const std::string> candidates);
+
+/// `; did you mean 'x'?` or nothing.
+std::string suggestion(std::string_view word, std::span<const std::string> candidates);
+
+/// One word of a POSIX shell command.
+std::string shell_quote(std::string_view word);
+
+/// "1 host", "3 hosts".
+std::string count(std::size_t number, std::string_view noun);
+std::string human_bytes(std::uint64_t bytes);    ///< "41.2 MB", powers of 1000
+std::string human_seconds(double seconds);       ///< "0.4 s", "2 min 05 s"
+
+/// Matches `*`, `?` and `[...]` as fnmatch(3) does.
+bool glob_match(const std::string& pattern, const std::string& text);
+
+/// Fills `@NAME@` in a template. A name that is missing or never used is an Error: templates and
+/// their callers cannot drift apart.
+struct Replacement {
+  std::string name;
+  std::string value;
+};
+std::string render(std::string_view text, std::span<const Replacement> replacements);
+
+/// A text of the folder templates/, embedded at build time. Unknown names are an Error.
+std::string_view template_text(std::string_view name);
+
+}  // namespace ds

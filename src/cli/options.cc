@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/options.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <functional>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+constexpr const char* overview = R"(ds-deploy: builds a wheel of C++/CUDA ops once and deploys it to every host of a cluster.
+
+Usage: ds-deploy [COMMAND] [OPTION...]
+
+Deploy
+  deploy        build or reuse the wheel, audit, stage, verify, activate, confirm (the default)
+                  ds-deploy --hostfile cluster --python /opt/venv/bin/python
+Look
+  facts         what every host is
+                  ds-deploy facts --hostfile cluster --json
+  audit         holds a wheel that exists against every host; changes nothing
+                  ds-deploy audit dist/ds_ops-0.1.0+g1a2b3c4d5.cpu-py3-none-linux_x86_64.whl -l
+  report        what is installed and what could run, as ds_report shows it
+                  ds-deploy report --hostfile cluster
+  inspect       what a wheel or a library really needs
+                  ds-deploy inspect libfused_adam.so
+Build
+  build         the wheel only
+                  TORCH_CUDA_ARCH_LIST="8.0;9.0" ds-deploy build -l --output dist
+Reach
+  ping          one no-op command on every host
+                  ds-deploy ping --hostfile cluster
+
+ds-deploy COMMAND --help lists the options of a command; those of deploy:
+
+)";
+
+constexpr const char* manuals = R"(
+Exit status: 0 every host is where the command takes it, 2 usage, 3 the audit refused a host,
+4 a host failed and is at its old release, 5 a host was not reached, 8 host key or checksum refused,
+9 the build failed; see ds-deploy(1), ds-deploy-hostfile(5), ds-deploy-op(5).
+)";
+
+void add_talk(CLI::App& app, Options& options) {
+  app.add_flag("--json", options.json, "print the result as JSON");
+  app.add_flag("-v,--verbose", options.verbose, "also commands, passes and notes");
+  app.add_flag("-q,--quiet", options.quiet, "no progress");
+  app.add_option("--color", options.color, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+}
+
+void add_fleet(CLI::App& app, Options& options) {
+  app.add_option("-H,--hostfile", options.hostfile, "hosts, in DeepSpeed's format (/job/hostfile)");
+  app.add_flag("-l,--local_only,--local-only", options.local_only, "this machine alone");
+  app.add_option("-i,--include", options.include, "NODE_SPEC of hosts: worker-0@worker-1:0,2");
+  app.add_option("-e,--exclude", options.exclude, "NODE_SPEC of hosts or slots to leave out");
+  app.add_option("--limit", options.limit, "only these: a name, a glob or @tag (repeatable)");
+  app.add_option("--python", options.python, "interpreter of the environment to deploy to");
+  app.add_option("-F,--ssh-config", options.ssh_config, "configuration file, as ssh -F");
+  app.add_option("-f,--fanout", options.fanout, "hosts talked to at one time (64)")
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--connect-timeout", options.connect_timeout, "seconds for one connection (15)")
+      ->check(CLI::Range(1, 86400));
+}
+
+void add_facts(CLI::App& app, Options& options) {
+  app.add_option("--facts", options.facts, "replay saved facts instead of asking the hosts");
+  app.add_option("--save-facts", options.save_facts, "write what the hosts said to a file");
+}
+
+void add_build(CLI::App& app, Options& options) {
+  app.add_option("--ops", options.ops, "folder of the op library (the one that came along)");
+  app.add_option("--build-dir", options.build_folder, "objects and wheels ($XDG_CACHE_HOME/ds-deploy)");
+  app.add_option("-j,--jobs", options.jobs, "compile jobs at one time (MAX_JOBS, else one per core)")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("-k,--keep-going", options.keep_going, "stop after N failed jobs, 0: never (1)")
+      ->check(CLI::Range(0, 1000000));
+}
+
+void add_audit(CLI::App& app, Options& options) {
+  app.add_flag("--require-gpu", options.require_gpu, "a host without a GPU is refused");
+  app.add_flag("--strict", options.strict, "warnings refuse a host too");
+}
+
+void add_deploy(CLI::App& app, Options& options) {
+  add_fleet(app, options);
+  add_facts(app, options);
+  add_build(app, options);
+  add_audit(app, options);
+  app.add_option("--wheel", options.wheels, "deploy this wheel, build none (repeatable)");
+  app.add_flag("-n,--dry-run", options.dry_run, "facts, plan and audit; no host is changed");
+  add_talk(app, options);
+}
+
+struct CommandEntry {
+  const char* name;
+  const char* summary;
+  std::function<void(CLI::App&, Options&)> add;
+};
+
+const std::vector<CommandEntry>& commands() {
+  static const std::vector<CommandEntry> table = {
+      {"deploy", "build or reuse the wheel, audit, stage, verify, activate, confirm", add_deploy},
+      {"facts", "what every host is",
+       [](CLI::App& app, Options& options) {
+         add_fleet(app, options);
+         add_facts(app, options);
+         add_talk(app, options);
+       }},
+      {"audit", "holds a wheel that exists against every host; changes nothing",
+       [](CLI::App& app, Options& options) {
+         app.add_option("WHEEL", options.wheels, "the wheel, or several")->required();
+         add_fleet(app, options);
+         add_facts(app, options);
+         add_audit(app, options);
+         add_talk(app, options);
+       }},
+      {"report", "what is installed and what could run",
+       [](CLI::App& app, Options& options) {
+         add_fleet(app, options);
+         add_talk(app, options);
+       }},
+      {"inspect", "what a wheel or a library really needs",
+       [](CLI::App& app, Options& options) {
+         app.add_option("FILE", options.files, "wheels or ELF files")->required();
+         add_talk(app, options);
+       }},
+      {"build", "the wheel only",
+       [](CLI::App& app, Options& options) {
+         add_fleet(app, options);
+         add_facts(app, options);
+         add_build(app, options);
+         app.add_option("-o,--output", options.output, "where the wheel goes (dist)");
+         app.add_flag("-n,--dry-run", options.dry_run, "print the plan, compile nothing");
+         add_talk(app, options);
+       }},
+      {"ping", "one no-op command on every host",
+       [](CLI::App& app, Options& options) {
+         add_fleet(app, options);
+         add_talk(app, options);
+       }}};
+  return table;
+}
+
+std::string hint_for(const std::string& word, const CLI::App& app) {
+  std::vector<std::string> known;
+  if (word.starts_with("-")) {
+    for (const CLI::Option* option : app.get_options()) {
+      for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+    }
+  } else {
+    for (const CommandEntry& entry : commands()) known.emplace_back(entry.name);
+  }
+  const std::string hint = suggestion(word.substr(0, word.find('=')), known);
+  return hint.empty() ? "try 'ds-deploy --help'" : hint;
+}
+
+[[noreturn]] void refuse_extras(const CLI::App& app) {
+  const std::vector<std::string> extras = app.remaining(true);
+  const std::string word = extras.empty() ? std::string() : extras.front();
+  const bool option = word.starts_with("-");
+  throw UsageError(fmt::format("unknown {} '{}'", option ? "option" : "command", clean_line(word)),
+                   hint_for(word, app));
+}
+
+void refuse_contradictions(const Options& options) {
+  if (options.local_only && !options.hostfile.empty()) {
+    throw UsageError("--local_only and --hostfile contradict each other", "give one of them");
+  }
+  if (options.verbose && options.quiet) {
+    throw UsageError("--verbose and --quiet contradict each other", "give one of them");
+  }
+  if (!options.facts.empty() && !options.save_facts.empty()) {
+    throw UsageError("--facts and --save-facts contradict each other", "give one of them");
+  }
+  if (options.command == "deploy" && !options.facts.empty() && !options.dry_run) {
+    throw UsageError("--facts replays what hosts said once; hosts are changed on fresh facts only",
+                     "add --dry-run, or leave --facts out");
+  }
+}
+
+}  // namespace
+
+Options parse_options(int argc, const char* const* argv) {
+  Options options;
+  CLI::App app("", "ds-deploy");
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  bool version = false;
+  app.add_flag("--version", version, "print the version");
+  add_deploy(app, options);
+  app.require_subcommand(0, 1);
+  for (const CommandEntry& entry : commands()) {
+    CLI::App* command = app.add_subcommand(entry.name, entry.summary);
+    entry.add(*command, options);
+  }
+  app.allow_extras();
+  for (CLI::App* command : app.get_subcommands({})) command->allow_extras();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    const std::vector<CLI::App*> chosen = app.get_subcommands();
+    const std::string own = (chosen.empty() ? &app : chosen.front())->help();
+    const std::size_t options_at = own.find("\nOptions:");
+    const std::size_t commands_at = own.find("\nSubcommands:");
+    options.printed = !chosen.empty() ? own
+                                      : overview + own.substr(options_at + 1,
+                                                              commands_at - options_at - 1) + manuals;
+    return options;
+  } catch (const CLI::ParseError& error) {
+    throw UsageError(clean_line(error.what()));
+  }
+  for (const CLI::App* command : app.get_subcommands()) {
+    options.command = command->get_name();
+    if (!command->remaining().empty()) refuse_extras(*command);
+  }
+  if (!app.remaining(true).empty()) refuse_extras(app);
+  if (version) options.printed = "ds-deploy " DS_DEPLOY_VERSION "\n";
+  refuse_contradictions(options);
+  return options;
+}
+
+}  // namespace ds

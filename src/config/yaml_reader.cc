@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The only file that knows yaml-cpp.
+#include "config/yaml_reader.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+constexpr int most_values = 10000;
+constexpr int deepest = 32;
+
+class Converter {
+ public:
+  explicit Converter(const std::string& file) : file_(file) {}
+
+  YamlValue convert(const YAML::Node& node, int depth = 0) {
+    YamlValue value;
+    value.line = node.Mark().line + 1;
+    value.column = node.Mark().column + 1;
+    // An alias is unfolded at each use, so that a few lines can stand for millions of values.
+    if (++values_ > most_values || depth > deepest) {
+      throw InputError({{file_, value.line, value.column, "too many or too deeply nested values",
+                         "unfold its aliases"}});
+    }
+    if (node.IsScalar()) {
+      value.kind = YamlValue::Kind::text;
+      value.text = node.Scalar();
+    } else if (node.IsSequence()) {
+      value.kind = YamlValue::Kind::list;
+      for (const YAML::Node& item : node)
+        value.items.push_back(convert(item, depth + 1));
+    } else if (node.IsMap()) {
+      value.kind = YamlValue::Kind::map;
+      for (const auto& entry : node) {
+        YamlValue key = convert(entry.first, depth + 1);
+        value.entries.emplace_back(std::move(key), convert(entry.second, depth + 1));
+      }
+    }
+    return value;
+  }
+
+ private:
+  const std::string& file_;
+  int values_ = 0;
+};
+
+}  // namespace
+
+YamlValue read_yaml(std::string_view text, const std::string& file) {
+  try {
+    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
+    if (documents.empty())
+      return {};
+    if (documents.size() > 1) {
+      throw InputError({{file, documents[1].Mark().line + 1, 0, "a second YAML document",
+                         "keep one; remove the '---' between them"}});
+    }
+    return Converter(file).convert(documents.front());
+  } catch (const YAML::Exception& error) {
+    const bool placed = !error.mark.is_null();
+    throw InputError({{file, placed ? error.mark.line + 1 : 0, placed ? error.mark.column + 1 : 0,
+                       "this is no YAML: " + clean_line(error.msg), ""}});
+  }
+}
+
+std::string_view to_string(YamlValue::Kind kind) {
+  switch (kind) {
+    case YamlValue::Kind::text:
+      return "a text";
+    case YamlValue::Kind::list:
+      return "a list";
+    case YamlValue::Kind::map:
+      return "a map";
+    case YamlValue::Kind::nothing:
+      break;
+  }
+  return "nothing";
+}
+
+}  // namespace ds

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Reads a hostfile, DeepSpeed's own format with optional keys after `slots=N`; see
+// ds-deploy-hostfile(5). Pure: text in, values out.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/endpoint.h"
+
+namespace ds {
+
+struct Host {
+  std::string name;  ///< without user@ and brackets; unique
+  Endpoint endpoint;
+  int slots = 0;
+  std::vector<int> selected_slots;  ///< after --include/--exclude, sorted; all of them at first
+  std::string python;               ///< interpreter of the environment to deploy to, or empty
+  std::string env_script;           ///< sourced before that interpreter is used, or empty
+  std::vector<std::string> tags;
+  int line = 0;  ///< of the hostfile
+  bool operator==(const Host&) const = default;
+};
+
+struct Inventory {
+  std::string file;
+  std::vector<Host> hosts;  ///< in the file's order, which is the rank order
+  bool operator==(const Inventory&) const = default;
+};
+
+/// InputError with every problem of the file.
+Inventory parse_hostfile(std::string_view text, const std::string& file);
+
+struct Selection {
+  std::string include;  ///< NODE_SPEC[@NODE_SPEC...], NODE_SPEC = NAME[:SLOT[,SLOT...]]
+  std::string exclude;
+  std::vector<std::string> limit;  ///< names, globs, @tag; several add up
+};
+
+/// The hosts that are asked for, in the file's order. UsageError for names, slots or patterns that
+/// match nothing, for both include and exclude, and for an empty result.
+Inventory select_hosts(const Inventory& inventory, const Selection& selection);
+
+/// This machine alone, name "localhost", local transport, one slot (--local_only).
+Inventory local_inventory();
+
+}  // namespace ds

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/arch_list.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
+#include <set>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+/// Toolkits that compile for an arch, first and last ("" is: still), and since when they know its
+/// 'a' and 'f' forms ("" is: never).
+struct Support {
+  int number;
+  std::string_view first, last, a_since, f_since;
+};
+
+constexpr std::array supported = {
+    Support{35, "5.0", "11.8", "", ""},
+    Support{37, "6.5", "11.8", "", ""},
+    Support{50, "6.5", "12.9", "", ""},
+    Support{52, "6.5", "12.9", "", ""},
+    Support{53, "6.5", "12.9", "", ""},
+    Support{60, "8.0", "12.9", "", ""},
+    Support{61, "8.0", "12.9", "", ""},
+    Support{62, "8.0", "12.9", "", ""},
+    Support{70, "9.0", "12.9", "", ""},
+    Support{72, "9.2", "12.9", "", ""},
+    Support{75, "10.0", "", "", ""},
+    Support{80, "11.0", "", "", ""},
+    Support{86, "11.1", "", "", ""},
+    Support{87, "11.4", "", "", ""},
+    Support{88, "13.0", "", "", ""},
+    Support{89, "11.8", "", "", ""},
+    Support{90, "11.8", "", "12.0", ""},
+    Support{100, "12.8", "", "12.8", "12.9"},
+    Support{101, "12.8", "12.9", "12.8", "12.9"},
+    Support{103, "12.9", "", "12.9", "12.9"},
+    Support{110, "13.0", "", "13.0", "13.0"},
+    Support{120, "12.8", "", "12.8", "12.9"},
+    Support{121, "12.9", "", "12.9", "12.9"},
+};
+constexpr std::string_view newest_known_toolkit = "13.0";
+
+/// What is built when nobody says for which GPUs: the data centre's and their nearest kin.
+constexpr std::array default_archs = {70, 75, 80, 86, 89, 90, 100, 120};
+
+/// PyTorch's names (torch/utils/cpp_extension.py).
+constexpr std::array<std::pair<std::string_view, std::string_view>, 14> named = {{
+    {"Kepler+Tesla", "3.7"},
+    {"Kepler", "3.5+PTX"},
+    {"Maxwell+Tegra", "5.3"},
+    {"Maxwell", "5.0;5.2+PTX"},
+    {"Pascal", "6.0;6.1+PTX"},
+    {"Volta+Tegra", "7.2"},
+    {"Volta", "7.0+PTX"},
+    {"Turing", "7.5+PTX"},
+    {"Ampere+Tegra", "8.7"},
+    {"Ampere", "8.0;8.6+PTX"},
+    {"Ada", "8.9+PTX"},
+    {"Hopper", "9.0+PTX"},
+    {"Blackwell+Tegra", "11.0"},
+    {"Blackwell", "10.0;10.3;12.0;12.1+PTX"},
+}};
+
+/// "9.0a" as an Arch, or nothing.
+std::optional<Arch> parse_capability(std::string_view text) {
+  Arch arch;
+  if (text.ends_with('a') || text.ends_with('f')) {
+    arch.suffix = text.back();
+    text.remove_suffix(1);
+  }
+  const std::size_t dot = text.find('.');
+  if (dot == std::string_view::npos)
+    return std::nullopt;
+  const std::optional<long> major = parse_integer(text.substr(0, dot), 1, 99);
+  const std::optional<long> minor = parse_integer(text.substr(dot + 1), 0, 9);
+  if (!major || !minor || text.size() != dot + 2)
+    return std::nullopt;
+  arch.number = static_cast<int>(*major * 10 + *minor);
+  return arch;
+}
+
+void add_piece(std::string_view piece, std::set<Arch>& archs) {
+  for (const auto& [name, meaning] : named) {
+    if (piece != name)
+      continue;
+    for (const std::string& member : split(meaning, ';'))
+      add_piece(member, archs);
+    return;
+  }
+  const bool with_ptx = piece.ends_with("+PTX");
+  const std::optional<Arch> arch =
+      parse_capability(with_ptx ? piece.substr(0, piece.size() - 4) : piece);
+  if (!arch) {
+    throw UsageError(
+        fmt::format("TORCH_CUDA_ARCH_LIST: '{}' is no architecture", clean_line(piece, 40)),
+        "write compute capabilities, such as 8.0;9.0a+PTX, or names such as Ampere");
+  }
+  archs.insert(*arch);
+  if (with_ptx)
+    archs.insert({arch->number, arch->suffix, true});
+}
+
+std::set<Arch> parse_archs(const std::string& text) {
+  std::string pieces = text;
+  std::replace_if(
+      pieces.begin(), pieces.end(), [](char c) { return c == ';' || c == ','; }, ' ');
+  std::set<Arch> archs;
+  for (const std::string& piece : split_words(pieces))
+    add_piece(piece, archs);
+  return archs;
+}
+
+std::string major_minor(const std::string& version) {
+  const std::vector<std::string> pieces = split(version, '.');
+  return pieces.size() < 2 ? version : pieces[0] + "." + pieces[1];
+}
+
+std::string some_of(const std::vector<std::string>& names) {
+  if (names.size() <= 3)
+    return join(names, ", ");
+  return fmt::format("{}, {} and {} more", names[0], names[1], names.size() - 2);
+}
+
+using HostsByArch = std::map<Arch, std::vector<std::string>>;
+
+HostsByArch hosts_by_arch(const Fleet& fleet) {
+  HostsByArch hosts;
+  for (const HostFacts& host : fleet.hosts) {
+    std::set<Arch> here;
+    for (const Gpu& gpu : host.gpus) {
+      if (const auto arch = parse_capability(gpu.compute_capability))
+        here.insert(*arch);
+    }
+    for (const Arch& arch : here)
+      hosts[arch].push_back(host.host);
+  }
+  return hosts;
+}
+
+/// Newer GPUs than the highest arch can run only its PTX.
+void add_ptx_of_highest(ArchChoice& choice) {
+  if (choice.archs.empty())
+    return;
+  Arch highest = choice.archs.back();
+  choice.because += fmt::format("; PTX of {} for newer GPUs", capability_text(highest));
+  highest.ptx = true;
+  choice.archs.push_back(highest);
+}
+
+ArchChoice archs_asked_for(const std::string& asked, const std::string& nvcc_version) {
+  ArchChoice choice;
+  for (const Arch& arch : parse_archs(asked)) {
+    if (!nvcc_makes(nvcc_version, arch)) {
+      throw Error(fmt::format("TORCH_CUDA_ARCH_LIST={}: nvcc {} cannot compile for {}",
+                              clean_line(asked, 200), nvcc_version, capability_text(arch)),
+                  "remove it from the list, or set CUDA_HOME to a toolkit that can",
+                  ExitStatus::build_failed);
+    }
+    choice.archs.push_back(arch);
+  }
+  choice.because = "TORCH_CUDA_ARCH_LIST=" + clean_line(asked, 200);
+  return choice;
+}
+
+ArchChoice archs_of_fleet(const HostsByArch& hosts, const std::string& nvcc_version) {
+  ArchChoice choice;
+  std::vector<std::string> reasons;
+  for (const auto& [arch, names] : hosts) {
+    if (nvcc_makes(nvcc_version, arch)) {
+      choice.archs.push_back(arch);
+      reasons.push_back(fmt::format("{} on {}", capability_text(arch), some_of(names)));
+    } else {
+      choice.notes.push_back(fmt::format("nvcc {} cannot compile for {}, the GPUs of {}",
+                                         nvcc_version, capability_text(arch), some_of(names)));
+    }
+  }
+  choice.because = join(reasons, ", ");
+  add_ptx_of_highest(choice);
+  return choice;
+}
+
+}  // namespace
+
+std::string to_string(const Arch& arch) {
+  std::string text = std::to_string(arch.number);
+  if (arch.suffix != 0)
+    text += arch.suffix;
+  return arch.ptx ? text + "+PTX" : text;
+}
+
+std::string capability_text(const Arch& arch) {
+  std::string text = fmt::format("{}.{}", arch.number / 10, arch.number % 10);
+  if (arch.suffix != 0)
+    text += arch.suffix;
+  return text;
+}
+
+bool nvcc_makes(const std::string& nvcc_version, const Arch& arch) {
+  const std::string toolkit = major_minor(nvcc_version);
+  const auto since = [&](std::string_view first) {
+    return !first.empty() && compare_versions(toolkit, first) >= 0;
+  };
+  for (const Support& support : supported) {
+    if (support.number != arch.number)
+      continue;
+    if (!support.last.empty() && compare_versions(toolkit, support.last) > 0)
+      return false;
+    return since(arch.suffix == 'a'   ? support.a_since
+                 : arch.suffix == 'f' ? support.f_since
+                                      : support.first);
+  }
+  return compare_versions(toolkit, newest_known_toolkit) > 0;
+}
+
+ArchChoice choose_archs(const std::string& asked, const Fleet& fleet,
+                        const std::string& nvcc_version) {
+  if (!trim(asked).empty())
+    return archs_asked_for(asked, nvcc_version);
+  const HostsByArch hosts = hosts_by_arch(fleet);
+  if (!hosts.empty())
+    return archs_of_fleet(hosts, nvcc_version);
+  ArchChoice choice;
+  for (const int number : default_archs) {
+    const Arch arch{number};
+    if (nvcc_makes(nvcc_version, arch))
+      choice.archs.push_back(arch);
+  }
+  choice.because = fmt::format(
+      "no host has a GPU and TORCH_CUDA_ARCH_LIST is not set, so the default of nvcc {}",
+      nvcc_version);
+  add_ptx_of_highest(choice);
+  return choice;
+}
+
+std::vector<Arch> archs_from(const std::vector<Arch>& archs, const std::string& minimum) {
+  const std::optional<Arch> lowest = parse_capability(minimum);
+  std::vector<Arch> kept;
+  std::copy_if(archs.begin(), archs.end(), std::back_inserter(kept),
+               [&](const Arch& arch) { return !lowest || arch.number >= lowest->number; });
+  return kept;
+}
+
+std::vector<std::string> sass_names(const std::vector<Arch>& archs) {
+  std::vector<std::string> names;
+  for (const Arch& arch : archs) {
+    if (!arch.ptx)
+      names.push_back(to_string(arch));
+  }
+  return names;
+}
+
+std::vector<std::string> parse_arch_list(const std::string& text) {
+  std::vector<std::string> names;
+  for (const Arch& arch : parse_archs(text))
+    names.push_back(to_string(arch));
+  return names;
+}
+
+}  // namespace ds

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/jobs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/sha256.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Words = std::vector<std::string>;
+
+void append(Words& to, const Words& words) {
+  to.insert(to.end(), words.begin(), words.end());
+}
+
+/// Outputs carry a digest of the command that makes them: other flags, other file, so that no two
+/// jobs and no two plans ever write the same one.
+std::string digest12(const Words& argv) {
+  std::string all;
+  for (const std::string& word : argv)
+    all += word + '\0';
+  return sha256_hex(all).substr(0, 12);
+}
+
+/// -gencode=arch=compute_90,code=sm_90; for PTX code=compute_90.
+std::string gencode(Arch arch) {
+  const bool ptx = std::exchange(arch.ptx, false);
+  const std::string name = to_string(arch);
+  return fmt::format("-gencode=arch=compute_{0},code={1}_{0}", name, ptx ? "compute" : "sm");
+}
+
+class OpJobs {
+ public:
+  OpJobs(const Op& op, const fs::path& root, const Toolchain& tools, const std::vector<Arch>& archs,
+         const std::string& because)
+      : op_(op), root_(root), tools_(tools), archs_(archs), because_(because) {}
+
+  Job compile(const std::string& source) const {
+    const fs::path path = fs::path(source).lexically_normal();
+    const bool device = path.extension() == ".cu";
+    const std::string from = (fs::path(op_.name) / path).generic_string();
+    Job job;
+    job.kind = Job::Kind::compile;
+    job.op = op_.name;
+    job.name = (device ? "nvcc " : "c++ ") + from;
+    job.command.argv = device ? nvcc_words() : cxx_words();
+    append(job.command.argv, {"-MD", "-MF", "@DEP@", "-c", "-o", "@OUT@", from});
+    job.command.cwd = root_;
+    job.inputs = {from};
+    std::string flat = path.generic_string();
+    std::replace(flat.begin(), flat.end(), '/', '-');
+    job.output =
+        fs::path("obj") / op_.name / fmt::format("{}.{}.o", flat, digest12(job.command.argv));
+    job.because = because_;
+    return job;
+  }
+
+  Job link(const Words& objects) const {
+    const std::string file = "lib" + op_.name + ".so";
+    Job job;
+    job.kind = Job::Kind::link;
+    job.op = op_.name;
+    job.name = "link " + file;
+    job.command.argv = op_.kind == Op::Kind::cuda ? nvcc_link_words(file) : cxx_link_words(file);
+    append(job.command.argv, {"-o", "@OUT@"});
+    append(job.command.argv, objects);
+    append(job.command.argv,
+           op_.kind == Op::Kind::cuda ? for_nvcc(op_.link_flags) : op_.link_flags);
+    for (const std::string& library : op_.libraries)
+      job.command.argv.push_back("-l" + library);
+    job.inputs.assign(objects.begin(), objects.end());
+    job.output = fs::path("lib") / op_.name /
+                 fmt::format("lib{}.{}.so", op_.name, digest12(job.command.argv));
+    job.because = because_;
+    return job;
+  }
+
+ private:
+  Words include_words() const {
+    Words words;
+    for (const std::string& include : op_.include) {
+      words.push_back("-I" + (fs::path(op_.name) / include).lexically_normal().generic_string());
+    }
+    return words;
+  }
+
+  Words cxx_words() const {
+    Words words = tools_.cxx;
+    append(words, {"-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden",
+                   "-ffile-prefix-map=" + root_.string() + "=."});
+    append(words, include_words());
+    if (op_.kind == Op::Kind::cuda && !tools_.cuda_include.empty()) {
+      words.push_back("-I" + tools_.cuda_include);
+    }
+    append(words, op_.flags);
+    return words;
+  }
+
+  Words nvcc_words() const {
+    Words words = {tools_.nvcc,  "-ccbin", tools_.host_compiler,
+                   "-std=c++17", "-O3",    "-Xcompiler=-fPIC,-fvisibility=hidden"};
+    for (const Arch& arch : archs_)
+      words.push_back(gencode(arch));
+    append(words, include_words());
+    append(words, op_.nvcc_flags);
+    return words;
+  }
+
+  Words cxx_link_words(const std::string& file) const {
+    Words words = tools_.cxx;
+    append(words, {"-shared", "-Wl,-s", "-Wl,--no-undefined", "-Wl,--build-id=sha1",
+                   "-Wl,-soname," + file});
+    return words;
+  }
+
+  /// Without -nodlink nvcc adds an empty device image of its own default arch to the library.
+  Words nvcc_link_words(const std::string& file) const {
+    return {tools_.nvcc, "-ccbin",   tools_.host_compiler,
+            "-shared",   "-nodlink", "-cudart",
+            "static",    "-Xlinker", "-s,--no-undefined,--build-id=sha1,-soname," + file};
+  }
+
+  /// nvcc knows -l and -L itself; what is for g++ or ld has to be handed on.
+  static Words for_nvcc(const Words& flags) {
+    Words words;
+    for (const std::string& flag : flags) {
+      if (flag.starts_with("-Wl,")) {
+        append(words, {"-Xlinker", flag.substr(4)});
+      } else if (flag.starts_with("-l") || flag.starts_with("-L") || flag.starts_with("-X")) {
+        words.push_back(flag);
+      } else {
+        append(words, {"-Xcompiler", flag});
+      }
+    }
+    return words;
+  }
+
+  const Op& op_;
+  const fs::path& root_;
+  const Toolchain& tools_;
+  const std::vector<Arch>& archs_;
+  const std::string& because_;
+};
+
+}  // namespace
+
+fs::path add_jobs(const Op& op, const fs::path& root, const Toolchain& tools,
+                  const std::vector<Arch>& archs, const std::string& because,
+                  std::vector<Job>& jobs) {
+  const OpJobs make(op, root, tools, archs, because);
+  Words objects;
+  std::vector<std::size_t> needs;
+  for (const std::string& source : op.sources) {
+    needs.push_back(jobs.size());
+    jobs.push_back(make.compile(source));
+    objects.push_back(jobs.back().output.generic_string());
+  }
+  jobs.push_back(make.link(objects));
+  jobs.back().needs = needs;
+  return jobs.back().output;
+}
+
+}  // namespace ds

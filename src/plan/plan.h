@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Decides what is compiled, for which GPUs, and why. Pure: ops and facts in, jobs out.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "facts/facts.h"
+#include "process/process.h"
+
+namespace ds {
+
+struct Job {
+  enum class Kind { compile, link };
+  Kind kind = Kind::compile;
+  std::string op;
+  std::string name;                           ///< "c++ cpu_adam/adam.cc", what progress shows
+  Command command;                            ///< the output's temporary name is `@OUT@`, depfile
+                                              ///< `@DEP@`; an empty cwd is the build folder
+  std::vector<std::filesystem::path> inputs;  ///< known beforehand, relative to the cwd; headers
+                                              ///< come from the depfile
+  std::filesystem::path output;               ///< relative to the build folder, unique to the job
+  std::vector<std::size_t> needs;             ///< indices of jobs that must be done before
+  std::string because;
+};
+
+struct PlannedOp {
+  std::string name;
+  Op::Kind kind = Op::Kind::cpu;
+  std::vector<std::string> archs;  ///< "80", "90a"; empty for cpu ops
+  std::filesystem::path library;   ///< output of its link job
+};
+
+struct LeftOutOp {
+  std::string name;
+  std::string because;
+  bool asked_for = false;  ///< DS_BUILD_<OP>=1: leaving it out is exit 9
+};
+
+/// One file of the wheel that is not compiled.
+struct PlannedFile {
+  std::filesystem::path source;
+  std::string path;  ///< inside the wheel
+};
+
+struct BuildPlan {
+  std::string package = "ds_ops";
+  std::string version;  ///< with the local label
+  std::string tag = "py3-none-linux_x86_64";
+  std::vector<Job> jobs;  ///< needs come first
+  std::vector<PlannedOp> ops;
+  std::vector<LeftOutOp> left_out;
+  std::vector<PlannedFile> files;  ///< Python faces
+  std::vector<std::string> archs;  ///< "80", "90a", sorted; the union over the hosts
+  std::string archs_because;
+  std::string compiler, nvcc;      ///< "g++ 12.2.0 (/usr/bin/g++)", or empty
+  std::string cuda;                ///< "13.0" if any cuda op is built
+  std::vector<std::string> notes;  ///< warnings of the plan
+};
+
+struct PlanOptions {
+  std::map<std::string, std::string> environment;  ///< DS_BUILD_*, TORCH_CUDA_ARCH_LIST, CXX, ...
+};
+
+/// `builder` is the build machine, asked with the same probe. Error (build_failed) if no compiler
+/// is there, an op asked for by name cannot be built, or nothing is left to build; UsageError for a
+/// variable that cannot be read (TORCH_CUDA_ARCH_LIST=8.x, DS_BUILD_OPS=true).
+BuildPlan make_plan(const OpLibrary& library, const Fleet& fleet, const HostFacts& builder,
+                    const PlanOptions& options);
+
+/// "8.0;9.0a+PTX", names such as "Ampere", separators `;`, `,` and blanks, as PyTorch reads them:
+/// gives "80", "90a", and for +PTX also "90a+PTX". UsageError for anything else.
+std::vector<std::string> parse_arch_list(const std::string& text);
+
+}  // namespace ds

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/toolchain.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Environment = std::map<std::string, std::string>;
+
+std::string value_of(const Environment& environment, const std::string& variable) {
+  const auto found = environment.find(variable);
+  return found == environment.end() ? std::string() : std::string(trim(found->second));
+}
+
+/// CXX may begin with a launcher, as in "ccache g++"; nvcc wants the compiler itself.
+std::string compiler_among(const std::vector<std::string>& words) {
+  static constexpr std::array launchers = {"ccache", "sccache", "distcc", "icecc"};
+  const auto compiler = std::find_if(words.begin(), words.end(), [](const std::string& word) {
+    const std::string name = fs::path(word).filename().string();
+    return std::find(launchers.begin(), launchers.end(), name) == launchers.end();
+  });
+  return compiler == words.end() ? words.front() : *compiler;
+}
+
+std::string tool_text(const std::string& path, const std::vector<Tool>& tools) {
+  for (const Tool& tool : tools) {
+    const fs::path known = tool.path;
+    if (known != path && known.filename() != path)
+      continue;
+    return fmt::format("{} {} ({})", known.filename().string(), tool.version, tool.path);
+  }
+  return path;
+}
+
+void choose_cxx(const HostFacts& builder, const Environment& environment, Toolchain& chosen) {
+  chosen.cxx = split_words(value_of(environment, "CXX"));
+  if (chosen.cxx.empty() && builder.cxx.empty()) {
+    throw Error("no C++ compiler was found on the build machine (CXX, PATH)",
+                "install one, such as with 'apt install g++', or set CXX",
+                ExitStatus::build_failed);
+  }
+  if (chosen.cxx.empty())
+    chosen.cxx = {builder.cxx.front().path};
+  chosen.host_compiler = compiler_among(chosen.cxx);
+  chosen.cxx_text = tool_text(chosen.host_compiler, builder.cxx);
+}
+
+void choose_nvcc(const HostFacts& builder, const Environment& environment, Toolchain& chosen) {
+  if (builder.nvcc.empty())
+    return;
+  const Tool* nvcc = &builder.nvcc.front();
+  const std::string home = value_of(environment, "CUDA_HOME");
+  if (!home.empty()) {
+    const fs::path wanted = (fs::path(home) / "bin" / "nvcc").lexically_normal();
+    const auto found = std::find_if(
+        builder.nvcc.begin(), builder.nvcc.end(),
+        [&](const Tool& tool) { return fs::path(tool.path).lexically_normal() == wanted; });
+    if (found != builder.nvcc.end()) {
+      nvcc = &*found;
+    } else {
+      chosen.notes.push_back(fmt::format("CUDA_HOME={} has no bin/nvcc that answers; {} is used",
+                                         clean_line(home, 200), nvcc->path));
+    }
+  }
+  chosen.nvcc = nvcc->path;
+  chosen.nvcc_version = nvcc->version;
+  chosen.nvcc_text = tool_text(nvcc->path, builder.nvcc);
+  const fs::path include = fs::path(nvcc->path).parent_path().parent_path() / "include";
+  // Naming /usr/include would put it before the compiler's own folders and break #include_next.
+  if (include != "/usr/include")
+    chosen.cuda_include = include.string();
+}
+
+}  // namespace
+
+Toolchain choose_toolchain(const HostFacts& builder, const Environment& environment) {
+  Toolchain chosen;
+  choose_cxx(builder, environment, chosen);
+  choose_nvcc(builder, environment, chosen);
+  return chosen;
+}
+
+}  // namespace ds

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/version_label.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+bool is_label_char(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+bool is_number(const std::string& text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+/// DS_BUILD_STRING as pieces of a normalised local label. A file name with any other spelling would
+/// differ from the one that pip computes.
+std::vector<std::string> label_pieces(const std::string& text) {
+  std::string label = lower(trim(text));
+  label.erase(0, label.find_first_not_of("+.-_"));
+  if (label.empty())
+    return {};
+  std::replace_if(
+      label.begin(), label.end(), [](char c) { return c == '-' || c == '_'; }, '.');
+  std::vector<std::string> pieces = split(label, '.');
+  for (std::string& piece : pieces) {
+    if (piece.empty() || !std::all_of(piece.begin(), piece.end(), is_label_char)) {
+      throw UsageError(
+          fmt::format("DS_BUILD_STRING={} cannot be part of a version", clean_line(text, 80)),
+          "use letters and digits, with '.', '-' or '_' between them");
+    }
+    if (is_number(piece)) {
+      piece.erase(0, std::min(piece.find_first_not_of('0'), piece.size() - 1));
+    }
+  }
+  return pieces;
+}
+
+std::string source_piece(const OpLibrary& library) {
+  return library.commit.empty() ? "s" + library.source_digest.substr(0, 9)
+                                : "g" + lower(library.commit.substr(0, 9));
+}
+
+}  // namespace
+
+std::string wheel_version(const OpLibrary& library,
+                          const std::map<std::string, std::string>& environment,
+                          const std::string& cuda, const std::vector<std::string>& archs) {
+  std::vector<std::string> pieces;
+  const auto given = environment.find("DS_BUILD_STRING");
+  if (given != environment.end() && !given->second.empty()) {
+    pieces = label_pieces(given->second);
+  } else {
+    pieces.push_back(source_piece(library));
+  }
+  if (library.dirty)
+    pieces.push_back("d" + library.source_digest.substr(0, 8));
+  std::string toolkit = "cu" + cuda;
+  toolkit.erase(std::remove(toolkit.begin(), toolkit.end(), '.'), toolkit.end());
+  pieces.push_back(cuda.empty() ? "cpu" : toolkit);
+  for (const std::string& arch : archs)
+    pieces.push_back("sm" + arch);
+  return library.version + "+" + join(pieces, ".");
+}
+
+}  // namespace ds

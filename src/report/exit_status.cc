@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <functional>
+
+#include "report/report.h"
+
+namespace ds {
+namespace {
+
+/// The command takes every host to one of these.
+bool is_goal(HostState state, bool dry_run) {
+  if (state == HostState::confirmed || state == HostState::unchanged)
+    return true;
+  return dry_run && state == HostState::ready;
+}
+
+bool rollback_failed(const HostOutcome& host) {
+  return host.state == HostState::failed && host.step == "rollback";
+}
+
+bool host_failed(const HostOutcome& host) {
+  return (host.state == HostState::failed && host.step != "facts") ||
+         host.state == HostState::rolled_back;
+}
+
+bool incompatible(const HostOutcome& host) {
+  return host.state == HostState::refused && host.step == "audit";
+}
+
+}  // namespace
+
+ExitStatus exit_status(const Report& report) {
+  const auto any = [&report](const std::function<bool(const HostOutcome&)>& test) {
+    return std::any_of(report.hosts.begin(), report.hosts.end(), test);
+  };
+  if (any(rollback_failed))
+    return ExitStatus::rollback_failed;
+  if (any([](const HostOutcome& host) { return host.key_refused; }))
+    return ExitStatus::key_refused;
+  if (any(host_failed))
+    return ExitStatus::host_failed;
+  if (report.interrupted)
+    return ExitStatus::interrupted;
+  // Good hosts that a bad one holds back are told apart from hosts that are themselves out of
+  // reach.
+  const auto out_of_reach = [&](const HostOutcome& host) {
+    return host.state == HostState::unreachable || host.state == HostState::unknown ||
+           host.state == HostState::skipped || host.state == HostState::failed ||
+           (host.state == HostState::refused && host.step == "connect");
+  };
+  if (any(out_of_reach))
+    return ExitStatus::unreachable;
+  if (any(incompatible))
+    return ExitStatus::incompatible;
+  const bool done =
+      !any([&](const HostOutcome& host) { return !is_goal(host.state, report.dry_run); });
+  return done ? ExitStatus::ok : ExitStatus::unreachable;
+}
+
+}  // namespace ds

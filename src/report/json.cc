@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nlohmann/json.hpp>
+
+#include "report/report.h"
+
+namespace ds {
+namespace {
+
+using nlohmann::ordered_json;
+
+ordered_json wheel_json(const ReportedWheel& wheel) {
+  ordered_json ops = ordered_json::array();
+  for (const ReportedOp& op : wheel.ops)
+    ops.push_back({{"name", op.name}, {"archs", op.archs}});
+  return {{"file", wheel.file}, {"sha256", wheel.sha256}, {"bytes", wheel.bytes}, {"ops", ops}};
+}
+
+ordered_json findings_json(const HostAudit& audit) {
+  ordered_json findings = ordered_json::array();
+  for (const Finding& finding : audit.findings) {
+    findings.push_back({{"rule", finding.rule},
+                        {"severity", to_string(finding.severity)},
+                        {"op", finding.op},
+                        {"because", finding.because},
+                        {"fix", finding.fix}});
+  }
+  return findings;
+}
+
+ordered_json host_json(const HostOutcome& host, const Report& report) {
+  std::string wheels;
+  for (const ReportedWheel& wheel : report.wheels) {
+    wheels += (wheels.empty() ? "" : "+") + wheel.file;
+  }
+  ordered_json findings = ordered_json::array();
+  for (const HostAudit& audit : report.audit.hosts) {
+    if (audit.host == host.host)
+      findings = findings_json(audit);
+  }
+  return {{"name", host.host},
+          {"state", to_string(host.state)},
+          {"step", host.step},
+          {"message", host.message},
+          {"wheel", wheels},
+          {"release", host.release},
+          {"left_out", false},
+          {"owed", ordered_json::array()},
+          {"self_tests", host.self_tests},
+          {"sent_bytes", host.sent_bytes},
+          {"findings", findings},
+          {"seconds", host.seconds}};
+}
+
+}  // namespace
+
+std::string report_json(const Report& report) {
+  ordered_json wheels = ordered_json::array();
+  for (const ReportedWheel& wheel : report.wheels)
+    wheels.push_back(wheel_json(wheel));
+  ordered_json hosts = ordered_json::array();
+  for (const HostOutcome& host : report.hosts)
+    hosts.push_back(host_json(host, report));
+  const ordered_json whole = {{"schema", "ds-deploy.report/1"},
+                              {"run", report.run},
+                              {"command", report.command},
+                              {"exit", static_cast<int>(exit_status(report))},
+                              {"environment", report.environment},
+                              {"dry_run", report.dry_run},
+                              {"wheels", wheels},
+                              {"left_out", report.left_out},
+                              {"notes", report.notes},
+                              {"hosts", hosts},
+                              {"seconds", report.seconds}};
+  return whole.dump() + "\n";
+}
+
+}  // namespace ds

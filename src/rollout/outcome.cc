@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is known of a host before anything is sent, and the words for it.
+#include <algorithm>
+
+#include "base/text.h"
+#include "rollout/rollout_state.h"
+
+namespace ds {
+
+using nlohmann::json;
+
+namespace {
+
+std::string first_failure(const HostAudit& audit) {
+  for (const Finding& finding : audit.findings) {
+    if (finding.severity == Severity::ok)
+      continue;
+    return finding.because + (finding.fix.empty() ? "" : "; " + finding.fix);
+  }
+  return "the audit refused it";
+}
+
+}  // namespace
+
+std::vector<std::string> wanted_releases(const std::vector<Parcel>& parcels) {
+  std::vector<std::string> wanted;
+  for (const Parcel& parcel : parcels)
+    wanted.push_back(parcel.wheel->sha256);
+  return wanted;
+}
+
+const HostAudit* audit_of(const AuditReport& audit, const std::string& host) {
+  const auto found =
+      std::find_if(audit.hosts.begin(), audit.hosts.end(),
+                   [&host](const HostAudit& candidate) { return candidate.host == host; });
+  return found == audit.hosts.end() ? nullptr : &*found;
+}
+
+/// What facts and audit say of a host before anything is sent.
+HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
+                  const std::vector<std::string>& wanted) {
+  HostOutcome outcome;
+  outcome.host = facts.host;
+  outcome.release = join(facts.installed.active, "+");
+  outcome.seconds["facts"] = facts.seconds;
+  if (facts.state != HostFacts::State::reached) {
+    const bool refused = facts.state == HostFacts::State::login_refused ||
+                         facts.state == HostFacts::State::key_refused;
+    outcome.state = refused ? HostState::refused : HostState::unreachable;
+    outcome.key_refused = facts.state == HostFacts::State::key_refused;
+    outcome.step = facts.state == HostFacts::State::failed ? "facts" : "connect";
+    outcome.message = facts.problem;
+  } else if (audit == nullptr || audit->verdict != Verdict::ready) {
+    outcome.state = HostState::refused;
+    outcome.step = "audit";
+    outcome.message = audit == nullptr ? "it was not audited" : first_failure(*audit);
+  } else {
+    outcome.state = facts.installed.active == wanted ? HostState::unchanged : HostState::ready;
+    outcome.step = "audit";
+  }
+  return outcome;
+}
+
+std::string to_string(HostState state) {
+  switch (state) {
+    case HostState::ready:
+      return "ready";
+    case HostState::staged:
+      return "staged";
+    case HostState::active:
+      return "active";
+    case HostState::confirmed:
+      return "confirmed";
+    case HostState::unchanged:
+      return "unchanged";
+    case HostState::refused:
+      return "refused";
+    case HostState::unreachable:
+      return "unreachable";
+    case HostState::failed:
+      return "failed";
+    case HostState::rolled_back:
+      return "rolled-back";
+    case HostState::skipped:
+      return "skipped";
+    case HostState::unknown:
+      return "unknown";
+  }
+  return "unknown";
+}
+
+std::string manifest_json(const Wheel& wheel) {
+  json files = json::array();
+  for (const WheelEntry& entry : wheel.entries) {
+    files.push_back({{"path", entry.path},
+                     {"size", entry.size},
+                     {"mode", entry.mode},
+                     {"sha256", entry.sha256}});
+  }
+  return json{{"schema", "ds-deploy.manifest/1"},
+              {"wheel",
+               {{"file", wheel.file.filename().string()},
+                {"sha256", wheel.sha256},
+                {"bytes", wheel.bytes}}},
+              {"files", files}}
+      .dump();
+}
+
+std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,
+                                 const std::vector<Parcel>& parcels) {
+  std::vector<HostOutcome> outcomes;
+  for (const HostFacts& facts : fleet.hosts) {
+    outcomes.push_back(judge(facts, audit_of(audit, facts.host), wanted_releases(parcels)));
+  }
+  return outcomes;
+}
+
+}  // namespace ds

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <sys/random.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/sha256.h"
+#include "base/text.h"
+#include "rollout/rollout_state.h"
+
+namespace ds {
+namespace {
+
+using nlohmann::json;
+
+std::string fresh_nonce() {
+  char bytes[16];
+  if (::getrandom(bytes, sizeof bytes, 0) != sizeof bytes) {
+    throw Error("the system gives no random numbers");
+  }
+  return hex(std::string_view(bytes, sizeof bytes));
+}
+
+/// confirm runs as a job would (its own environment); the other phases in isolated mode, so that
+/// PYTHON* variables and the user site change nothing in what they write.
+Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const PhaseCommand& command,
+                const std::string& nonce) {
+  const bool as_job = phase.name == "confirm";
+  const std::string source =
+      as_job ? std::string(template_text("confirm.py"))
+             : std::string(template_text("layout.py")) + std::string(template_text("host.py"));
+  json request = command.request;
+  request["nonce"] = nonce;
+  Exec exec;
+  exec.script = "cd /\n";
+  if (!host.host->env_script.empty()) {
+    exec.script += ". " + shell_quote(host.host->env_script) + "\n";
+  }
+  exec.script += fmt::format(
+      "exec {} {} -c 'import sys; exec(compile(sys.stdin.buffer.read({}), \"ds-deploy\", "
+      "\"exec\"))'",
+      shell_quote(host.python), as_job ? "-B" : "-I -B", source.size());
+  exec.input.bytes = source + request.dump() + "\n";
+  exec.input.file = command.file;
+  exec.time_limit = phase.time_limit;
+  exec.output_limit = 1u << 20;
+  return exec;
+}
+
+json find_answer(const std::string& out, const std::string& nonce) {
+  for (const std::string& line : lines(out)) {
+    if (line.starts_with(nonce + " ")) {
+      return json::parse(line.substr(nonce.size() + 1), nullptr, false);
+    }
+  }
+  return json(json::value_t::discarded);
+}
+
+std::string last_words(const ExecResult& result) {
+  const std::vector<std::string> said = lines(result.err.empty() ? result.out : result.err);
+  return said.empty() ? std::string() : ": " + clean_line(said.back());
+}
+
+std::string text_of(const json& answer, const char* key) {
+  const auto found = answer.find(key);
+  return found != answer.end() && found->is_string() ? clean_line(found->get<std::string>())
+                                                     : std::string();
+}
+
+void fail(RolloutHost& host, const std::string& step, std::string message) {
+  host.good = false;
+  host.outcome.state = HostState::failed;
+  host.outcome.step = step;
+  host.outcome.message = std::move(message);
+}
+
+void take_answer(const PhaseDescription& phase, RolloutHost& host, const std::string& nonce,
+                 const ExecResult& result) {
+  if (result.outcome != ExecResult::Outcome::exited) {
+    fail(host, phase.name, result.message);
+    return;
+  }
+  const json answer = find_answer(result.out, nonce);
+  if (!answer.is_object()) {
+    fail(host, phase.name,
+         fmt::format("the {} command ended with status {} and gave no answer{}", phase.name,
+                     result.exit_status, last_words(result)));
+    return;
+  }
+  try {
+    phase.accept(host, answer);
+    if (!answer.value("ok", false))
+      fail(host, phase.name, text_of(answer, "problem"));
+  } catch (const json::exception&) {
+    fail(host, phase.name, "the host's answer is malformed");
+  }
+}
+
+}  // namespace
+
+void run_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts,
+               Transport& transport, Status& status) {
+  if (hosts.empty())
+    return;
+  status.stage_started(phase.name, hosts.size());
+  for (RolloutHost* host : hosts) {
+    const PhaseCommand command = phase.command(*host);
+    const std::string nonce = fresh_nonce();
+    Exec exec = phase_exec(phase, *host, command, nonce);
+    const std::uint64_t preamble = exec.input.bytes.size();
+    status.item_started(host->outcome.host);
+    transport.start(
+        host->host->endpoint, std::move(exec),
+        [&phase, &status, host, nonce, preamble](const ExecResult& result) {
+          take_answer(phase, *host, nonce, result);
+          host->outcome.seconds[phase.name] += result.seconds;
+          host->outcome.sent_bytes += result.sent_bytes - std::min(result.sent_bytes, preamble);
+          status.item_finished(host->outcome.host,
+                               host->good ? phase.done_word : "failed: " + host->outcome.message,
+                               !host->good);
+        });
+  }
+  transport.run();
+  status.stage_finished();
+}
+
+}  // namespace ds

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Brings a wheel to every host: stage everywhere, verify everywhere, then activate everywhere, then
+// confirm everywhere. What runs on the hosts is templates/host.py, under the host's own
+// interpreter; see ARCHITECTURE.md, "On a host".
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "audit/audit.h"
+#include "facts/facts.h"
+#include "inventory/inventory.h"
+#include "transport/transport.h"
+#include "ui/ui.h"
+#include "wheel/wheel.h"
+
+namespace ds {
+
+enum class HostState {
+  ready,
+  staged,
+  active,
+  confirmed,
+  unchanged,
+  refused,
+  unreachable,
+  failed,
+  rolled_back,
+  skipped,
+  unknown,
+};
+std::string to_string(HostState state);  ///< as in the report: "rolled-back"
+
+struct HostOutcome {
+  std::string host;
+  HostState state = HostState::skipped;
+  std::string step;          ///< connect, facts, audit, stage, verify, activate, confirm, rollback
+  std::string message;       ///< clean, one line
+  bool key_refused = false;  ///< state refused because of the host key: exit 8
+  std::string release;  ///< what is active at the end, as far as it is known; sha256, several: "+"
+  std::vector<std::string> self_tests;  ///< "cpu_adam: passed", "fused_adam: cannot run here: ..."
+  std::uint64_t sent_bytes = 0;         ///< of the wheels
+  std::map<std::string, double> seconds;  ///< by step
+};
+
+/// A wheel that goes out, and the self-tests to run once it is active ("module:function" by op).
+struct Parcel {
+  const Wheel* wheel = nullptr;
+  std::map<std::string, std::string> self_tests;
+  std::vector<std::string> imports;  ///< modules that must import
+};
+
+struct RolloutOptions {
+  std::string run;     ///< id of this run, [A-Za-z0-9-]
+  ProbeOptions probe;  ///< which interpreter is meant on each host
+  std::chrono::milliseconds confirm_limit = std::chrono::seconds(300);
+};
+
+struct RolloutResult {
+  std::vector<HostOutcome> hosts;  ///< in the inventory's order
+  bool interrupted = false;        ///< every host is at a complete release all the same
+};
+
+/// One host that the audit did not find ready stops
+/// everything before the first byte is sent; one that cannot stage or verify stops activation
+/// everywhere; one that cannot confirm brings every host back to what it had.
+RolloutResult roll_out(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit,
+                       const std::vector<Parcel>& parcels, const RolloutOptions& options,
+                       Transport& transport, Status& status);
+
+/// What the audit alone decides, for a dry run: `ready`, `refused`, `unreachable`, `unchanged`.
+std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,
+                                 const std::vector<Parcel>& parcels);
+
+/// The manifest that is sent over SSH: path, size, mode, SHA-256 of each file, bound to the
+/// wheel's SHA-256. {"schema":"ds-deploy.manifest/1",...}
+std::string manifest_json(const Wheel& wheel);
+
+}  // namespace ds

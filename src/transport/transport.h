@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The door to the hosts. One thread drives every session: start() queues a remote command and
+// returns at once, run() turns the event loop until nothing is under way and calls `done` for each
+// command as it ends. `done` may start() more. A host has one connection, kept between commands.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/endpoint.h"
+
+namespace ds {
+
+/// What a command reads on its standard input: `bytes`, then the whole of `file` if one is named.
+struct ExecInput {
+  std::string bytes;
+  std::filesystem::path file;
+};
+
+struct Exec {
+  std::string script;  ///< POSIX sh, any text; the transport quotes it for whatever login shell
+  ExecInput input;
+  std::chrono::milliseconds time_limit = std::chrono::seconds(120);
+  std::size_t output_limit = 16u << 20;  ///< bytes of stdout and stderr together; more ends it
+};
+
+struct ExecResult {
+  enum class Outcome {
+    exited,             ///< exit_status is what the command said
+    signalled,          ///< killed on the host; `message` names the signal
+    timed_out,          ///< took longer than time_limit
+    lost,               ///< the connection broke, or ended without an exit status
+    flooded,            ///< printed more than output_limit
+    unreachable,        ///< no connection: name, route, port, time limit, no SSH server
+    login_refused,      ///< reached, but the login was not accepted
+    host_key_refused,   ///< unknown, changed or revoked host key
+  };
+  Outcome outcome = Outcome::exited;
+  int exit_status = -1;
+  std::string out;           ///< hostile text: clean() before it is shown
+  std::string err;
+  std::string message;       ///< what happened and what to do, for all but `exited`; clean already
+  std::uint64_t sent_bytes = 0;
+  double seconds = 0;
+  bool ok() const { return outcome == Outcome::exited && exit_status == 0; }
+};
+
+class Transport {
+ public:
+  using Done = std::function<void(ExecResult)>;
+  virtual ~Transport() = default;
+  /// Queues `exec` on `endpoint`. Never blocks, never calls `done` itself.
+  virtual void start(const Endpoint& endpoint, Exec exec, Done done) = 0;
+  /// Until nothing is queued or under way. Throws Interrupted; then every session is closed.
+  virtual void run() = 0;
+};
+
+struct TransportOptions {
+  int fanout = 64;                       ///< connections being made or fed at one time
+  std::filesystem::path ssh_config;      ///< as `ssh -F`; empty: the user's own files
+  std::chrono::milliseconds connect_timeout = std::chrono::seconds(15);
+};
+
+/// Local endpoints run /bin/sh here, in "/"; ssh endpoints go through libssh2.
+std::unique_ptr<Transport> make_transport(TransportOptions options);
+
+/// The command line that runs `script` under whatever login shell (sh, csh, fish): brief, ASCII,
+/// one line. Exposed for its test.
+std::string login_shell_command(const std::string& script);
+
+}  // namespace ds

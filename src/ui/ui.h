@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Progress, on stderr. Stages report events; how they look is decided here: one live line on a
+// terminal, one line per finished thing in a pipe, nothing but warnings with --quiet.
+#pragma once
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace ds {
+
+class Status {
+ public:
+  virtual ~Status() = default;
+  virtual void stage_started(std::string_view stage, std::size_t total) = 0;
+  virtual void item_started(std::string_view item) = 0;
+  /// `outcome` is a few words ("reached", "unreachable: ..."); `block` is text shown whole, once
+  /// (a compiler's messages), already clean.
+  virtual void item_finished(std::string_view item, std::string_view outcome, bool failed,
+                             std::string_view block = {}) = 0;
+  virtual void stage_finished() = 0;
+  virtual void note(std::string_view text) = 0;  ///< only with --verbose
+  virtual void warning(std::string_view text) = 0;
+};
+
+enum class Verbosity { quiet, normal, verbose };
+
+struct StatusOptions {
+  Verbosity verbosity = Verbosity::normal;
+  bool terminal = false;  ///< `stream` is a terminal that understands \r and \033[K
+  bool color = false;
+  int width = 80;
+};
+
+std::unique_ptr<Status> make_status(StatusOptions options, std::FILE* stream);
+
+/// "auto", "always" or "never"; NO_COLOR, CLICOLOR_FORCE and TERM=dumb are respected under "auto".
+bool wants_color(std::string_view mode, int fd);
+bool is_live_terminal(int fd);
+int terminal_width(int fd);
+
+}  // namespace ds

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host's side of a rollout: stage, verify, activate, roll back. Standard library only.
+
+Reads one JSON request line from stdin (stage: the wheel's bytes follow), prints one line: nonce,
+blank, JSON answer. layout.py stands before this text and gives release_root(prefix).
+
+    ROOT/releases/<sha256>/      an unpacked wheel, read-only
+    ROOT/releases/<sha256>.json  its seal: the coordinator's manifest and what was byte-compiled here
+    ROOT/active                  the pointer: one SHA-256 a line, or "none"
+"""
+import compileall
+import hashlib
+import json
+import os
+import py_compile
+import re
+import shutil
+import stat
+import sys
+import sysconfig
+import zipfile
+
+HEX64 = re.compile(r"^[0-9a-f]{64}$")
+
+
+class Refused(Exception):
+    """This phase cannot be done on this host; the text says why."""
+
+
+def release_folder(root, sha256):
+    if not HEX64.match(sha256):
+        raise Refused("%r is no SHA-256" % sha256)
+    return os.path.join(root, "releases", sha256)
+
+
+def sync_folder(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_whole(path, data, mode):
+    """Content and name appear together: temporary file, fsync, rename, fsync of the folder."""
+    temporary = "%s.%d.new" % (path, os.getpid())
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fchmod(out.fileno(), mode)
+            os.fsync(out.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        raise
+    sync_folder(os.path.dirname(path))
+
+
+def remove_tree(path):
+    """Removes a folder of ours, also a sealed one."""
+    if not os.path.lexists(path):
+        return
+    for folder, _, _ in os.walk(path):
+        os.chmod(folder, 0o700)
+    shutil.rmtree(path)
+
+
+def hash_file(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as content:
+        for block in iter(lambda: content.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def installed_path(path):
+    """Where a wheel's file goes: NAME.data/purelib and platlib are merged (wheel specification)."""
+    found = re.match(r"^[^/]+\.data/(?:purelib|platlib)/(.+)$", path)
+    return found.group(1) if found else path
+
+
+def read_seal(root, sha256):
+    try:
+        with open(release_folder(root, sha256) + ".json", "rb") as seal:
+            return json.loads(seal.read().decode("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def receive(size, sha256, path):
+    """The wheel from stdin into `path`; refused unless it is `size` bytes with that hash."""
+    digest = hashlib.sha256()
+    left = size
+    with open(path, "wb") as out:
+        while left > 0:
+            block = sys.stdin.buffer.read(min(left, 1 << 20))
+            if not block:
+                raise Refused("the wheel ended after %d of %d bytes" % (size - left, size))
+            digest.update(block)
+            out.write(block)
+            left -= len(block)
+    if digest.hexdigest() != sha256:
+        raise Refused("the wheel was damaged on its way: SHA-256 %s arrived, %s was sent"
+                      % (digest.hexdigest()[:12], sha256[:12]))
+
+
+def unpack(archive, manifest, folder):
+    """Every file of the manifest, each checked while it is written; nothing else."""
+    expected = {entry["path"]: entry for entry in manifest["files"]}
+    with zipfile.ZipFile(archive) as wheel:
+        names = [info.filename for info in wheel.infolist() if not info.filename.endswith("/")]
+        if sorted(names) != sorted(expected):
+            raise Refused("the wheel's list of files is not the manifest's")
+        for info in wheel.infolist():
+            if info.filename.endswith("/"):
+                continue
+            entry = expected[info.filename]
+            path = os.path.join(folder, installed_path(info.filename))
+            inside = os.path.normpath(os.path.relpath(path, folder))
+            if inside.startswith("..") or os.path.isabs(inside):
+                raise Refused("%r leaves the release folder" % info.filename)
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            digest = hashlib.sha256()
+            with wheel.open(info) as content, open(path, "xb") as out:
+                for block in iter(lambda: content.read(1 << 20), b""):
+                    digest.update(block)
+                    out.write(block)
+                out.flush()
+                os.fchmod(out.fileno(), 0o555 if entry["mode"] & 0o111 else 0o444)
+                os.fsync(out.fileno())
+            if digest.hexdigest() != entry["sha256"]:
+                raise Refused("%s was damaged on its way" % info.filename)
+
+
+def byte_compile(folder, final):
+    """Unchecked hash-based .pyc files (PEP 552), so that no import ever writes here again."""
+    compileall.compile_dir(folder, ddir=final, quiet=2, force=True, maxlevels=64,
+                           invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    compiled = []
+    for path in sorted(walk_files(folder)):
+        if path.endswith(".pyc") and "__pycache__" in path.split("/"):
+            full = os.path.join(folder, path)
+            os.chmod(full, 0o444)
+            compiled.append({"path": path, "size": os.path.getsize(full),
+                             "sha256": hash_file(full)})
+    return compiled
+
+
+def walk_files(folder):
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            yield os.path.relpath(os.path.join(parent, name), folder).replace(os.sep, "/")
+
+
+def stage(request, root):
+    manifest = request["manifest"]
+    sha256 = manifest["wheel"]["sha256"]
+    final = release_folder(root, sha256)
+    if read_seal(root, sha256) is not None and os.path.isdir(final):
+        return {"changed": False}
+    releases = os.path.dirname(final)
+    os.makedirs(releases, mode=0o755, exist_ok=True)
+    work = os.path.join(releases, ".stage-%s-%s" % (request["run"], sha256[:12]))
+    remove_tree(work)
+    os.mkdir(work, 0o755)
+    try:
+        archive = os.path.join(work, "wheel")
+        receive(manifest["wheel"]["bytes"], sha256, archive)
+        folder = os.path.join(work, "tree")
+        os.mkdir(folder, 0o755)
+        unpack(archive, manifest, folder)
+        compiled = byte_compile(folder, final)
+        for parent, folders, _ in os.walk(folder, topdown=False):
+            for name in folders:
+                os.chmod(os.path.join(parent, name), 0o555)
+                sync_folder(os.path.join(parent, name))
+        sync_folder(folder)
+        remove_tree(final)  # a folder without a seal is what a killed run left
+        os.rename(folder, final)
+        os.chmod(final, 0o555)
+        sync_folder(releases)
+        seal = {"schema": "ds-deploy.seal/1", "manifest": manifest, "compiled": compiled,
+                "python": sys.version.split()[0], "run": request["run"]}
+        write_whole(final + ".json", json.dumps(seal, sort_keys=True).encode("utf-8"), 0o444)
+    finally:
+        remove_tree(work)
+    return {"changed": True}
+
+
+def compare(folder, manifest, compiled):
+    """What differs between the folder and what it must hold; at most ten sentences."""
+    expected = {installed_path(entry["path"]): entry for entry in manifest["files"]}
+    expected.update((entry["path"], entry) for entry in compiled)
+    problems = []
+    for path in sorted(walk_files(folder)):
+        entry = expected.pop(path, None)
+        full = os.path.join(folder, path)
+        if entry is None:
+            problems.append("%s does not belong there" % path)
+        elif os.path.islink(full) or not stat.S_ISREG(os.lstat(full).st_mode):
+            problems.append("%s is no regular file" % path)
+        elif os.path.getsize(full) != entry["size"] or hash_file(full) != entry["sha256"]:
+            problems.append("%s has other content" % path)
+    problems += ["%s is missing" % path for path in sorted(expected)]
+    return problems[:10]
+
+
+def verify(request, root):
+    for manifest in request["manifests"]:
+        sha256 = manifest["wheel"]["sha256"]
+        seal = read_seal(root, sha256)
+        if seal is None:
+            raise Refused("release %s is not sealed" % sha256[:12])
+        if seal.get("manifest") != manifest:
+            raise Refused("release %s is sealed with another manifest" % sha256[:12])
+        problems = compare(release_folder(root, sha256), manifest, seal.get("compiled", []))
+        if problems:
+            raise Refused("release %s is damaged: %s" % (sha256[:12], ", ".join(problems)))
+    return {}
+
+
+def install_hook(request, root):
+    """Our module and the two files that start it; written only where they differ."""
+    site = sysconfig.get_paths()["purelib"]
+    hook = request["hook"].replace("@ROOT@", ascii(os.path.realpath(root)))
+    files = [("_ds_deploy.py", hook),
+             ("ds_deploy.start", "_ds_deploy:activate\n"),
+             ("ds_deploy.pth", "import _ds_deploy; _ds_deploy.activate()\n")]
+    changed = False
+    for name, text in files:
+        path = os.path.join(site, name)
+        try:
+            with open(path, "rb") as present:
+                same = present.read() == text.encode("ascii")
+        except OSError:
+            same = False
+        if not same:
+            write_whole(path, text.encode("ascii"), 0o644)
+            changed = True
+    if changed:
+        py_compile.compile(os.path.join(site, "_ds_deploy.py"), quiet=1)
+    return changed
+
+
+def read_pointer(root):
+    try:
+        with open(os.path.join(root, "active"), encoding="ascii") as pointer:
+            return [name for name in pointer.read(65536).split() if HEX64.match(name)]
+    except (OSError, ValueError):
+        return []
+
+
+def activate(request, root):
+    wanted = request["releases"]
+    for sha256 in wanted:
+        if read_seal(root, sha256) is None:
+            raise Refused("release %s is not sealed" % sha256[:12])
+    changed = install_hook(request, root)
+    previous = read_pointer(root)
+    if previous != wanted:
+        write_whole(os.path.join(root, "active"), point_at(wanted), 0o644)
+        changed = True
+    return {"previous": previous, "changed": changed}
+
+
+def point_at(releases):
+    return ("".join(name + "\n" for name in releases) or "none\n").encode("ascii")
+
+
+def roll_back(request, root):
+    previous = request["releases"]
+    for sha256 in previous:
+        if not os.path.isdir(release_folder(root, sha256)):
+            raise Refused("the previous release %s is gone" % sha256[:12])
+    if read_pointer(root) != previous:
+        write_whole(os.path.join(root, "active"), point_at(previous), 0o644)
+    return {}
+
+
+def main():
+    os.umask(0o022)
+    request = json.loads(sys.stdin.buffer.readline().decode("utf-8"))
+    phases = {"stage": stage, "verify": verify, "activate": activate, "rollback": roll_back}
+    try:
+        answer = phases[request["phase"]](request, release_root(sys.prefix))
+        answer["ok"] = True
+    except Refused as refused:
+        answer = {"ok": False, "problem": str(refused)}
+    except OSError as error:
+        answer = {"ok": False, "problem": "%s: %s" % (error.strerror, error.filename)}
+    except zipfile.BadZipFile as error:
+        answer = {"ok": False, "problem": "the wheel cannot be unpacked: %s" % error}
+    sys.stdout.write("\n%s %s\n" % (request["nonce"], json.dumps(answer)))
+    sys.stdout.flush()
+
+
+main()

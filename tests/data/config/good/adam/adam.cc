@@ -1,0 +1,1 @@
+int adam() { return 0; }
