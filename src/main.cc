@@ -12,8 +12,10 @@ namespace {
 
 void show(const ds::Error& error) {
   std::fprintf(stderr, "ds-deploy: error: %s\n", error.what().c_str());
-  for (const std::string& line : error.context()) std::fprintf(stderr, "  %s\n", line.c_str());
-  if (!error.fix().empty()) std::fprintf(stderr, "  %s\n", error.fix().c_str());
+  for (const std::string& line : error.context())
+    std::fprintf(stderr, "  %s\n", line.c_str());
+  if (!error.fix().empty())
+    std::fprintf(stderr, "  %s\n", error.fix().c_str());
 }
 
 }  // namespace

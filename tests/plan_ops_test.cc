@@ -14,7 +14,7 @@ ds::BuildPlan plan_with(const Environment& environment,
   return ds::make_plan(ds::small_library(), ds::fleet_of({{"n1", "9.0"}}), builder, {environment});
 }
 
-std::string built(const ds::BuildPlan& plan) {
+std::string ops_of(const ds::BuildPlan& plan) {
   std::string names;
   for (const ds::PlannedOp& op : plan.ops)
     names += op.name + " ";
@@ -22,7 +22,7 @@ std::string built(const ds::BuildPlan& plan) {
 }
 
 std::string built(const Environment& environment) {
-  return built(plan_with(environment));
+  return ops_of(plan_with(environment));
 }
 
 struct Refusal {
@@ -60,7 +60,7 @@ TEST_CASE("plan: which ops DS_BUILD_OPS and DS_BUILD_<OP> ask for") {
 
 TEST_CASE("plan: every op that is left out says why") {
   const ds::BuildPlan plan = plan_with({{"DS_BUILD_FUSED_ADAM", "0"}}, ds::build_machine(""));
-  CHECK(built(plan) == "cpu_adam ");
+  CHECK(ops_of(plan) == "cpu_adam ");
   REQUIRE(plan.left_out.size() == 2);
   CHECK(plan.left_out[0].name == "fused_adam");
   CHECK(plan.left_out[0].because == "DS_BUILD_FUSED_ADAM=0");
@@ -111,7 +111,7 @@ TEST_CASE("plan: an op that links torch is left out") {
   ds::OpLibrary library = ds::small_library();
   library.ops[1].links_torch = true;
   const ds::BuildPlan plan = ds::make_plan(library, {}, ds::build_machine(), {});
-  CHECK(built(plan) == "cpu_adam quantizer ");
+  CHECK(ops_of(plan) == "cpu_adam quantizer ");
   CHECK(plan.left_out[0].because.find("PyTorch's C++ headers") != std::string::npos);
 }
 

@@ -14,10 +14,18 @@
 namespace ds {
 
 struct PtxImage {
-  std::string arch;   ///< "90", "100f"
-  std::string isa;    ///< "9.0"
+  std::string arch;  ///< "90", "100f"
+  std::string isa;   ///< "9.0"
   bool operator==(const PtxImage&) const = default;
   auto operator<=>(const PtxImage&) const = default;
+};
+
+/// What one translation unit offers a GPU.
+struct UnitImages {
+  std::vector<std::string> sass;
+  std::vector<PtxImage> ptx;
+  bool operator==(const UnitImages&) const = default;
+  auto operator<=>(const UnitImages&) const = default;
 };
 
 /// The fatbin images of one library. A unit is one translation unit's container.
@@ -27,34 +35,36 @@ struct GpuImages {
   std::vector<std::string> sass_all_units;  ///< in every unit
   std::vector<PtxImage> ptx;                ///< in at least one unit
   std::vector<PtxImage> ptx_all_units;
-  std::vector<std::string> compression;     ///< "none", "lz4", "zstd"
+  std::vector<UnitImages> unit_kinds;    ///< the distinct sets that units have; empty: all have
+                                         ///< sass_all_units and ptx_all_units
+  std::vector<std::string> compression;  ///< "none", "lz4", "zstd"
   bool operator==(const GpuImages&) const = default;
 };
 
 struct LibraryNeeds {
-  std::string path;                  ///< inside the wheel, or the file's
-  std::string op;                    ///< ds_ops/<op>/lib<op>.so; empty for other libraries
-  std::string machine;               ///< "x86_64"
+  std::string path;                    ///< inside the wheel, or the file's
+  std::string op;                      ///< ds_ops/<op>/lib<op>.so; empty for other libraries
+  std::string machine;                 ///< "x86_64"
   std::string glibc, glibcxx, cxxabi;  ///< highest version needed; empty: none
-  std::vector<std::string> needed;   ///< DT_NEEDED
+  std::vector<std::string> needed;     ///< DT_NEEDED
   std::string soname, runpath;
-  int cpu_level = 0;                 ///< from GNU_PROPERTY_X86_ISA_1_NEEDED; 0: not stated
-  std::string python;                ///< "cp311", "abi3" from the file name; empty: any
+  int cpu_level = 0;   ///< from GNU_PROPERTY_X86_ISA_1_NEEDED; 0: not stated
+  std::string python;  ///< "cp311", "abi3" from the file name; empty: any
   bool links_torch = false;
-  GpuImages gpu;                     ///< units == 0: no device code
+  GpuImages gpu;  ///< units == 0: no device code
   bool operator==(const LibraryNeeds&) const = default;
 };
 
 struct Requirements {
-  std::string file, kind, sha256;    ///< kind: "wheel", "library"
-  std::string python_tag;            ///< of the wheel: "py3-none-linux_x86_64"
+  std::string file, kind, sha256;  ///< kind: "wheel", "library"
+  std::string python_tag;          ///< of the wheel: "py3-none-linux_x86_64"
   std::string requires_python;
   std::string glibc, glibcxx, cxxabi;  ///< the maximum over the libraries
   int cpu_level = 0;
-  std::vector<std::string> needed;   ///< union of DT_NEEDED, sorted, without the wheel's own
-  std::string torch;                 ///< "" or "any"
-  std::string cuda;                  ///< toolkit of the newest PTX or cubin, as far as it shows: "13.0"
-  std::uint64_t installed_bytes = 0; ///< sum of the sizes of the wheel's files
+  std::vector<std::string> needed;  ///< union of DT_NEEDED, sorted, without the wheel's own
+  std::string torch;                ///< "" or "any"
+  std::string cuda;  ///< toolkit of the newest PTX or cubin, as far as it shows: "13.0"
+  std::uint64_t installed_bytes = 0;  ///< sum of the sizes of the wheel's files
   std::uint64_t installed_files = 0;
   std::vector<LibraryNeeds> libraries;
   bool operator==(const Requirements&) const = default;
@@ -71,8 +81,9 @@ Requirements inspect_wheel(const Wheel& wheel);
 std::string inspect_json(const Requirements& requirements);
 std::string inspect_text(const Requirements& requirements);
 
-/// True if a GPU of this compute capability ("9.0") can run from these images; SASS of the same
-/// major with minor not above, 'a' exactly, 'f' the family; else PTX not above.
+/// What a GPU of this compute capability ("9.0") runs from: SASS of the same major with minor not
+/// above, 'a' exactly, 'f' the family; else PTX not above. The worst over the units: ptx if one of
+/// them has to be compiled by the driver, none if one of them has nothing.
 enum class Image { sass, ptx, none };
 Image image_for(const GpuImages& images, const std::string& compute_capability);
 

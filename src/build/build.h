@@ -20,13 +20,13 @@ struct BuildOptions {
 
 struct FailedJob {
   std::string op, name;
-  std::string command;           ///< as a shell would take it
-  std::string output;            ///< the compiler's messages, clean, whole
+  std::string command;  ///< as a shell would take it
+  std::string output;   ///< the compiler's messages, clean, whole
 };
 
 struct BuildResult {
-  std::vector<FailedJob> failed;   ///< in the order they failed
-  std::size_t ran = 0;             ///< jobs that were started
+  std::vector<FailedJob> failed;  ///< in the order they failed
+  std::size_t ran = 0;            ///< jobs that were started
   std::size_t up_to_date = 0;
   double seconds = 0;
   bool ok() const { return failed.empty(); }

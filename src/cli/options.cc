@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/options.h"
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <functional>
 
 #include "base/error.h"
@@ -12,7 +12,8 @@
 namespace ds {
 namespace {
 
-constexpr const char* overview = R"(ds-deploy: builds a wheel of C++/CUDA ops once and deploys it to every host of a cluster.
+constexpr const char* overview =
+    R"(ds-deploy: builds a wheel of C++/CUDA ops once and deploys it to every host of a cluster.
 
 Usage: ds-deploy [COMMAND] [OPTION...]
 
@@ -74,8 +75,10 @@ void add_facts(CLI::App& app, Options& options) {
 
 void add_build(CLI::App& app, Options& options) {
   app.add_option("--ops", options.ops, "folder of the op library (the one that came along)");
-  app.add_option("--build-dir", options.build_folder, "objects and wheels ($XDG_CACHE_HOME/ds-deploy)");
-  app.add_option("-j,--jobs", options.jobs, "compile jobs at one time (MAX_JOBS, else one per core)")
+  app.add_option("--build-dir", options.build_folder,
+                 "objects and wheels ($XDG_CACHE_HOME/ds-deploy)");
+  app.add_option("-j,--jobs", options.jobs,
+                 "compile jobs at one time (MAX_JOBS, else one per core)")
       ->check(CLI::Range(1, 4096));
   app.add_option("-k,--keep-going", options.keep_going, "stop after N failed jobs, 0: never (1)")
       ->check(CLI::Range(0, 1000000));
@@ -92,7 +95,7 @@ void add_deploy(CLI::App& app, Options& options) {
   add_build(app, options);
   add_audit(app, options);
   app.add_option("--wheel", options.wheels, "deploy this wheel, build none (repeatable)");
-  app.add_flag("-n,--dry-run", options.dry_run, "facts, plan and audit; no host is changed");
+  app.add_flag("--dry-run", options.dry_run, "facts, plan and audit; no host is changed");
   add_talk(app, options);
 }
 
@@ -135,11 +138,10 @@ const std::vector<CommandEntry>& commands() {
          add_facts(app, options);
          add_build(app, options);
          app.add_option("-o,--output", options.output, "where the wheel goes (dist)");
-         app.add_flag("-n,--dry-run", options.dry_run, "print the plan, compile nothing");
+         app.add_flag("--dry-run", options.dry_run, "print the plan, compile nothing");
          add_talk(app, options);
        }},
-      {"ping", "one no-op command on every host",
-       [](CLI::App& app, Options& options) {
+      {"ping", "one no-op command on every host", [](CLI::App& app, Options& options) {
          add_fleet(app, options);
          add_talk(app, options);
        }}};
@@ -150,10 +152,12 @@ std::string hint_for(const std::string& word, const CLI::App& app) {
   std::vector<std::string> known;
   if (word.starts_with("-")) {
     for (const CLI::Option* option : app.get_options()) {
-      for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+      for (const std::string& name : option->get_lnames())
+        known.push_back("--" + name);
     }
   } else {
-    for (const CommandEntry& entry : commands()) known.emplace_back(entry.name);
+    for (const CommandEntry& entry : commands())
+      known.emplace_back(entry.name);
   }
   const std::string hint = suggestion(word.substr(0, word.find('=')), known);
   return hint.empty() ? "try 'ds-deploy --help'" : hint;
@@ -198,7 +202,8 @@ Options parse_options(int argc, const char* const* argv) {
     entry.add(*command, options);
   }
   app.allow_extras();
-  for (CLI::App* command : app.get_subcommands({})) command->allow_extras();
+  for (CLI::App* command : app.get_subcommands({}))
+    command->allow_extras();
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -206,19 +211,23 @@ Options parse_options(int argc, const char* const* argv) {
     const std::string own = (chosen.empty() ? &app : chosen.front())->help();
     const std::size_t options_at = own.find("\nOptions:");
     const std::size_t commands_at = own.find("\nSubcommands:");
-    options.printed = !chosen.empty() ? own
-                                      : overview + own.substr(options_at + 1,
-                                                              commands_at - options_at - 1) + manuals;
+    options.printed =
+        !chosen.empty()
+            ? own
+            : overview + own.substr(options_at + 1, commands_at - options_at - 1) + manuals;
     return options;
   } catch (const CLI::ParseError& error) {
     throw UsageError(clean_line(error.what()));
   }
   for (const CLI::App* command : app.get_subcommands()) {
     options.command = command->get_name();
-    if (!command->remaining().empty()) refuse_extras(*command);
+    if (!command->remaining().empty())
+      refuse_extras(*command);
   }
-  if (!app.remaining(true).empty()) refuse_extras(app);
-  if (version) options.printed = "ds-deploy " DS_DEPLOY_VERSION "\n";
+  if (!app.remaining(true).empty())
+    refuse_extras(app);
+  if (version)
+    options.printed = "ds-deploy " DS_DEPLOY_VERSION "\n";
   refuse_contradictions(options);
   return options;
 }

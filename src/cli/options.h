@@ -16,23 +16,23 @@ struct Options {
   std::string python;
   std::string ssh_config;
   int fanout = 64;
-  int connect_timeout = 15;        ///< seconds
+  int connect_timeout = 15;  ///< seconds
   std::string facts, save_facts;
-  std::string ops;                 ///< folder of the op library
+  std::string ops;  ///< folder of the op library
   std::string build_folder;
   std::string output;
-  int jobs = 0;                    ///< 0: MAX_JOBS, else one per core
+  int jobs = 0;  ///< 0: MAX_JOBS, else one per core
   int keep_going = 1;
   bool dry_run = false;
-  std::vector<std::string> wheels; ///< --wheel, or the argument of audit
-  std::vector<std::string> files;  ///< arguments of inspect
+  std::vector<std::string> wheels;  ///< --wheel, or the argument of audit
+  std::vector<std::string> files;   ///< arguments of inspect
   bool require_gpu = false;
   bool strict = false;
   bool json = false;
   bool verbose = false;
   bool quiet = false;
   std::string color = "auto";
-  std::string printed;             ///< help or version: show this and end with status 0
+  std::string printed;  ///< help or version: show this and end with status 0
 };
 
 /// UsageError for anything that is not understood.

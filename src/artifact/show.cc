@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a person and what a program reads of an inspection.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "artifact/artifact.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// The wheel's tag; of a library alone, what its own name says.
+std::string python_of(const Requirements& requirements) {
+  const bool alone = requirements.kind == "library" && !requirements.libraries.empty();
+  return alone ? requirements.libraries.front().python : requirements.python_tag;
+}
+
+Json gpu_json(const GpuImages& gpu) {
+  if (gpu.units == 0)
+    return nullptr;
+  Json ptx = Json::array();
+  for (const PtxImage& image : gpu.ptx) {
+    ptx.push_back(Json{{"arch", image.arch}, {"isa", image.isa}});
+  }
+  return {{"units", gpu.units},
+          {"sass", gpu.sass},
+          {"sass_all_units", gpu.sass_all_units},
+          {"ptx", std::move(ptx)},
+          {"compression", gpu.compression}};
+}
+
+std::vector<std::string> prefixed(std::string_view prefix, const std::vector<std::string>& names) {
+  std::vector<std::string> out;
+  for (const std::string& name : names)
+    out.push_back(std::string(prefix) + name);
+  return out;
+}
+
+std::vector<std::string> image_names(const std::vector<std::string>& sass,
+                                     const std::vector<PtxImage>& ptx) {
+  std::vector<std::string> names;
+  if (!sass.empty())
+    names.push_back(join(prefixed("sm_", sass), " "));
+  for (const PtxImage& image : ptx) {
+    names.push_back(fmt::format("PTX compute_{} (ISA {})", image.arch, image.isa));
+  }
+  return names;
+}
+
+template <typename Value>
+std::vector<Value> without(const std::vector<Value>& all, const std::vector<Value>& common) {
+  std::vector<Value> out;
+  std::copy_if(all.begin(), all.end(), std::back_inserter(out), [&common](const Value& value) {
+    return std::find(common.begin(), common.end(), value) == common.end();
+  });
+  return out;
+}
+
+/// "label    value", nothing for an empty value.
+void row(std::string& out, std::string_view label, const std::string& value) {
+  if (!value.empty())
+    out += fmt::format("  {:<10}{}\n", label, value);
+}
+
+std::string libstdcxx(const std::string& glibcxx, const std::string& cxxabi) {
+  std::vector<std::string> names;
+  if (!glibcxx.empty())
+    names.push_back("GLIBCXX_" + glibcxx);
+  if (!cxxabi.empty())
+    names.push_back("CXXABI_" + cxxabi);
+  return join(names, ", ");
+}
+
+std::string cpu(int level) {
+  if (level == 0)
+    return {};
+  return level == 1 ? "x86-64" : fmt::format("x86-64-v{}", level);
+}
+
+void library_text(std::string& out, const LibraryNeeds& library) {
+  out += "\n" + library.path + "\n";
+  row(out, "machine", library.machine);
+  row(out, "op", library.op);
+  row(out, "python", library.python);
+  row(out, "glibc", library.glibc);
+  row(out, "libstdc++", libstdcxx(library.glibcxx, library.cxxabi));
+  row(out, "cpu", cpu(library.cpu_level));
+  row(out, "needs", join(library.needed, " "));
+  row(out, "runpath", library.runpath);
+  const GpuImages& gpu = library.gpu;
+  if (gpu.units == 0)
+    return;
+  row(out, "gpu",
+      fmt::format("{}; {}, compression {}", join(image_names(gpu.sass, gpu.ptx), ", "),
+                  count(static_cast<std::size_t>(gpu.units), "unit"), join(gpu.compression, " ")));
+  row(out, "partly",
+      join(image_names(without(gpu.sass, gpu.sass_all_units), without(gpu.ptx, gpu.ptx_all_units)),
+           ", "));
+}
+
+}  // namespace
+
+std::string inspect_json(const Requirements& requirements) {
+  Json libraries = Json::array();
+  for (const LibraryNeeds& library : requirements.libraries) {
+    libraries.push_back(Json{{"path", library.path},
+                             {"glibc", library.glibc},
+                             {"needed", library.needed},
+                             {"gpu", gpu_json(library.gpu)}});
+  }
+  const Json all = {{"schema", "ds-deploy.inspect/1"},
+                    {"file", requirements.file},
+                    {"kind", requirements.kind},
+                    {"sha256", requirements.sha256},
+                    {"requirements",
+                     {{"python", python_of(requirements)},
+                      {"glibc", requirements.glibc},
+                      {"glibcxx", requirements.glibcxx},
+                      {"cxxabi", requirements.cxxabi},
+                      {"cpu_level", requirements.cpu_level},
+                      {"needed", requirements.needed},
+                      {"torch", requirements.torch},
+                      {"cuda", requirements.cuda}}},
+                    {"libraries", std::move(libraries)}};
+  return all.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string inspect_text(const Requirements& requirements) {
+  std::string out = fmt::format("{}\n", requirements.file);
+  row(out, "kind",
+      requirements.kind == "wheel"
+          ? fmt::format("wheel, {}, {} unpacked", count(requirements.installed_files, "file"),
+                        human_bytes(requirements.installed_bytes))
+          : fmt::format("library, {}", human_bytes(requirements.installed_bytes)));
+  row(out, "sha256", requirements.sha256);
+  if (requirements.kind == "library") {
+    row(out, "cuda", requirements.cuda);
+    row(out, "torch", requirements.torch);
+    std::string library;
+    for (const LibraryNeeds& only : requirements.libraries)
+      library_text(library, only);
+    // The library's own heading would repeat the first line.
+    return out + library.substr(std::min(library.size(), requirements.file.size() + 2));
+  }
+  row(out, "python",
+      requirements.python_tag +
+          (requirements.requires_python.empty() ? "" : ", " + requirements.requires_python));
+  row(out, "glibc", requirements.glibc);
+  row(out, "libstdc++", libstdcxx(requirements.glibcxx, requirements.cxxabi));
+  row(out, "cpu", cpu(requirements.cpu_level));
+  row(out, "cuda", requirements.cuda);
+  row(out, "torch", requirements.torch);
+  row(out, "needs", join(requirements.needed, " "));
+  for (const LibraryNeeds& library : requirements.libraries)
+    library_text(out, library);
+  return out;
+}
+
+}  // namespace ds

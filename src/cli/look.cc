@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/look.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "artifact/artifact.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+using nlohmann::ordered_json;
+
+void print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);
+}
+
+ExitStatus status_of(const std::vector<HostFacts>& hosts) {
+  bool unreachable = false, key = false;
+  for (const HostFacts& host : hosts) {
+    key |= host.state == HostFacts::State::key_refused;
+    unreachable |= host.state != HostFacts::State::reached;
+  }
+  return key ? ExitStatus::key_refused : unreachable ? ExitStatus::unreachable : ExitStatus::ok;
+}
+
+std::string or_none(const std::string& text) {
+  return text.empty() ? "none" : text;
+}
+
+std::string gpus_text(const HostFacts& host) {
+  std::vector<std::string> models;
+  std::vector<std::size_t> counts;
+  for (const Gpu& gpu : host.gpus) {
+    const std::string model =
+        fmt::format("{} ({}, {} MB)", gpu.name, gpu.compute_capability, gpu.memory_mb);
+    const auto known = std::find(models.begin(), models.end(), model);
+    if (known == models.end()) {
+      models.push_back(model);
+      counts.push_back(1);
+    } else {
+      ++counts[static_cast<std::size_t>(known - models.begin())];
+    }
+  }
+  std::vector<std::string> pieces;
+  for (std::size_t i = 0; i < models.size(); ++i) {
+    pieces.push_back(fmt::format("{} x {}", counts[i], models[i]));
+  }
+  return or_none(join(pieces, ", "));
+}
+
+std::string tools_text(const std::vector<Tool>& tools) {
+  std::vector<std::string> pieces;
+  for (const Tool& tool : tools)
+    pieces.push_back(tool.version + " (" + tool.path + ")");
+  return or_none(join(pieces, ", "));
+}
+
+std::string host_text(const HostFacts& host) {
+  if (host.state != HostFacts::State::reached) {
+    return fmt::format("{}: {}\n", host.host, host.problem);
+  }
+  std::string text = host.host + "\n";
+  const auto row = [&text](const char* name, const std::string& value) {
+    text += fmt::format("  {:<12} {}\n", name, value);
+  };
+  row("system", fmt::format("{}, kernel {}, {}", host.os, host.kernel, host.machine));
+  row("cpu", fmt::format("{} x {}, x86-64-v{}", host.cpu_count, host.cpu_model, host.cpu_level));
+  row("memory", fmt::format("{} MB", host.memory_mb));
+  row("libraries", fmt::format("glibc {}, GLIBCXX_{}, CXXABI_{}", host.glibc, or_none(host.glibcxx),
+                               or_none(host.cxxabi)));
+  row("gpus", gpus_text(host));
+  row("driver", or_none(host.driver));
+  row("nvcc", tools_text(host.nvcc));
+  row("c++", tools_text(host.cxx));
+  row("python", host.python.executable.empty()
+                    ? "none: " + (host.python.asked.empty() ? "no environment was named"
+                                                            : host.python.asked + " did not run")
+                    : host.python.version + " (" + host.python.executable + ")");
+  row("torch", host.torch.version.empty()
+                   ? "none"
+                   : host.torch.version + " (CUDA " + or_none(host.torch.cuda) + ")");
+  row("release", or_none(join(host.installed.active, "+")).substr(0, 25));
+  row("disk", host.disk.free_bytes < 0
+                  ? "unknown"
+                  : fmt::format("{} free at {} ({})",
+                                human_bytes(static_cast<std::uint64_t>(host.disk.free_bytes)),
+                                host.disk.path, host.disk.filesystem));
+  for (const std::string& note : host.notes)
+    row("note", note);
+  return text;
+}
+
+}  // namespace
+
+ExitStatus inspect_files(const Options& options) {
+  for (const std::string& file : options.files) {
+    const Requirements requirements = inspect_file(file);
+    print(options.json ? inspect_json(requirements) + "\n" : inspect_text(requirements));
+  }
+  return ExitStatus::ok;
+}
+
+ExitStatus show_facts(Session& session) {
+  const Fleet& fleet = session.fleet();
+  if (session.options().json) {
+    print(facts_to_json(fleet));
+  } else {
+    print("environment  " + session.environment() + "\n");
+    for (const HostFacts& host : fleet.hosts)
+      print(host_text(host));
+  }
+  return status_of(fleet.hosts);
+}
+
+namespace {
+
+/// What `python -m ds_ops --json` said on each host that has the package.
+std::vector<ordered_json> ask_packages(Session& session, const Fleet& fleet) {
+  std::vector<ordered_json> answers(fleet.hosts.size());
+  for (std::size_t i = 0; i < fleet.hosts.size(); ++i) {
+    const HostFacts& facts = fleet.hosts[i];
+    const Host& host = session.inventory().hosts[i];
+    if (facts.python.executable.empty())
+      continue;
+    Exec exec;
+    exec.script = "cd /\n";
+    if (!host.env_script.empty())
+      exec.script += ". " + shell_quote(host.env_script) + "\n";
+    exec.script += "exec " + shell_quote(facts.python.asked) + " -B -m ds_ops --json";
+    session.transport().start(host.endpoint, exec, [&answers, i](const ExecResult& result) {
+      for (const std::string& line : lines(result.out)) {
+        ordered_json parsed = ordered_json::parse(line, nullptr, false);
+        if (parsed.is_object() && parsed.contains("ops"))
+          answers[i] = std::move(parsed);
+      }
+    });
+  }
+  session.transport().run();
+  return answers;
+}
+
+/// The field's table: "op name ..... installed .. compatible".
+std::string ops_table(const ordered_json& answer) {
+  if (!answer.is_object())
+    return "  ds_ops is not installed\n";
+  const std::string rule = "  " + std::string(50, '-') + "\n";
+  std::string text = rule + "  op name ................ installed .. loads\n" + rule;
+  for (const ordered_json& op : answer["ops"]) {
+    const std::string name = clean_line(op.value("name", "?"));
+    const std::string said = clean_line(op.value("status", "?"));
+    text += fmt::format("  {:.<23} [YES] ...... {}\n", name + " ", said);
+  }
+  return text;
+}
+
+}  // namespace
+
+ExitStatus show_report(Session& session) {
+  const Fleet& fleet = session.fleet();
+  const std::vector<ordered_json> answers = ask_packages(session, fleet);
+  if (session.options().json) {
+    ordered_json hosts = ordered_json::array();
+    for (std::size_t i = 0; i < fleet.hosts.size(); ++i) {
+      const ordered_json& said = answers[i];
+      hosts.push_back({{"name", fleet.hosts[i].host},
+                       {"package", said.is_object() ? said : ordered_json(nullptr)}});
+    }
+    const ordered_json whole = {{"schema", "ds-deploy.ops/1"},
+                                {"facts", ordered_json::parse(facts_to_json(fleet))},
+                                {"hosts", hosts}};
+    print(whole.dump() + "\n");
+    return status_of(fleet.hosts);
+  }
+  print("environment  " + session.environment() + "\n");
+  for (std::size_t i = 0; i < fleet.hosts.size(); ++i) {
+    print(host_text(fleet.hosts[i]));
+    if (fleet.hosts[i].state == HostFacts::State::reached)
+      print(ops_table(answers[i]));
+  }
+  return status_of(fleet.hosts);
+}
+
+ExitStatus ping(Session& session) {
+  const std::vector<Host>& hosts = session.inventory().hosts;
+  std::vector<ExecResult> results(hosts.size());
+  session.status().stage_started("ping", hosts.size());
+  for (std::size_t i = 0; i < hosts.size(); ++i) {
+    session.transport().start(hosts[i].endpoint, Exec{":", {}, std::chrono::seconds(60), 1u << 16},
+                              [&, i](ExecResult result) {
+                                session.status().item_finished(hosts[i].name,
+                                                               result.ok() ? "ok" : result.message,
+                                                               !result.ok());
+                                results[i] = std::move(result);
+                              });
+  }
+  session.transport().run();
+  session.status().stage_finished();
+  ordered_json answers = ordered_json::array();
+  bool key = false, all = true;
+  for (std::size_t i = 0; i < hosts.size(); ++i) {
+    const ExecResult& result = results[i];
+    key |= result.outcome == ExecResult::Outcome::host_key_refused;
+    all &= result.ok();
+    const std::string said =
+        !result.message.empty() ? result.message
+        : result.ok()           ? "ok"
+                      : fmt::format("the command ended with status {}", result.exit_status);
+    answers.push_back({{"name", hosts[i].name},
+                       {"ok", result.ok()},
+                       {"message", said},
+                       {"seconds", result.seconds}});
+    if (!session.options().json) {
+      print(fmt::format("{}  {}  {:.0f} ms\n", hosts[i].name, said, result.seconds * 1000));
+    }
+  }
+  const ExitStatus status = key   ? ExitStatus::key_refused
+                            : all ? ExitStatus::ok
+                                  : ExitStatus::unreachable;
+  if (session.options().json) {
+    print(ordered_json{{"schema", "ds-deploy.ping/1"},
+                       {"exit", static_cast<int>(status)},
+                       {"hosts", answers}}
+              .dump() +
+          "\n");
+  }
+  return status;
+}
+
+}  // namespace ds

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/make_wheel.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "build/build.h"
+
+extern char** environ;
+
+namespace ds {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+constexpr const char* record_name = "ds_deploy/requirements.json";
+
+std::map<std::string, std::string> environment_map() {
+  std::map<std::string, std::string> variables;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::size_t equals = text.find('=');
+    if (equals != std::string_view::npos) {
+      variables.emplace(text.substr(0, equals), text.substr(equals + 1));
+    }
+  }
+  return variables;
+}
+
+/// --ops, else ops/ beside the build folder that holds this program, else the installed one.
+fs::path ops_folder(const Options& options) {
+  if (!options.ops.empty())
+    return fs::absolute(expand_home(options.ops));
+  std::error_code failure;
+  const fs::path program = fs::read_symlink("/proc/self/exe", failure);
+  const fs::path beside = program.parent_path().parent_path() / "ops";
+  if (!failure && fs::exists(beside / "VERSION"))
+    return beside;
+  const fs::path relative = program.parent_path().parent_path() / "share/ds-deploy/ops";
+  return !failure && fs::exists(relative / "VERSION") ? relative : fs::path(DS_DEPLOY_OPS_DIR);
+}
+
+/// The commit that the ops are at, if they lie in a git work tree and git is here.
+void ask_git(OpLibrary& library) {
+  const auto git = [&library](std::vector<std::string> words) {
+    words.insert(words.begin(), {"git", "-C", library.root.string()});
+    return run_command(Command{words, {}, {}}, std::chrono::seconds(20));
+  };
+  const CommandResult commit = git({"rev-parse", "--short=9", "HEAD"});
+  if (!commit.ok())
+    return;
+  const CommandResult changes = git({"status", "--porcelain", "--ignored=no", "--", "."});
+  library.commit = std::string(trim(commit.output));
+  library.dirty = !changes.ok() || !trim(changes.output).empty();
+}
+
+int job_count(const Options& options) {
+  if (options.jobs > 0)
+    return options.jobs;
+  const char* max_jobs = std::getenv("MAX_JOBS");
+  if (max_jobs != nullptr && *max_jobs != '\0') {
+    const std::optional<long> number = parse_integer(max_jobs, 1, 4096);
+    if (!number) {
+      throw UsageError("MAX_JOBS is '" + clean_line(max_jobs) + "', which is no number of jobs",
+                       "unset it, or set it to 1 or more");
+    }
+    return static_cast<int>(*number);
+  }
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+const Op& op_named(const OpLibrary& library, const std::string& name) {
+  return *std::find_if(library.ops.begin(), library.ops.end(),
+                       [&name](const Op& op) { return op.name == name; });
+}
+
+std::string library_path(const PlannedOp& op) {
+  return fmt::format("ds_ops/{0}/lib{0}.so", op.name);
+}
+
+/// What the wheel says of itself: derived from the libraries that were just built.
+std::string requirements_record(const PlannedWheel& planned) {
+  ordered_json ops = ordered_json::array();
+  for (const PlannedOp& op : planned.plan.ops) {
+    const LibraryNeeds needs =
+        inspect_library(read_file(planned.folder / op.library), library_path(op));
+    ops.push_back({{"name", op.name},
+                   {"kind", op.kind == Op::Kind::cuda ? "cuda" : "cpu"},
+                   {"self_test", op_named(planned.library, op.name).self_test},
+                   {"archs", needs.gpu.sass_all_units},
+                   {"glibc", needs.glibc},
+                   {"glibcxx", needs.glibcxx},
+                   {"cxxabi", needs.cxxabi},
+                   {"cpu_level", needs.cpu_level},
+                   {"needed", needs.needed}});
+  }
+  const ordered_json record = {{"schema", "ds-deploy.requirements/1"},
+                               {"cuda", planned.plan.cuda},
+                               {"compiler", planned.plan.compiler},
+                               {"nvcc", planned.plan.nvcc},
+                               {"ops", ops}};
+  return record.dump(1) + "\n";
+}
+
+WheelSpec wheel_spec(const PlannedWheel& planned) {
+  WheelSpec spec;
+  spec.name = planned.plan.package;
+  spec.version = planned.plan.version;
+  spec.tag = planned.plan.tag;
+  spec.summary = "C++/CUDA ops, built and deployed by ds-deploy";
+  for (const PlannedFile& file : planned.plan.files) {
+    spec.files.push_back({file.path, {}, file.source, false});
+  }
+  for (const PlannedOp& op : planned.plan.ops) {
+    spec.files.push_back({library_path(op), {}, planned.folder / op.library, true});
+  }
+  spec.dist_info.push_back({record_name, requirements_record(planned), {}, false});
+  return spec;
+}
+
+[[noreturn]] void refuse(const BuildResult& result) {
+  std::set<std::string> ops;
+  for (const FailedJob& job : result.failed)
+    ops.insert(job.op);
+  const std::vector<std::string> names(ops.begin(), ops.end());
+  throw Error(fmt::format("{} failed to compile: {}; no host was changed",
+                          count(result.failed.size(), "job"), join(names, ", ")),
+              "the compiler's messages stand above; DS_BUILD_<OP>=0 leaves an op out",
+              ExitStatus::build_failed);
+}
+
+}  // namespace
+
+PlannedWheel plan_wheel(Session& session) {
+  PlannedWheel planned;
+  const Options& options = session.options();
+  planned.library = load_ops(ops_folder(options));
+  ask_git(planned.library);
+  planned.folder = options.build_folder.empty() ? cache_home() / "build"
+                                                : fs::absolute(expand_home(options.build_folder));
+  // Without hosts that answer there is still a wheel to build.
+  const Fleet& fleet = session.fleet();
+  planned.builder = session.build_machine();
+  planned.plan = make_plan(planned.library, fleet, planned.builder, {environment_map()});
+  return planned;
+}
+
+Wheel make_wheel(const PlannedWheel& planned, const fs::path& output, Session& session) {
+  const std::unique_ptr<CommandRunner> runner = make_command_runner(job_count(session.options()));
+  const BuildResult result = build(planned.plan, *runner, session.status(),
+                                   {planned.folder, session.options().keep_going});
+  if (!result.ok())
+    refuse(result);
+  session.status().note(
+      fmt::format("build: {} ran, {} up to date", count(result.ran, "job"), result.up_to_date));
+  fs::create_directories(output);
+  return open_wheel(write_wheel(wheel_spec(planned), output));
+}
+
+std::string wheel_file_name(const BuildPlan& plan) {
+  return plan.package + "-" + plan.version + "-" + plan.tag + ".whl";
+}
+
+Requirements predicted_requirements(const PlannedWheel& planned) {
+  Requirements requirements;
+  requirements.file = wheel_file_name(planned.plan);
+  requirements.kind = "wheel";
+  requirements.python_tag = planned.plan.tag;
+  requirements.cuda = planned.plan.cuda;
+  for (const PlannedOp& op : planned.plan.ops) {
+    LibraryNeeds needs;
+    needs.path = library_path(op);
+    needs.op = op.name;
+    needs.machine = planned.builder.machine;
+    if (op.kind == Op::Kind::cuda)
+      needs.gpu.units = 1;
+    for (const std::string& arch : op.archs) {
+      if (arch.ends_with("+PTX")) {
+        needs.gpu.ptx.push_back({arch.substr(0, arch.size() - 4), planned.plan.cuda});
+      } else {
+        needs.gpu.sass.push_back(arch);
+      }
+    }
+    needs.gpu.sass_all_units = needs.gpu.sass;
+    needs.gpu.ptx_all_units = needs.gpu.ptx;
+    requirements.libraries.push_back(std::move(needs));
+  }
+  return requirements;
+}
+
+Parcel parcel_of(const Wheel& wheel) {
+  Parcel parcel;
+  parcel.wheel = &wheel;
+  const std::string record = wheel.dist_info + "/" + record_name;
+  read_wheel(wheel, [&](const WheelEntry& entry, std::string_view content) {
+    if (entry.path != record)
+      return;
+    const ordered_json parsed = ordered_json::parse(content, nullptr, false);
+    if (!parsed.is_object() || !parsed.contains("ops") || !parsed["ops"].is_array())
+      return;
+    parcel.imports.push_back(wheel.name);
+    for (const ordered_json& op : parsed["ops"]) {
+      const std::string name = op.value("name", "");
+      const std::string self_test = op.value("self_test", "");
+      if (name.empty())
+        continue;
+      parcel.imports.push_back(wheel.name + "." + name);
+      if (!self_test.empty())
+        parcel.self_tests[name] = self_test;
+    }
+  });
+  return parcel;
+}
+
+std::string plan_text(const BuildPlan& plan, bool verbose) {
+  std::string text = "wheel        " + wheel_file_name(plan) + "\n";
+  if (!plan.compiler.empty())
+    text += "compiler     " + plan.compiler + "\n";
+  if (!plan.nvcc.empty())
+    text += "nvcc         " + plan.nvcc + "\n";
+  if (!plan.archs.empty()) {
+    text += fmt::format("archs        {} ({})\n", join(plan.archs, " "), plan.archs_because);
+  }
+  for (const LeftOutOp& op : plan.left_out) {
+    text += fmt::format("left out     {}: {}\n", op.name, op.because);
+  }
+  for (const std::string& note : plan.notes)
+    text += "note         " + note + "\n";
+  text += count(plan.jobs.size(), "job") + "\n";
+  for (const Job& job : plan.jobs) {
+    text += fmt::format("  {}  because {}\n", job.name, job.because);
+    if (!verbose)
+      continue;
+    std::vector<std::string> words;
+    for (const std::string& word : job.command.argv)
+      words.push_back(shell_quote(word));
+    text += "    " + join(words, " ") + "\n";
+  }
+  return text;
+}
+
+std::string plan_json(const BuildPlan& plan) {
+  ordered_json jobs = ordered_json::array(), left_out = ordered_json::array(),
+               ops = ordered_json::array();
+  for (const Job& job : plan.jobs) {
+    jobs.push_back({{"op", job.op},
+                    {"name", job.name},
+                    {"because", job.because},
+                    {"command", job.command.argv},
+                    {"needs", job.needs}});
+  }
+  for (const LeftOutOp& op : plan.left_out) {
+    left_out.push_back({{"name", op.name}, {"because", op.because}});
+  }
+  for (const PlannedOp& op : plan.ops)
+    ops.push_back({{"name", op.name}, {"archs", op.archs}});
+  const ordered_json whole = {{"schema", "ds-deploy.plan/1"},
+                              {"wheel", wheel_file_name(plan)},
+                              {"archs", plan.archs},
+                              {"archs_because", plan.archs_because},
+                              {"compiler", plan.compiler},
+                              {"nvcc", plan.nvcc},
+                              {"ops", ops},
+                              {"left_out", left_out},
+                              {"notes", plan.notes},
+                              {"jobs", jobs}};
+  return whole.dump() + "\n";
+}
+
+}  // namespace ds

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// From the op library to a wheel: plan, build, pack.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "artifact/artifact.h"
+#include "cli/session.h"
+#include "plan/plan.h"
+#include "rollout/rollout.h"
+#include "wheel/wheel.h"
+
+namespace ds {
+
+struct PlannedWheel {
+  OpLibrary library;
+  BuildPlan plan;
+  HostFacts builder;
+  std::filesystem::path folder;  ///< where objects are kept
+};
+
+/// Reads the ops, asks the build machine, plans for the fleet.
+PlannedWheel plan_wheel(Session& session);
+
+/// Compiles what is not up to date and packs the wheel into `output`. Error (build_failed) when a
+/// job fails; its messages were shown by then.
+Wheel make_wheel(const PlannedWheel& planned, const std::filesystem::path& output,
+                 Session& session);
+
+/// What the wheel of a plan will need, as far as the plan shows: for a dry run.
+Requirements predicted_requirements(const PlannedWheel& planned);
+
+/// The file name that make_wheel would write.
+std::string wheel_file_name(const BuildPlan& plan);
+
+/// Self-tests and modules of a wheel: from the record inside, if it has one of ours.
+Parcel parcel_of(const Wheel& wheel);
+
+/// The plan as people read it: one line per job with its because.
+std::string plan_text(const BuildPlan& plan, bool verbose);
+std::string plan_json(const BuildPlan& plan);
+
+}  // namespace ds

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The pipeline. Data goes one way: a value enters a stage, a new value leaves it.
+#include "cli/program.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+
+#include "artifact/artifact.h"
+#include "audit/audit.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "cli/look.h"
+#include "cli/make_wheel.h"
+#include "cli/session.h"
+#include "report/report.h"
+#include "rollout/rollout.h"
+
+namespace ds {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// "20261123-214501-4711": sorts by time, unique on one coordinator.
+std::string new_run_id() {
+  return fmt::format("{:%Y%m%d-%H%M%S}-{}", fmt::gmtime(std::time(nullptr)), ::getpid());
+}
+
+/// Seconds of each stage, for the report.
+class StageTimes {
+ public:
+  void finished(const std::string& stage) {
+    const auto now = std::chrono::steady_clock::now();
+    seconds[stage] += std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+  }
+  std::map<std::string, double> seconds;
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+AuditOptions audit_options(const Options& options) {
+  AuditOptions audit;
+  audit.require_gpu = options.require_gpu;
+  audit.strict = options.strict;
+  return audit;
+}
+
+void refuse_missing_environment(Session& session) {
+  if (!session.options().facts.empty())
+    return;
+  for (const Host& host : session.inventory().hosts) {
+    if (!target_python(host, session.probe()).empty())
+      return;
+  }
+  throw UsageError("no environment to deploy to was named",
+                   "give --python /path/of/venv/bin/python, write python= in the hostfile, or "
+                   "activate a virtual environment that is at the same path on the hosts");
+}
+
+ExitStatus finish(Report report, Session& session, const StageTimes& times) {
+  report.environment = session.environment();
+  report.command = session.options().command;
+  report.seconds = times.seconds;
+  const std::string text =
+      session.options().json ? report_json(report) : report_text(report, session.options().verbose);
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);
+  return exit_status(report);
+}
+
+void say_left_out(const BuildPlan& plan, Report& report) {
+  for (const LeftOutOp& op : plan.left_out)
+    report.left_out.push_back(op.name + ": " + op.because);
+  report.notes = plan.notes;
+}
+
+/// The wheels that go out: those that were named, else the one that is built from the ops.
+std::vector<Wheel> obtain_wheels(Session& session, Report& report, StageTimes& times) {
+  std::vector<Wheel> wheels;
+  for (const std::string& file : session.options().wheels) {
+    wheels.push_back(open_wheel(fs::absolute(expand_home(file))));
+  }
+  if (!wheels.empty())
+    return wheels;
+  const PlannedWheel planned = plan_wheel(session);
+  say_left_out(planned.plan, report);
+  times.finished("plan");
+  wheels.push_back(make_wheel(planned, planned.folder / "wheels", session));
+  times.finished("build");
+  return wheels;
+}
+
+/// A dry run compiles nothing: a wheel of this plan that is there is read, else it is predicted.
+void dry_run_wheels(Session& session, Report& report, std::vector<Wheel>& wheels,
+                    std::vector<Requirements>& requirements) {
+  for (const std::string& file : session.options().wheels) {
+    wheels.push_back(open_wheel(fs::absolute(expand_home(file))));
+  }
+  if (!wheels.empty())
+    return;
+  const PlannedWheel planned = plan_wheel(session);
+  say_left_out(planned.plan, report);
+  const fs::path built = planned.folder / "wheels" / wheel_file_name(planned.plan);
+  if (fs::exists(built)) {
+    wheels.push_back(open_wheel(built));
+    return;
+  }
+  requirements.push_back(predicted_requirements(planned));
+  report.notes.push_back(
+      "the wheel is not built yet: what it needs is predicted from the plan; glibc, libstdc++ and "
+      "size are known after 'ds-deploy build'");
+}
+
+ExitStatus deploy(Session& session) {
+  const bool dry_run = session.options().dry_run || session.options().command == "audit";
+  StageTimes times;
+  Report report;
+  report.run = new_run_id();
+  report.dry_run = dry_run;
+
+  refuse_missing_environment(session);
+  const Fleet& fleet = session.fleet();
+  times.finished("facts");
+  // From here on no host is added.
+
+  std::vector<Wheel> wheels;
+  std::vector<Requirements> requirements;
+  if (dry_run) {
+    dry_run_wheels(session, report, wheels, requirements);
+  } else {
+    wheels = obtain_wheels(session, report, times);
+  }
+  for (const Wheel& wheel : wheels)
+    requirements.push_back(inspect_wheel(wheel));
+  for (const Wheel& wheel : wheels) {
+    report.wheels.push_back(reported_wheel(wheel, requirements[report.wheels.size()]));
+  }
+  times.finished("wheel");
+  // From here on the wheels do not change.
+
+  report.audit = audit(requirements, fleet, audit_options(session.options()));
+  times.finished("audit");
+  std::vector<Parcel> parcels;
+  for (const Wheel& wheel : wheels)
+    parcels.push_back(parcel_of(wheel));
+
+  if (dry_run) {
+    report.hosts = predict(fleet, report.audit, parcels);
+  } else {
+    RolloutOptions rollout;
+    rollout.run = report.run;
+    rollout.probe = session.probe();
+    RolloutResult result = roll_out(session.inventory(), fleet, report.audit, parcels, rollout,
+                                    session.transport(), session.status());
+    report.hosts = std::move(result.hosts);
+    report.interrupted = result.interrupted;
+  }
+  times.finished("rollout");
+  return finish(std::move(report), session, times);
+}
+
+ExitStatus build_only(Session& session) {
+  const Options& options = session.options();
+  const PlannedWheel planned = plan_wheel(session);
+  if (options.dry_run) {
+    const std::string text = options.json ? plan_json(planned.plan)
+                                          : "environment  " + session.environment() + "\n" +
+                                                plan_text(planned.plan, options.verbose);
+    std::fputs(text.c_str(), stdout);
+    return ExitStatus::ok;
+  }
+  for (const LeftOutOp& op : planned.plan.left_out) {
+    session.status().warning(op.name + " is left out: " + op.because);
+  }
+  for (const std::string& note : planned.plan.notes)
+    session.status().warning(note);
+  const fs::path output = fs::absolute(options.output.empty() ? "dist" : options.output);
+  const Wheel wheel = make_wheel(planned, output, session);
+  const Requirements requirements = inspect_wheel(wheel);
+  const std::string text =
+      options.json ? inspect_json(requirements) + "\n" : wheel.file.string() + "\n";
+  std::fputs(text.c_str(), stdout);
+  return ExitStatus::ok;
+}
+
+}  // namespace
+
+ExitStatus run_program(const Options& options) {
+  if (options.command == "inspect")
+    return inspect_files(options);
+  Session session(options);
+  if (options.command == "build")
+    return build_only(session);
+  if (options.command == "facts")
+    return show_facts(session);
+  if (options.command == "report")
+    return show_report(session);
+  if (options.command == "ping")
+    return ping(session);
+  return deploy(session);
+}
+
+}  // namespace ds

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/session.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+StatusOptions status_options(const Options& options) {
+  StatusOptions status;
+  status.verbosity = options.quiet     ? Verbosity::quiet
+                     : options.verbose ? Verbosity::verbose
+                                       : Verbosity::normal;
+  status.terminal = is_live_terminal(STDERR_FILENO);
+  status.color = wants_color(options.color, STDERR_FILENO);
+  status.width = terminal_width(STDERR_FILENO);
+  return status;
+}
+
+TransportOptions transport_options(const Options& options) {
+  TransportOptions transport;
+  transport.fanout = options.fanout;
+  transport.ssh_config = expand_home(options.ssh_config);
+  transport.connect_timeout = std::chrono::seconds(options.connect_timeout);
+  return transport;
+}
+
+Inventory read_inventory(const Options& options) {
+  if (options.local_only)
+    return local_inventory();
+  const bool asked = !options.hostfile.empty();
+  const std::string file = asked ? options.hostfile : default_hostfile;
+  if (!asked && !std::filesystem::exists(file)) {
+    throw UsageError(fmt::format("no hostfile was given, and there is no {}", file),
+                     "give --hostfile FILE, or --local_only for this machine alone");
+  }
+  return parse_hostfile(read_file(expand_home(file), 64u << 20), file);
+}
+
+}  // namespace
+
+std::string inherited_python() {
+  for (const char* name : {"VIRTUAL_ENV", "CONDA_PREFIX"}) {
+    const char* prefix = std::getenv(name);
+    if (prefix != nullptr && *prefix == '/')
+      return std::string(prefix) + "/bin/python";
+  }
+  return {};
+}
+
+Session::Session(const Options& options)
+    : options_(options), status_(make_status(status_options(options), stderr)) {
+  probe_.python = options.python;
+  probe_.inherited_python = inherited_python();
+  transport_ = make_transport(transport_options(options));
+}
+
+const Inventory& Session::inventory() {
+  if (!inventory_) {
+    const Selection selection{options_.include, options_.exclude, options_.limit};
+    inventory_ = std::make_unique<Inventory>(select_hosts(read_inventory(options_), selection));
+  }
+  return *inventory_;
+}
+
+const Fleet& Session::fleet() {
+  if (fleet_)
+    return *fleet_;
+  if (!options_.facts.empty()) {
+    fleet_ = std::make_unique<Fleet>(facts_from_json(read_file(options_.facts), options_.facts));
+    return *fleet_;
+  }
+  fleet_ = std::make_unique<Fleet>(gather_facts(inventory(), probe_, *transport_, *status_));
+  if (!options_.save_facts.empty())
+    write_file(options_.save_facts, facts_to_json(*fleet_));
+  return *fleet_;
+}
+
+HostFacts Session::build_machine() {
+  if (fleet_ && options_.facts.empty()) {
+    for (const Host& host : inventory().hosts) {
+      const HostFacts* facts = fleet_->find(host.name);
+      const bool local = host.endpoint.kind == Endpoint::Kind::local && host.env_script.empty();
+      if (local && facts != nullptr && facts->state == HostFacts::State::reached)
+        return *facts;
+    }
+  }
+  Fleet self = gather_facts(local_inventory(), ProbeOptions{}, *transport_, *status_);
+  if (self.hosts.front().state != HostFacts::State::reached) {
+    throw Error("this machine could not be probed: " + self.hosts.front().problem);
+  }
+  return self.hosts.front();
+}
+
+std::string Session::environment() {
+  std::map<std::string, std::vector<std::string>> users;
+  if (options_.facts.empty()) {
+    for (const Host& host : inventory().hosts) {
+      users[target_python(host, probe_)].push_back(host.name);
+    }
+  } else {
+    for (const HostFacts& host : fleet().hosts)
+      users[host.python.asked].push_back(host.host);
+  }
+  std::vector<std::string> texts;
+  for (const auto& [python, hosts] : users) {
+    const std::string name = python.empty() ? "none was named" : python;
+    texts.push_back(users.size() == 1 ? name
+                                      : fmt::format("{} ({})", name, count(hosts.size(), "host")));
+  }
+  return join(texts, ", ");
+}
+
+}  // namespace ds

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What every command starts from: the real doors, the hosts that are meant, their facts.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cli/options.h"
+#include "facts/facts.h"
+#include "inventory/inventory.h"
+#include "transport/transport.h"
+#include "ui/ui.h"
+
+namespace ds {
+
+class Session {
+ public:
+  explicit Session(const Options& options);
+
+  const Options& options() const { return options_; }
+  Status& status() { return *status_; }
+  Transport& transport() { return *transport_; }
+  const ProbeOptions& probe() const { return probe_; }
+
+  /// The hosts that the command line asks for.
+  const Inventory& inventory();
+
+  /// Their facts: replayed, or asked for now (and saved, if that is wanted).
+  const Fleet& fleet();
+
+  /// This machine's facts, for compiling: a local host of the fleet, else asked for now.
+  HostFacts build_machine();
+
+  /// "/opt/venv/bin/python", or several with the hosts that use them, or "none was named".
+  std::string environment();
+
+ private:
+  const Options& options_;
+  std::unique_ptr<Status> status_;
+  std::unique_ptr<Transport> transport_;
+  ProbeOptions probe_;
+  std::unique_ptr<Inventory> inventory_;
+  std::unique_ptr<Fleet> fleet_;
+};
+
+/// $VIRTUAL_ENV's or $CONDA_PREFIX's interpreter, or "".
+std::string inherited_python();
+
+/// True for a file that can be opened as a hostfile by default (/job/hostfile).
+inline constexpr const char* default_hostfile = "/job/hostfile";
+
+}  // namespace ds

@@ -1,0 +1,1 @@
+extern "C" int scale(int x) { return 2 * x; }

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs what tests/run built: unit tests, rules, golden cases, whole deployments, the ops' own tests.
+
+The last line is "N passed, N failed, N skipped"; every skip stands above it with its reason.
+"""
+import argparse
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import unittest
+
+TESTS = pathlib.Path(__file__).resolve().parent
+ROOT = TESTS.parent
+
+
+class Totals:
+    def __init__(self):
+        self.passed = 0
+        self.failed = 0
+        self.skips = []
+
+    def add_unit_tests(self, binary):
+        """doctest prints one summary line; tests that lack a tool print SKIPPED: name: reason."""
+        done = subprocess.run([str(binary)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, errors="replace", check=False)
+        skips = re.findall(r"^SKIPPED: (.*)$", done.stdout, re.M)
+        summary = re.search(r"test cases:\s*(\d+) \|\s*(\d+) passed \|\s*(\d+) failed", done.stdout)
+        if summary is None or (done.returncode != 0) != (int(summary.group(3)) > 0):
+            print(done.stdout)
+            print("unit-tests ended with status %d" % done.returncode)
+            self.failed += 1
+            return
+        if done.returncode != 0:
+            print(done.stdout)
+        self.skips += skips
+        self.passed += int(summary.group(2)) - len(skips)
+        self.failed += int(summary.group(3))
+
+    def add_suite(self, suite, verbosity):
+        result = unittest.TextTestRunner(stream=sys.stdout, verbosity=verbosity).run(suite)
+        bad = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
+        self.failed += bad
+        self.passed += result.testsRun - bad - len(result.skipped)
+        self.skips += ["%s: %s" % (test.id(), reason) for test, reason in result.skipped]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("-k", dest="pattern", help="only Python tests whose name has this in it")
+    options = parser.parse_args()
+    build = (ROOT / options.build).resolve()
+    os.environ["DS_DEPLOY"] = str(build / "ds-deploy")
+    os.environ["DS_DEPLOY_TEST_BUILD"] = str(build)
+    os.environ["DS_DEPLOY_LONG"] = "1" if options.long else ""
+    sys.path.insert(0, str(TESTS))
+
+    totals = Totals()
+    began = time.monotonic()
+    if options.pattern is None:
+        totals.add_unit_tests(build / "tests" / "unit-tests")
+    loader = unittest.TestLoader()
+    if options.pattern is not None:
+        loader.testNamePatterns = ["*%s*" % options.pattern]
+    for folder in ("rules", "golden", "e2e"):
+        suite = loader.discover(str(TESTS / folder), pattern="test_*.py",
+                                top_level_dir=str(TESTS / folder))
+        totals.add_suite(suite, 2)
+    print("took %.0f s" % (time.monotonic() - began))
+    for skip in totals.skips:
+        print("skipped: " + skip)
+    print("%d passed, %d failed, %d skipped" % (totals.passed, totals.failed, len(totals.skips)))
+    return 1 if totals.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the whole-program tests share: running ds-deploy, throw-away environments, a wheel."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+ROOT = TESTS.parent
+PROGRAM = os.environ.get("DS_DEPLOY", str(ROOT / "build-dev" / "ds-deploy"))
+
+
+def clean_environment(**extra):
+    """The caller's environment less what would change a test's outcome."""
+    dropped = ("DS_BUILD_", "TORCH_", "MAX_JOBS", "VIRTUAL_ENV", "CONDA_PREFIX", "NO_COLOR",
+               "CLICOLOR", "PYTHON", "PIP_FIND_LINKS", "SSH_AUTH_SOCK", "LIBRARY_PATH")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+    kept.update(extra)
+    return kept
+
+
+class DeployCase(unittest.TestCase):
+    """Has a folder of its own, removed at the end; objects are shared by all cases of a run."""
+
+    maxDiff = None
+    build_folder = pathlib.Path(os.environ.get("DS_DEPLOY_TEST_BUILD", str(ROOT / "build-dev")))
+
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ds-deploy-test."))
+        self.addCleanup(self.remove_folder)
+
+    def remove_folder(self):
+        subprocess.run(["chmod", "-R", "u+w", str(self.folder)], check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run_program(self, *words, env=None, cwd=None):
+        return subprocess.run([PROGRAM, *map(str, words)], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              errors="replace", env=env or clean_environment(), cwd=cwd,
+                              timeout=900, check=False)
+
+    def deploy(self, *words, env=None, exit_status=0):
+        """Runs a command with --json and gives its report; the exit status is checked."""
+        done = self.run_program(*words, "--json", "--build-dir", self.build_folder / "test-ops",
+                                env=env)
+        self.assertEqual(done.returncode, exit_status, done.stdout + done.stderr)
+        self.stderr = done.stderr
+        return json.loads(done.stdout)
+
+    def make_environment(self, name="env", pip=False):
+        prefix = self.folder / name
+        words = [sys.executable, "-m", "venv", str(prefix)]
+        if not pip:
+            words.insert(3, "--without-pip")
+        subprocess.run(words, check=True, env=clean_environment())
+        return prefix / "bin" / "python"
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def python(self, interpreter, *words, check=True):
+        return subprocess.run([str(interpreter), *words], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, env=clean_environment(),
+                              cwd="/", check=check).stdout
+
+    def copy_ops(self):
+        """A copy of the op library to change; not a git work tree of its own."""
+        target = self.folder / "ops"
+        shutil.copytree(ROOT / "ops", target, ignore=shutil.ignore_patterns("__pycache__"))
+        return target
+
+    @staticmethod
+    def states(report):
+        return {host["name"]: host["state"] for host in report["hosts"]}
+
+    @staticmethod
+    def tree(folder):
+        """Every file below with content, mode and change time: equal trees are untouched."""
+        found = {}
+        for path in sorted(pathlib.Path(folder).rglob("*")):
+            status = path.lstat()
+            content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+            found[str(path)] = (content, status.st_mode, status.st_mtime_ns)
+        return found
