@@ -263,7 +263,7 @@ TEST_CASE("build: the ways a job can end badly") {
   };
   for (const auto& [words, ending] : endings) {
     Workshop shop;
-    ds::FakeCommandRunner runner(1, [&](const ds::Command&) { return ending; });
+    ds::FakeCommandRunner runner(1, [&result = ending](const ds::Command&) { return result; });
     runner.writes_outputs = false;
     const ds::BuildResult result = shop.run(runner);
     REQUIRE(result.failed.size() == 1);

@@ -150,8 +150,14 @@ int check(const Tensor* tensors, int64_t count, int32_t cpu_level) {
 }  // namespace
 
 int ds_ops_cpu_adam_best_level() {
-  static const CpuLevel best = ds_ops::best_cpu_level();
-  return static_cast<int>(best);
+  // Asked once: in a virtual machine the CPUID instruction is slow.
+  static std::atomic<int> known{0};
+  int best = known.load(std::memory_order_relaxed);
+  if (best == 0) {
+    best = static_cast<int>(ds_ops::best_cpu_level());
+    known.store(best, std::memory_order_relaxed);
+  }
+  return best;
 }
 
 int ds_ops_cpu_adam_step(const Tensor* tensors, int64_t count, const ds_ops_adam_options* options,

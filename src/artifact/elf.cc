@@ -8,6 +8,7 @@
 #include <libelf.h>
 
 #include <climits>
+#include <cstddef>
 #include <map>
 #include <memory>
 
@@ -125,8 +126,12 @@ class ElfReader {
       section.name = std::string_view(name).substr(0, longest_name);
       sections_.push_back(std::move(section));
     }
-    if (sections_.empty())
-      refuse_binary(path_, "its section headers were stripped");
+    // libelf takes a table beyond the end of the file for no table.
+    if (sections_.empty()) {
+      refuse_binary(path_, bytes_.u64(offsetof(Elf64_Ehdr, e_shoff)) == 0
+                               ? "its section headers were stripped"
+                               : "it is damaged: it was cut short");
+    }
   }
 
   std::string_view content(const Section& section) const {

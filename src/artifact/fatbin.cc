@@ -83,8 +83,8 @@ class FatbinReader {
     const Bytes bytes(section.bytes, path_);
     std::uint64_t at = 0;
     while (at < bytes.size()) {
-      if (bytes.size() - at < container_header || bytes.u32(at) == 0) {
-        skip_padding(bytes, at);
+      if (section.bytes[at] == '\0') {  // padding: a container's magic begins with another byte
+        ++at;
         continue;
       }
       if (bytes.u32(at) != container_magic || bytes.u16(at + 4) != 1 ||
@@ -125,10 +125,6 @@ class FatbinReader {
   }
 
  private:
-  static void skip_padding(const Bytes& bytes, std::uint64_t& at) {
-    at += std::min<std::uint64_t>(8 - at % 8, bytes.size() - at);
-  }
-
   void unit(const Bytes& bytes) {
     UnitImages images;
     std::uint64_t at = 0;

@@ -82,8 +82,7 @@ std::string cpu(int level) {
   return level == 1 ? "x86-64" : fmt::format("x86-64-v{}", level);
 }
 
-void library_text(std::string& out, const LibraryNeeds& library) {
-  out += "\n" + library.path + "\n";
+void library_rows(std::string& out, const LibraryNeeds& library) {
   row(out, "machine", library.machine);
   row(out, "op", library.op);
   row(out, "python", library.python);
@@ -131,33 +130,32 @@ std::string inspect_json(const Requirements& requirements) {
 }
 
 std::string inspect_text(const Requirements& requirements) {
-  std::string out = fmt::format("{}\n", requirements.file);
-  row(out, "kind",
-      requirements.kind == "wheel"
-          ? fmt::format("wheel, {}, {} unpacked", count(requirements.installed_files, "file"),
-                        human_bytes(requirements.installed_bytes))
-          : fmt::format("library, {}", human_bytes(requirements.installed_bytes)));
-  row(out, "sha256", requirements.sha256);
+  std::string out = clean_line(requirements.file) + "\n";
+  const std::string bytes = human_bytes(requirements.installed_bytes);
   if (requirements.kind == "library") {
+    row(out, "kind", "library, " + bytes);
+    row(out, "sha256", requirements.sha256);
     row(out, "cuda", requirements.cuda);
     row(out, "torch", requirements.torch);
-    std::string library;
-    for (const LibraryNeeds& only : requirements.libraries)
-      library_text(library, only);
-    // The library's own heading would repeat the first line.
-    return out + library.substr(std::min(library.size(), requirements.file.size() + 2));
+    for (const LibraryNeeds& library : requirements.libraries)
+      library_rows(out, library);
+    return out;
   }
-  row(out, "python",
-      requirements.python_tag +
-          (requirements.requires_python.empty() ? "" : ", " + requirements.requires_python));
+  const std::string& python = requirements.requires_python;
+  row(out, "kind",
+      fmt::format("wheel, {}, {} unpacked", count(requirements.installed_files, "file"), bytes));
+  row(out, "sha256", requirements.sha256);
+  row(out, "python", requirements.python_tag + (python.empty() ? "" : ", " + python));
   row(out, "glibc", requirements.glibc);
   row(out, "libstdc++", libstdcxx(requirements.glibcxx, requirements.cxxabi));
   row(out, "cpu", cpu(requirements.cpu_level));
   row(out, "cuda", requirements.cuda);
   row(out, "torch", requirements.torch);
   row(out, "needs", join(requirements.needed, " "));
-  for (const LibraryNeeds& library : requirements.libraries)
-    library_text(out, library);
+  for (const LibraryNeeds& library : requirements.libraries) {
+    out += "\n" + library.path + "\n";
+    library_rows(out, library);
+  }
   return out;
 }
 

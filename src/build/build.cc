@@ -23,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t longest_output = 4u << 20;
+constexpr std::chrono::milliseconds file_clock_tick(20);  // file times may lag behind by so much
 
 std::string replace_all(std::string text, std::string_view from, const std::string& to) {
   for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
@@ -283,7 +284,8 @@ class Build {
     std::error_code absent;
     const fs::file_time_type changed = fs::last_write_time(file, absent);
     // A time that is yet to come says nothing: clocks of other machines, unpacked archives.
-    return absent || (changed >= started && changed <= fs::file_time_type::clock::now());
+    return absent ||
+           (changed >= started - file_clock_tick && changed <= fs::file_time_type::clock::now());
   }
 
   static void remove_temporaries(const JobRecord& record) {

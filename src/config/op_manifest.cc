@@ -78,14 +78,15 @@ class ManifestReader {
     std::vector<std::string> names;
     for (const Key& key : keys)
       names.emplace_back(key.name);
-    for (const auto& [key, value] : top.entries) {
+    for (std::size_t at = 0; at < top.keys.size(); ++at) {
+      const YamlValue& key = top.keys[at];
       if (std::find(names.begin(), names.end(), key.text) == names.end()) {
         const std::string nearest = suggestion(key.text, names);
         problem(key, fmt::format("unknown key '{}'", shown(key.text)),
                 nearest.empty() ? "ds-deploy-op(5) lists the keys" : nearest);
         continue;
       }
-      const auto [entry, fresh] = values_.emplace(key.text, &value);
+      const auto [entry, fresh] = values_.emplace(key.text, &top.items[at]);
       if (!fresh) {
         problem(key, fmt::format("{} is given twice", key.text),
                 fmt::format("the first is in line {}; keep one", entry->second->line));

@@ -37,8 +37,8 @@ class Converter {
     } else if (node.IsMap()) {
       value.kind = YamlValue::Kind::map;
       for (const auto& entry : node) {
-        YamlValue key = convert(entry.first, depth + 1);
-        value.entries.emplace_back(std::move(key), convert(entry.second, depth + 1));
+        value.keys.push_back(convert(entry.first, depth + 1));
+        value.items.push_back(convert(entry.second, depth + 1));
       }
     }
     return value;

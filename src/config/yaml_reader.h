@@ -3,7 +3,6 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace ds {
@@ -14,8 +13,8 @@ struct YamlValue {
   Kind kind = Kind::nothing;
   int line = 0, column = 0;  ///< from 1
   std::string text;
-  std::vector<YamlValue> items;
-  std::vector<std::pair<YamlValue, YamlValue>> entries;  ///< in the file's order, repeats kept
+  std::vector<YamlValue> items;  ///< of a list; of a map its values
+  std::vector<YamlValue> keys;   ///< of a map, one for each item, repeats kept
 };
 
 /// The one document in `text`. InputError for a syntax error, for more than one document, and for

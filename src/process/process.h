@@ -17,21 +17,21 @@
 namespace ds {
 
 struct Command {
-  std::vector<std::string> argv;        ///< argv[0] is looked up in PATH
-  std::filesystem::path cwd;            ///< empty: ours
-  std::vector<std::string> environment; ///< "KEY=VALUE", added to ours
+  std::vector<std::string> argv;         ///< argv[0] is looked up in PATH
+  std::filesystem::path cwd;             ///< empty: ours
+  std::vector<std::string> environment;  ///< "KEY=VALUE", added to ours
   bool operator==(const Command&) const = default;
 };
 
 struct CommandResult {
   int id = 0;
-  int exit_status = 0;     ///< 127 when the program could not be started
-  int signal = 0;          ///< that killed it, else 0
+  int exit_status = 0;  ///< 127 when the program could not be started
+  int signal = 0;       ///< that killed it, else 0
   bool timed_out = false;
-  std::string output;      ///< stdout and stderr as they came (run_command with split: stdout)
-  std::string errors;      ///< stderr, when split
+  std::string output;  ///< stdout and stderr as they came (run_command with split: stdout)
+  std::string errors;  ///< stderr, when split
   double seconds = 0;
-  long peak_rss_kb = 0;    ///< wait4(2), of the child itself
+  long peak_rss_kb = 0;  ///< wait4(2), of the child itself
   bool ok() const { return exit_status == 0 && signal == 0 && !timed_out; }
 };
 

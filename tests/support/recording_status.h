@@ -16,8 +16,10 @@ class RecordingStatus : public Status {
   void item_finished(std::string_view item, std::string_view outcome, bool failed,
                      std::string_view block) override {
     events.push_back(std::string(item) + ": " + std::string(outcome));
-    if (failed) failures.emplace_back(item);
-    if (!block.empty()) blocks.emplace_back(block);
+    if (failed)
+      failures.emplace_back(item);
+    if (!block.empty())
+      blocks.emplace_back(block);
   }
   void stage_finished() override {}
   void note(std::string_view text) override { notes.emplace_back(text); }

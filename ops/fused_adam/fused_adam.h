@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * C ABI of the op `fused_adam`. The formula is in ds_ops/adam_math.h. A code above DS_OPS_CUDA is a
+ * cudaError_t; ds_ops_error_text knows it. Every function restores the current CUDA device.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "ds_ops/abi.h"
+#include "ds_ops/adam_options.h"
+
+/* One step for `count` tensors with as few launches as possible. The four lists hold device
+ * pointers; entry i of each is an array of sizes[i] elements of `dtype` (DS_OPS_FLOAT32, _FLOAT16,
+ * _BFLOAT16, _FLOAT64), aligned to it; none may overlap another. With size 0 pointers may be NULL.
+ *
+ * Arithmetic is float32, for FLOAT64 it is double; float16 and bfloat16 are rounded to nearest
+ * even when stored. `inv_scale` (device float32, may be NULL) multiplies each gradient as it is
+ * read. `noop_flag` (device int32, may be NULL): if it is not 0 when the kernel runs, nothing is
+ * changed. `chunk_size` is the number of elements that one block of threads works on; 0 means
+ * 65536. `device` is the GPU's ordinal; -1 finds it, and checks every pointer, with the driver.
+ * `stream` is a cudaStream_t; NULL is the default stream.
+ *
+ * Returns once the work is queued: an error of the kernel itself shows up in a later CUDA call.
+ * The lists are read before it returns, the device memory must live until the work is done. */
+DS_OPS_EXPORT int ds_ops_fused_adam_step(int32_t device, int64_t count, void* const* grads,
+                                         void* const* params, void* const* exp_avg,
+                                         void* const* exp_avg_sq, const int64_t* sizes,
+                                         int32_t dtype, const struct ds_ops_adam_options* options,
+                                         const float* inv_scale, const int32_t* noop_flag,
+                                         int32_t chunk_size, void* stream);
+
+/* Helpers, so that a caller needs no other CUDA library. */
+DS_OPS_EXPORT int ds_ops_cuda_device_count(int32_t* count);
+DS_OPS_EXPORT int ds_ops_cuda_malloc(int32_t device, uint64_t bytes, void** pointer);
+DS_OPS_EXPORT int ds_ops_cuda_free(int32_t device, void* pointer);
+/* Copies between host and device, in any direction; returns when the copy is done. */
+DS_OPS_EXPORT int ds_ops_cuda_copy(int32_t device, void* to, const void* from, uint64_t bytes);
+/* Waits for a stream. */
+DS_OPS_EXPORT int ds_ops_cuda_synchronize(int32_t device, void* stream);
+/* The GPU that owns `pointer`; DS_OPS_WRONG_DEVICE if it is no device memory. */
+DS_OPS_EXPORT int ds_ops_cuda_pointer_device(const void* pointer, int32_t* device);

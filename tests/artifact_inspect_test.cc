@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "artifact/artifact.h"
+#include "base/error.h"
+#include "base/sha256.h"
+#include "support/toy_library.h"
+#include "wheel/wheel.h"
+
+namespace {
+
+ds::Requirements sample() {
+  ds::LibraryNeeds adam;
+  adam.path = "ds_ops/fused_adam/libfused_adam.so";
+  adam.op = "fused_adam";
+  adam.machine = "x86_64";
+  adam.glibc = "2.34";
+  adam.needed = {"libcudart.so.13", "libc.so.6"};
+  adam.gpu.units = 2;
+  adam.gpu.sass = {"80", "90"};
+  adam.gpu.sass_all_units = {"80"};
+  adam.gpu.ptx = adam.gpu.ptx_all_units = {{"90", "9.0"}};
+  adam.gpu.compression = {"none", "zstd"};
+  ds::Requirements all;
+  all.file = "ds_ops-0.1.0-py3-none-linux_x86_64.whl";
+  all.kind = "wheel";
+  all.sha256 = std::string(64, 'a');
+  all.python_tag = "py3-none-linux_x86_64";
+  all.requires_python = ">=3.8";
+  all.glibc = "2.34";
+  all.glibcxx = "3.4.30";
+  all.cxxabi = "1.3.13";
+  all.cpu_level = 3;
+  all.needed = {"libc.so.6", "libcudart.so.13"};
+  all.cuda = "13.0";
+  all.installed_bytes = 1234567;
+  all.installed_files = 7;
+  all.libraries = {adam};
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("an inspection as JSON is one line of ds-deploy.inspect/1") {
+  ds::Requirements all = sample();
+  CHECK(ds::inspect_json(all) ==
+        R"({"schema":"ds-deploy.inspect/1","file":"ds_ops-0.1.0-py3-none-linux_x86_64.whl",)"
+        R"("kind":"wheel","sha256":")" +
+            std::string(64, 'a') +
+            R"(","requirements":{"python":"py3-none-linux_x86_64","glibc":"2.34",)"
+            R"("glibcxx":"3.4.30","cxxabi":"1.3.13","cpu_level":3,)"
+            R"("needed":["libc.so.6","libcudart.so.13"],"torch":"","cuda":"13.0"},)"
+            R"("libraries":[{"path":"ds_ops/fused_adam/libfused_adam.so","glibc":"2.34",)"
+            R"("needed":["libcudart.so.13","libc.so.6"],"gpu":{"units":2,"sass":["80","90"],)"
+            R"("sass_all_units":["80"],"ptx":[{"arch":"90","isa":"9.0"}],)"
+            R"("compression":["none","zstd"]}}]})");
+  all.libraries[0].gpu = {};
+  all.libraries[0].needed.clear();
+  const auto json = nlohmann::json::parse(ds::inspect_json(all));
+  CHECK(json["libraries"][0]["gpu"].is_null());
+  CHECK(json["libraries"][0]["needed"].is_array());
+  all.file = "\xff\xfe.whl";
+  CHECK_NOTHROW(ds::inspect_json(all));
+}
+
+TEST_CASE("an inspection as text") {
+  CHECK(ds::inspect_text(sample()) ==
+        "ds_ops-0.1.0-py3-none-linux_x86_64.whl\n"
+        "  kind      wheel, 7 files, 1.2 MB unpacked\n"
+        "  sha256    " +
+            std::string(64, 'a') +
+            "\n"
+            "  python    py3-none-linux_x86_64, >=3.8\n"
+            "  glibc     2.34\n"
+            "  libstdc++ GLIBCXX_3.4.30, CXXABI_1.3.13\n"
+            "  cpu       x86-64-v3\n"
+            "  cuda      13.0\n"
+            "  needs     libc.so.6 libcudart.so.13\n"
+            "\n"
+            "ds_ops/fused_adam/libfused_adam.so\n"
+            "  machine   x86_64\n"
+            "  op        fused_adam\n"
+            "  glibc     2.34\n"
+            "  needs     libcudart.so.13 libc.so.6\n"
+            "  gpu       sm_80 sm_90, PTX compute_90 (ISA 9.0); 2 units, compression none zstd\n"
+            "  partly    sm_90\n");
+}
+
+TEST_CASE("a wheel needs what its libraries need, without each other") {
+  const ds::TempDir folder;
+  const std::string test = "a wheel needs what its libraries need";
+  const auto base = ds::toy_library(folder.path(), "libbase.so",
+                                    "#include <string>\nstd::string s(int n) "
+                                    "{ return std::to_string(n) + \"x\"; }\n",
+                                    "-Wl,-soname,libbase.so", test);
+  if (base.empty())
+    return;
+  const auto user = ds::toy_library(folder.path(), "libuser.so",
+                                    "#include <string>\nstd::string s(int);\n"
+                                    "unsigned long u() { return s(1).size(); }\n",
+                                    "-L. -l:libbase.so", test);
+  if (user.empty())
+    return;
+  ds::WheelSpec spec;
+  spec.name = "ds_ops";
+  spec.version = "0.1.0";
+  spec.tag = "py3-none-linux_x86_64";
+  spec.summary = "Toy";
+  spec.files = {
+      {.path = "ds_ops/__init__.py", .content = "", .source = {}},
+      {.path = "ds_ops/user/libuser.so", .content = {}, .source = user, .executable = true},
+      {.path = "ds_ops/lib/libbase.so", .content = {}, .source = base, .executable = true}};
+  const ds::Requirements found = ds::inspect_file(ds::write_wheel(spec, folder.path() / "dist"));
+  CHECK(found.kind == "wheel");
+  CHECK(found.sha256 == ds::hex(ds::sha256_file(found.file)));
+  CHECK(found.python_tag == "py3-none-linux_x86_64");
+  CHECK(found.requires_python == ">=3.8");
+  CHECK(found.installed_files == 7);
+  CHECK(found.torch.empty());
+  CHECK(found.cuda.empty());
+  CHECK_FALSE(found.glibcxx.empty());
+  REQUIRE(found.libraries.size() == 2);
+  CHECK(found.libraries[0].path == "ds_ops/lib/libbase.so");
+  CHECK(found.libraries[1].op == "user");
+  CHECK(std::count(found.needed.begin(), found.needed.end(), "libbase.so") == 0);
+  CHECK(std::count(found.needed.begin(), found.needed.end(), "libstdc++.so.6") == 1);
+}
+
+TEST_CASE("files that are neither wheel nor library are named") {
+  const ds::TempDir folder;
+  ds::write_file(folder.path() / "notes.txt", "hello");
+  for (const char* name : {"notes.txt", "absent.so", "absent-1-py3-none-any.whl"}) {
+    try {
+      ds::inspect_file(folder.path() / name);
+      FAIL_CHECK("was inspected");
+    } catch (const ds::Error& error) {
+      CHECK(error.what().find(name) != std::string::npos);
+      CHECK(error.status() == ds::ExitStatus::usage);
+    }
+  }
+}
+
+TEST_CASE("a broken library inside a wheel is named with both paths") {
+  const ds::TempDir folder;
+  ds::WheelSpec spec;
+  spec.name = "toy";
+  spec.version = "1.0";
+  spec.tag = "py3-none-any";
+  spec.files = {{.path = "toy/bad.so", .content = "INPUT(libc.so.6)\n", .source = {}}};
+  const auto wheel = ds::write_wheel(spec, folder.path());
+  try {
+    ds::inspect_file(wheel);
+    FAIL_CHECK("was inspected");
+  } catch (const ds::Error& error) {
+    CHECK(error.what() == wheel.string() + ": toy/bad.so: it is no ELF file");
+  }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/report.h"
+
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+using namespace ds;
+
+namespace {
+
+HostOutcome outcome(const std::string& host, HostState state, const std::string& step = "",
+                    const std::string& message = "") {
+  HostOutcome value;
+  value.host = host;
+  value.state = state;
+  value.step = step;
+  value.message = message;
+  return value;
+}
+
+Report report_of(std::vector<HostOutcome> hosts) {
+  Report report;
+  report.command = "deploy";
+  report.environment = "/opt/venv/bin/python";
+  report.hosts = std::move(hosts);
+  return report;
+}
+
+}  // namespace
+
+TEST_CASE("report: exit status") {
+  const HostOutcome good = outcome("a", HostState::confirmed);
+  const HostOutcome refused = outcome("b", HostState::refused, "audit");
+  const HostOutcome dead = outcome("c", HostState::unreachable, "connect");
+  const HostOutcome failed = outcome("d", HostState::failed, "stage");
+  const HostOutcome back = outcome("e", HostState::rolled_back, "confirm");
+  const HostOutcome stuck = outcome("f", HostState::failed, "rollback");
+  HostOutcome key = outcome("g", HostState::refused, "connect");
+  key.key_refused = true;
+  CHECK(exit_status(report_of({good, outcome("h", HostState::unchanged)})) == ExitStatus::ok);
+  CHECK(exit_status(report_of({good, refused})) == ExitStatus::incompatible);
+  CHECK(exit_status(report_of({refused, dead})) == ExitStatus::unreachable);
+  CHECK(exit_status(report_of({outcome("l", HostState::refused, "connect")})) ==
+        ExitStatus::unreachable);
+  CHECK(exit_status(report_of({dead, failed})) == ExitStatus::host_failed);
+  CHECK(exit_status(report_of({good, back})) == ExitStatus::host_failed);
+  CHECK(exit_status(report_of({failed, key})) == ExitStatus::key_refused);
+  CHECK(exit_status(report_of({key, stuck})) == ExitStatus::rollback_failed);
+
+  Report stopped = report_of({good, dead});
+  stopped.interrupted = true;
+  CHECK(exit_status(stopped) == ExitStatus::interrupted);
+
+  Report dry = report_of({outcome("a", HostState::ready)});
+  CHECK(exit_status(dry) == ExitStatus::unreachable);
+  dry.dry_run = true;
+  CHECK(exit_status(dry) == ExitStatus::ok);
+}
+
+TEST_CASE("report: names are folded by their number") {
+  CHECK(fold_hosts({"node01", "node02", "node03", "node07"}) == "node[01-03,07]");
+  CHECK(fold_hosts({"a-1-ib", "a-2-ib", "b"}) == "a-[1-2]-ib,b");
+  CHECK(fold_hosts({"10.0.0.1", "10.0.0.2"}) == "10.0.0.1,10.0.0.2");
+  CHECK(fold_hosts({"n9", "n10"}) == "n9,n10");
+  CHECK(fold_hosts({}) == "");
+}
+
+TEST_CASE("report: hosts with the same end are one line, worst first") {
+  const std::string text = report_text(
+      report_of({outcome("node1", HostState::confirmed), outcome("node2", HostState::confirmed),
+                 outcome("node3", HostState::failed, "stage", "No space left on device")}),
+      false);
+  const std::size_t failed = text.find("  node3  failed at stage: No space left on device\n");
+  const std::size_t good = text.find("  node[1-2] (2)  confirmed\n");
+  CHECK(text.starts_with("environment  /opt/venv/bin/python\n"));
+  CHECK(failed != std::string::npos);
+  CHECK(good != std::string::npos);
+  CHECK(failed < good);
+}
+
+TEST_CASE("report: JSON holds what programs ask for") {
+  Report report = report_of({outcome("node1", HostState::rolled_back, "confirm", "wrong result")});
+  report.run = "r";
+  report.wheels = {{"/d/w.whl", "abc", 3, {{"cpu_adam", {}}, {"fused_adam", {"80", "90a"}}}}};
+  report.audit.hosts = {{"node1", Verdict::ready, {{"glibc", Severity::ok, "", "2.36", ""}}, ""}};
+  const nlohmann::json parsed = nlohmann::json::parse(report_json(report));
+  CHECK(parsed["schema"] == "ds-deploy.report/1");
+  CHECK(parsed["exit"] == 4);
+  CHECK(parsed["wheels"][0]["ops"][1]["archs"] == nlohmann::json({"80", "90a"}));
+  const nlohmann::json& host = parsed["hosts"][0];
+  CHECK(host["state"] == "rolled-back");
+  CHECK(host["left_out"] == false);
+  CHECK(host["owed"] == nlohmann::json::array());
+  CHECK(host["findings"][0]["severity"] == "ok");
+}
