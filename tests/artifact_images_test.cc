@@ -67,6 +67,20 @@ TEST_CASE("every unit must have an image, not the same one") {
   CHECK(ds::image_for(gpu, "8.0") == Image::ptx);
 }
 
+TEST_CASE("units for one architecture alone do not refuse other GPUs") {
+  using ds::Image;
+  ds::GpuImages gpu;
+  gpu.units = 3;
+  gpu.unit_kinds = {{.sass = {"90a"}, .ptx = {}}, {.sass = {"100f"}, .ptx = {{"100a", "9.0"}}}};
+  CHECK(ds::image_for(gpu, "9.0") == Image::sass);
+  CHECK(ds::image_for(gpu, "10.3") == Image::sass);
+  CHECK(ds::image_for(gpu, "8.0") == Image::none);
+  gpu.unit_kinds.push_back({.sass = {"80"}, .ptx = {{"80", "9.0"}}});
+  CHECK(ds::image_for(gpu, "8.0") == Image::sass);
+  CHECK(ds::image_for(gpu, "9.0") == Image::ptx);
+  CHECK(ds::image_for(gpu, "7.5") == Image::none);
+}
+
 TEST_CASE("a PTX ISA belongs to a toolkit") {
   CHECK(ds::toolkit_of_ptx_isa("7.0") == "11.0");
   CHECK(ds::toolkit_of_ptx_isa("7.8") == "11.8");

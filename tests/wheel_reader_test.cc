@@ -135,9 +135,9 @@ TEST_CASE("versions are normalised as PEP 440 says") {
       {"1.0+0012345", "1.0+12345"},
       {"1.0+Cu_13-X", "1.0+cu.13.x"},
   };
-  for (const auto& [given, expected] : cases) {
-    INFO(given);
-    CHECK(ds::normalised_version(given) == expected);
+  for (const auto& one : cases) {
+    INFO(one.first);
+    CHECK(ds::normalised_version(one.first) == one.second);
   }
   for (const char* bad :
        {"", "x", "1.", "1..0", "1.0+", "1.0+a..b", "1.0+a b", "1.0foo", "!1", "+a"}) {
@@ -197,7 +197,9 @@ TEST_CASE("hostile, damaged and lying wheels are refused with a reason") {
   const ds::TempDir folder;
   if (!write_cases(folder.path() / "cases", "hostile wheels are refused"))
     return;
-  for (const auto& [name, refusal] : refusals()) {
+  for (const auto& one : refusals()) {
+    const std::string& name = one.first;
+    const Refusal& refusal = one.second;
     INFO(name);
     try {
       ds::open_wheel(folder.path() / "cases" / name / wheel_name);

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 
 #include "ds_ops/error_text.h"
 #include "kernels.h"

@@ -146,8 +146,7 @@ int step_all(const Lists& lists, const StepArguments<Real>& arguments, cudaStrea
     const int64_t size = lists.sizes[i];
     const int64_t chunks = size / arguments.chunk_size + (size % arguments.chunk_size != 0);
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      const bool starts = chunk == 0 || blocks == 0;
-      if (blocks == ds_ops::pack_blocks || (starts && tensors == ds_ops::pack_tensors)) {
+      if (blocks == ds_ops::pack_blocks || (chunk == 0 && tensors == ds_ops::pack_tensors)) {
         int code = launch<Element>(pack, blocks, arguments, stream);
         if (code != DS_OPS_OK) {
           return code;
@@ -155,7 +154,7 @@ int step_all(const Lists& lists, const StepArguments<Real>& arguments, cudaStrea
         tensors = 0;
         blocks = 0;
       }
-      if (starts || blocks == 0) {
+      if (chunk == 0 || blocks == 0) {
         pack.grads[tensors] = lists.grads[i];
         pack.params[tensors] = lists.params[i];
         pack.exp_avg[tensors] = lists.exp_avg[i];

@@ -3,6 +3,7 @@
 // Flatten and unflatten: checked memcpy in both directions.
 #include "utils.h"
 
+#include <cstdint>
 #include <cstring>
 
 #include "ds_ops/error_text.h"

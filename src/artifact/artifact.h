@@ -83,7 +83,8 @@ std::string inspect_text(const Requirements& requirements);
 
 /// What a GPU of this compute capability ("9.0") runs from: SASS of the same major with minor not
 /// above, 'a' exactly, 'f' the family; else PTX not above. The worst over the units: ptx if one of
-/// them has to be compiled by the driver, none if one of them has nothing.
+/// them has to be compiled by the driver, none if one of them has nothing. Units for 'a' or 'f'
+/// alone do not count beside others.
 enum class Image { sass, ptx, none };
 Image image_for(const GpuImages& images, const std::string& compute_capability);
 

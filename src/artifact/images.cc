@@ -88,6 +88,17 @@ Image image_of_unit(const UnitImages& unit, int gpu) {
   return Image::none;
 }
 
+/// Code for one architecture or family alone. Such files stand beside others (NCCL, CUTLASS), and
+/// the host code chooses among them.
+bool is_special(const UnitImages& unit) {
+  const auto special = [](const std::string& arch) {
+    return arch.ends_with('a') || arch.ends_with('f');
+  };
+  return std::all_of(unit.sass.begin(), unit.sass.end(), special) &&
+         std::all_of(unit.ptx.begin(), unit.ptx.end(),
+                     [&](const PtxImage& ptx) { return special(ptx.arch); });
+}
+
 }  // namespace
 
 Image image_for(const GpuImages& images, const std::string& compute_capability) {
@@ -97,11 +108,18 @@ Image image_for(const GpuImages& images, const std::string& compute_capability) 
   if (images.unit_kinds.empty()) {
     return image_of_unit({.sass = images.sass_all_units, .ptx = images.ptx_all_units}, *gpu);
   }
-  Image worst = Image::sass;
+  Image worst = Image::sass, best_special = Image::none;
+  bool only_special = true;
   for (const UnitImages& unit : images.unit_kinds) {
-    worst = std::max(worst, image_of_unit(unit, *gpu));
+    const Image image = image_of_unit(unit, *gpu);
+    if (is_special(unit)) {
+      best_special = std::min(best_special, image);
+    } else {
+      only_special = false;
+      worst = std::max(worst, image);
+    }
   }
-  return worst;
+  return only_special ? best_special : worst;
 }
 
 std::string toolkit_of_ptx_isa(const std::string& isa) {

@@ -64,7 +64,7 @@ std::vector<Value> without(const std::vector<Value>& all, const std::vector<Valu
 /// "label    value", nothing for an empty value.
 void row(std::string& out, std::string_view label, const std::string& value) {
   if (!value.empty())
-    out += fmt::format("  {:<10}{}\n", label, value);
+    out += fmt::format("  {:<11}{}\n", label, value);
 }
 
 std::string libstdcxx(const std::string& glibcxx, const std::string& cxxabi) {
@@ -97,7 +97,7 @@ void library_rows(std::string& out, const LibraryNeeds& library) {
   row(out, "gpu",
       fmt::format("{}; {}, compression {}", join(image_names(gpu.sass, gpu.ptx), ", "),
                   count(static_cast<std::size_t>(gpu.units), "unit"), join(gpu.compression, " ")));
-  row(out, "partly",
+  row(out, "some units",
       join(image_names(without(gpu.sass, gpu.sass_all_units), without(gpu.ptx, gpu.ptx_all_units)),
            ", "));
 }

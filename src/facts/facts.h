@@ -29,20 +29,20 @@ struct Gpu {
   bool operator==(const Gpu&) const = default;
 };
 
-struct Tool {                      ///< a compiler
-  std::string path, version;       ///< "13.0", "12.2.0"
+struct Tool {                 ///< a compiler
+  std::string path, version;  ///< "13.0", "12.2.0"
   bool operator==(const Tool&) const = default;
 };
 
 struct PythonFacts {
-  std::string asked;               ///< the interpreter that was asked for; empty: none was named
-  std::string executable;          ///< empty: it could not be run, see HostFacts::notes
-  std::string version;             ///< "3.11.2"
-  std::string soabi;               ///< "cpython-311-x86_64-linux-gnu"
+  std::string asked;       ///< the interpreter that was asked for; empty: none was named
+  std::string executable;  ///< empty: it could not be run, see HostFacts::notes
+  std::string version;     ///< "3.11.2"
+  std::string soabi;       ///< "cpython-311-x86_64-linux-gnu"
   std::string prefix, base_prefix, site_packages;
   bool virtual_environment = false;
-  bool externally_managed = false; ///< PEP 668
-  std::string pip;                 ///< version, empty if absent
+  bool externally_managed = false;  ///< PEP 668
+  std::string pip;                  ///< version, empty if absent
   bool operator==(const PythonFacts&) const = default;
 };
 
@@ -54,11 +54,11 @@ struct TorchFacts {
 
 /// What of ours, or of the same package, is in the target environment.
 struct InstalledFacts {
-  std::string root;                   ///< our folder beside the environment, see rollout
-  bool root_writable = false;         ///< it, or the folder it would be made in, and site-packages
-  std::vector<std::string> sealed;    ///< sha256 of the releases that are whole
-  std::vector<std::string> active;    ///< sha256 of the active release set; empty: none
-  bool hook = false;                  ///< our module is in site-packages
+  std::string root;                 ///< our folder beside the environment, see rollout
+  bool root_writable = false;       ///< it, or the folder it would be made in, and site-packages
+  std::vector<std::string> sealed;  ///< sha256 of the releases that are whole
+  std::vector<std::string> active;  ///< sha256 of the active release set; empty: none
+  bool hook = false;                ///< our module is in site-packages
   std::map<std::string, std::string> packages;  ///< op wheels: name -> "version path"
   bool operator==(const InstalledFacts&) const = default;
 };
@@ -73,21 +73,21 @@ struct HostFacts {
   enum class State { reached, unreachable, login_refused, key_refused, failed };
   std::string host;
   State state = State::failed;
-  std::string problem;             ///< why not `reached`; clean, one line
+  std::string problem;  ///< why not `reached`; clean, one line
   std::string os, kernel, machine, machine_id, hostname, user;
   std::string cpu_model;
   std::vector<std::string> cpu_flags;  ///< sorted
-  int cpu_level = 0;               ///< x86-64 psABI micro-architecture level 1..4; 0 unknown
+  int cpu_level = 0;                   ///< x86-64 psABI micro-architecture level 1..4; 0 unknown
   int cpu_count = 0;
   std::int64_t memory_mb = 0;
-  std::string glibc;               ///< "2.36"
+  std::string glibc;                       ///< "2.36"
   std::string libstdcxx, glibcxx, cxxabi;  ///< path, "3.4.30", "1.3.13"
   PythonFacts python;
   TorchFacts torch;
   InstalledFacts installed;
-  std::vector<Tool> cxx;           ///< C++ compilers
-  std::vector<Tool> nvcc;          ///< all that were found, CUDA_HOME's and PATH's first
-  std::string driver;              ///< NVIDIA kernel driver
+  std::vector<Tool> cxx;   ///< C++ compilers
+  std::vector<Tool> nvcc;  ///< all that were found, CUDA_HOME's and PATH's first
+  std::string driver;      ///< NVIDIA kernel driver
   std::vector<Gpu> gpus;
   std::vector<std::string> libraries;  ///< sonames the dynamic loader knows, sorted
   DiskFacts disk;
@@ -98,13 +98,13 @@ struct HostFacts {
 };
 
 struct Fleet {
-  std::vector<HostFacts> hosts;    ///< in the inventory's order
+  std::vector<HostFacts> hosts;  ///< in the inventory's order
   const HostFacts* find(const std::string& host) const;
 };
 
 struct ProbeOptions {
-  std::string python;              ///< --python; wins over the host's own
-  std::string inherited_python;    ///< $VIRTUAL_ENV's or $CONDA_PREFIX's, for hosts that name none
+  std::string python;            ///< --python; wins over the host's own
+  std::string inherited_python;  ///< $VIRTUAL_ENV's or $CONDA_PREFIX's, for hosts that name none
   std::chrono::milliseconds time_limit = std::chrono::seconds(60);
 };
 

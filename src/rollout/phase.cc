@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
-#include <sys/random.h>
 
 #include <algorithm>
 
 #include "base/error.h"
-#include "base/sha256.h"
+#include "base/random.h"
 #include "base/text.h"
 #include "rollout/rollout_state.h"
 
@@ -13,14 +12,6 @@ namespace ds {
 namespace {
 
 using nlohmann::json;
-
-std::string fresh_nonce() {
-  char bytes[16];
-  if (::getrandom(bytes, sizeof bytes, 0) != sizeof bytes) {
-    throw Error("the system gives no random numbers");
-  }
-  return hex(std::string_view(bytes, sizeof bytes));
-}
 
 /// confirm runs as a job would (its own environment); the other phases in isolated mode, so that
 /// PYTHON* variables and the user site change nothing in what they write.
@@ -35,7 +26,7 @@ Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const Ph
   Exec exec;
   exec.script = "cd /\n";
   if (!host.host->env_script.empty()) {
-    exec.script += ". " + shell_quote(host.host->env_script) + "\n";
+    exec.script += ". " + shell_quote(host.host->env_script) + " < /dev/null\n";
   }
   exec.script += fmt::format(
       "exec {} {} -c 'import sys; exec(compile(sys.stdin.buffer.read({}), \"ds-deploy\", "
@@ -106,7 +97,7 @@ void run_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& h
   status.stage_started(phase.name, hosts.size());
   for (RolloutHost* host : hosts) {
     const PhaseCommand command = phase.command(*host);
-    const std::string nonce = fresh_nonce();
+    const std::string nonce = random_nonce();
     Exec exec = phase_exec(phase, *host, command, nonce);
     const std::uint64_t preamble = exec.input.bytes.size();
     status.item_started(host->outcome.host);

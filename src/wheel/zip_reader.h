@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The door to libarchive: hands out the regular files of a zip archive and refuses everything that
-// must not be unpacked. Errors (usage) name file, entry, reason and what to do.
+// Hands out the regular files of a zip archive and refuses everything that must not be unpacked.
+// Errors (usage) name file, entry, reason and what to do.
 #pragma once
 
 #include <cstdint>

@@ -84,9 +84,10 @@ write("no_wheel_file", sound()[:2])
 write("no_metadata", [sound()[0], sound()[2]])
 write("no_dist_info", [["toy.py", b""]], False)
 write("two_dist_infos", sound() + [["other-1.0.dist-info/METADATA", b"Name: other\n"]])
-write("format_two", [sound()[0], sound()[1], [INFO + "WHEEL", WHEEL.replace("1.0", "2.0", 1).encode()]])
-write("other_name", [sound()[0], sound()[2], [INFO + "METADATA", METADATA.replace("toy", "boy").encode()]])
-write("other_version", [sound()[0], sound()[2], [INFO + "METADATA", METADATA.replace("1.0", "1.1").encode()]])
+write("format_two", sound()[:2] + [[INFO + "WHEEL", WHEEL.replace("1.0", "2.0", 1).encode()]])
+for case, old, new in (("other_name", "toy", "boy"), ("other_version", "1.0", "1.1")):
+    write(case, [sound()[0], sound()[2],
+                 [INFO + "METADATA", METADATA.replace(old, new).encode()]])
 good = "".join(line(n, d) for n, d in sound()) + INFO + "RECORD,,\n"
 write("unlisted", sound() + [["extra.py", b"x"]], good)
 write("listed_missing", sound(), good + line("gone.py", b"x"))

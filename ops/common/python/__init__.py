@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""C++ and CUDA ops for training, each a package of its own: ``import ds_ops.cpu_adam``.
+
+Importing ``ds_ops`` loads no op. An op is a sub-package with an ``__init__.py``, a shared library
+beside it and a function ``self_test``; whatever lies there is found at run time.
+
+    ds_ops.ops()               names of the ops of this installation
+    ds_ops.self_test(name)     None: the op works here; CannotRun: this host lacks what it needs
+    python -m ds_ops [--json]  both, for all ops
+
+The arrays of NumPy, PyTorch, CuPy and the standard library are used where they lie, none is copied.
+No array library is imported.
+"""
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from ds_ops._library import CannotRun, OpError
+
+__all__ = ["CannotRun", "OpError", "ops", "self_test"]
+
+
+def ops() -> list[str]:
+    """Names of the installed ops, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__)
+                  if m.ispkg and not m.name.startswith("_"))
+
+
+def self_test(name: str) -> None:
+    """Loads the op and checks its results on this host; takes milliseconds.
+
+    CannotRun: this host cannot run it (no GPU, say). ValueError: there is no such op. Any other
+    exception: the op is broken here.
+    """
+    if name not in ops():
+        raise ValueError(f"there is no op {name!r}; there are: {', '.join(ops()) or 'none'}")
+    importlib.import_module(f"ds_ops.{name}").self_test()
+
+
+def __getattr__(name: str) -> str:
+    # Worked out when asked for: importlib.metadata costs more than all the rest of the import.
+    if name == "__version__":
+        from importlib import metadata
+        try:
+            return metadata.version("ds_ops")
+        except metadata.PackageNotFoundError:
+            return "0+unknown"
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/random.h"
+
+#include <sys/random.h>
+
+#include "base/error.h"
+#include "base/sha256.h"
+
+namespace ds {
+
+std::string random_nonce() {
+  char bytes[16];
+  if (::getrandom(bytes, sizeof bytes, 0) != sizeof bytes) {
+    throw Error("the system gives no random numbers");
+  }
+  return hex(std::string_view(bytes, sizeof bytes));
+}
+
+}  // namespace ds

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One list of fields for each struct of facts, used to write JSON and to read it.
+#pragma once
+
+#include "facts/facts.h"
+
+namespace ds {
+
+template <typename Visit>
+void fields(Gpu& gpu, Visit&& visit) {
+  visit("index", gpu.index);
+  visit("uuid", gpu.uuid);
+  visit("name", gpu.name);
+  visit("compute_capability", gpu.compute_capability);
+  visit("driver", gpu.driver);
+  visit("memory_mb", gpu.memory_mb);
+  visit("mig", gpu.mig);
+  visit("ecc", gpu.ecc);
+}
+
+template <typename Visit>
+void fields(Tool& tool, Visit&& visit) {
+  visit("path", tool.path);
+  visit("version", tool.version);
+}
+
+template <typename Visit>
+void fields(PythonFacts& python, Visit&& visit) {
+  visit("asked", python.asked);
+  visit("executable", python.executable);
+  visit("version", python.version);
+  visit("soabi", python.soabi);
+  visit("prefix", python.prefix);
+  visit("base_prefix", python.base_prefix);
+  visit("site_packages", python.site_packages);
+  visit("virtual_environment", python.virtual_environment);
+  visit("externally_managed", python.externally_managed);
+  visit("pip", python.pip);
+}
+
+template <typename Visit>
+void fields(TorchFacts& torch, Visit&& visit) {
+  visit("version", torch.version);
+  visit("cuda", torch.cuda);
+  visit("folder", torch.folder);
+  visit("cxx11_abi", torch.cxx11_abi);
+}
+
+template <typename Visit>
+void fields(InstalledFacts& installed, Visit&& visit) {
+  visit("root", installed.root);
+  visit("root_writable", installed.root_writable);
+  visit("sealed", installed.sealed);
+  visit("active", installed.active);
+  visit("hook", installed.hook);
+  visit("packages", installed.packages);
+}
+
+template <typename Visit>
+void fields(DiskFacts& disk, Visit&& visit) {
+  visit("path", disk.path);
+  visit("filesystem", disk.filesystem);
+  visit("free_bytes", disk.free_bytes);
+  visit("free_inodes", disk.free_inodes);
+}
+
+template <typename Visit>
+void fields(HostFacts& host, Visit&& visit) {
+  visit("name", host.host);
+  visit("state", host.state);
+  visit("problem", host.problem);
+  visit("os", host.os);
+  visit("kernel", host.kernel);
+  visit("machine", host.machine);
+  visit("machine_id", host.machine_id);
+  visit("hostname", host.hostname);
+  visit("user", host.user);
+  visit("cpu_model", host.cpu_model);
+  visit("cpu_flags", host.cpu_flags);
+  visit("cpu_level", host.cpu_level);
+  visit("cpu_count", host.cpu_count);
+  visit("memory_mb", host.memory_mb);
+  visit("glibc", host.glibc);
+  visit("libstdcxx", host.libstdcxx);
+  visit("glibcxx", host.glibcxx);
+  visit("cxxabi", host.cxxabi);
+  visit("python", host.python);
+  visit("torch", host.torch);
+  visit("installed", host.installed);
+  visit("cxx", host.cxx);
+  visit("nvcc", host.nvcc);
+  visit("driver", host.driver);
+  visit("gpus", host.gpus);
+  visit("libraries", host.libraries);
+  visit("disk", host.disk);
+  visit("clock", host.clock);
+  visit("seconds", host.seconds);
+  visit("notes", host.notes);
+}
+
+}  // namespace ds

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "facts/facts_fields.h"
+#include "facts/probe_answer.h"
+
+namespace ds {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr std::pair<HostFacts::State, const char*> state_names[] = {
+    {HostFacts::State::reached, "reached"},
+    {HostFacts::State::unreachable, "unreachable"},
+    {HostFacts::State::login_refused, "login-refused"},
+    {HostFacts::State::key_refused, "key-refused"},
+    {HostFacts::State::failed, "failed"}};
+
+struct Writer {
+  ordered_json& into;
+
+  template <typename Value>
+  static ordered_json value_of(Value& value) {
+    if constexpr (requires(Value & any) { fields(any, Writer{std::declval<ordered_json&>()}); }) {
+      ordered_json object = ordered_json::object();
+      fields(value, Writer{object});
+      return object;
+    } else {
+      return value;
+    }
+  }
+  static ordered_json value_of(HostFacts::State& state) {
+    for (const auto& [known, name] : state_names) {
+      if (known == state)
+        return name;
+    }
+    return "failed";
+  }
+  static ordered_json value_of(std::optional<bool>& value) {
+    return value ? ordered_json(*value) : ordered_json(nullptr);
+  }
+  template <typename Item>
+  static ordered_json value_of(std::vector<Item>& items) {
+    ordered_json array = ordered_json::array();
+    for (Item& item : items)
+      array.push_back(value_of(item));
+    return array;
+  }
+  template <typename Value>
+  void operator()(const char* name, Value& value) const {
+    into[name] = value_of(value);
+  }
+};
+
+/// Reads what is there; a key that is absent keeps its default, one of another type is a problem.
+struct Reader {
+  const ordered_json& from;
+  std::string path;
+  std::vector<std::string>& problems;
+
+  template <typename Value>
+  void read(const ordered_json& json, Value& value, const std::string& where) const {
+    if constexpr (requires(Value & any) { fields(any, Reader{json, where, problems}); }) {
+      if (!json.is_object()) {
+        problems.push_back(where + " is no object");
+      } else {
+        fields(value, Reader{json, where, problems});
+      }
+    } else {
+      try {
+        json.get_to(value);
+      } catch (const ordered_json::exception&) {
+        problems.push_back(where + " has the wrong type");
+      }
+    }
+  }
+  void read(const ordered_json& json, std::string& value, const std::string& where) const {
+    if (json.is_string()) {
+      value = clean_line(json.get<std::string>(), 4096);
+    } else {
+      problems.push_back(where + " is no text");
+    }
+  }
+  void read(const ordered_json& json, HostFacts::State& value, const std::string& where) const {
+    for (const auto& [state, name] : state_names) {
+      if (json.is_string() && json.get<std::string>() == name) {
+        value = state;
+        return;
+      }
+    }
+    problems.push_back(where + " is no state");
+  }
+  void read(const ordered_json& json, std::optional<bool>& value, const std::string& where) const {
+    if (json.is_boolean()) {
+      value = json.get<bool>();
+    } else if (!json.is_null()) {
+      problems.push_back(where + " is neither true, false nor null");
+    }
+  }
+  template <typename Item>
+  void read(const ordered_json& json, std::vector<Item>& items, const std::string& where) const {
+    if (!json.is_array()) {
+      problems.push_back(where + " is no list");
+      return;
+    }
+    for (std::size_t i = 0; i < json.size() && i < 20000; ++i) {
+      items.emplace_back();
+      read(json[i], items.back(), where + "[" + std::to_string(i) + "]");
+    }
+  }
+  void read(const ordered_json& json, std::map<std::string, std::string>& map,
+            const std::string& where) const {
+    if (!json.is_object()) {
+      problems.push_back(where + " is no object");
+      return;
+    }
+    for (const auto& [key, value] : json.items())
+      read(value, map[clean_line(key)], where);
+  }
+  template <typename Value>
+  void operator()(const char* name, Value& value) const {
+    const auto found = from.find(name);
+    if (found != from.end())
+      read(*found, value, path + "." + name);
+  }
+};
+
+}  // namespace
+
+std::string facts_to_json(const Fleet& fleet) {
+  ordered_json hosts = ordered_json::array();
+  for (HostFacts host : fleet.hosts)
+    hosts.push_back(Writer::value_of(host));
+  const ordered_json whole = {{"schema", "ds-deploy.facts/1"}, {"hosts", hosts}};
+  return whole.dump(1) + "\n";
+}
+
+Fleet facts_from_json(const std::string& text, const std::string& file) {
+  const auto refuse = [&file](const std::string& what) {
+    throw InputError({{file, 0, 0, what, "write it anew: ds-deploy facts --save-facts FILE"}});
+  };
+  const ordered_json whole = ordered_json::parse(text, nullptr, false);
+  if (!whole.is_object())
+    refuse("is no JSON object");
+  if (whole.value("schema", ordered_json()) != "ds-deploy.facts/1") {
+    refuse("is no file of facts: its schema is not ds-deploy.facts/1");
+  }
+  Fleet fleet;
+  std::vector<std::string> problems;
+  const Reader reader{whole, "", problems};
+  reader.read(whole.value("hosts", ordered_json()), fleet.hosts, "hosts");
+  std::vector<Problem> found;
+  for (const std::string& problem : problems) {
+    found.push_back({file, 0, 0, problem, "write it anew: ds-deploy facts --save-facts FILE"});
+  }
+  if (!found.empty())
+    throw InputError(found);
+  if (fleet.hosts.empty())
+    refuse("names no host");
+  return fleet;
+}
+
+std::vector<std::string> read_python_answer(const std::string& text, HostFacts& host) {
+  std::vector<std::string> problems;
+  const ordered_json answer = ordered_json::parse(text, nullptr, false);
+  if (!answer.is_object())
+    return {"the interpreter's answer is no JSON"};
+  const Reader reader{answer, "", problems};
+  const std::string asked = host.python.asked;
+  reader("python", host.python);
+  host.python.asked = asked;
+  reader("torch", host.torch);
+  reader("installed", host.installed);
+  reader("disk", host.disk);
+  reader("notes", host.notes);
+  const auto library = answer.find("libstdcxx");
+  if (library != answer.end() && library->is_object()) {
+    const Reader inner{*library, "libstdcxx", problems};
+    inner("path", host.libstdcxx);
+    inner("glibcxx", host.glibcxx);
+    inner("cxxabi", host.cxxabi);
+  }
+  return problems;
+}
+
+}  // namespace ds

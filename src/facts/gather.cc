@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "base/text.h"
+#include "facts/facts.h"
+
+namespace ds {
+namespace {
+
+Exec probe_exec(const Host& host, const std::string& python, const std::string& nonce,
+                std::chrono::milliseconds limit) {
+  const std::string source =
+      std::string(template_text("layout.py")) + std::string(template_text("probe.py"));
+  const Replacement values[] = {{"NONCE", nonce},
+                                {"PYTHON", shell_quote(python)},
+                                {"ENV_SCRIPT", shell_quote(host.env_script)},
+                                {"SOURCE_BYTES", std::to_string(source.size())}};
+  Exec exec;
+  exec.script = render(template_text("probe.sh"), values);
+  exec.input.bytes = source;
+  exec.time_limit = limit;
+  exec.output_limit = 4u << 20;
+  return exec;
+}
+
+HostFacts::State state_of(ExecResult::Outcome outcome) {
+  switch (outcome) {
+    case ExecResult::Outcome::unreachable:
+      return HostFacts::State::unreachable;
+    case ExecResult::Outcome::login_refused:
+      return HostFacts::State::login_refused;
+    case ExecResult::Outcome::host_key_refused:
+      return HostFacts::State::key_refused;
+    default:
+      return HostFacts::State::failed;
+  }
+}
+
+HostFacts facts_from(const ExecResult& result, const std::string& nonce) {
+  HostFacts facts;
+  if (result.outcome == ExecResult::Outcome::exited) {
+    facts = parse_probe_answer(result.out, nonce);
+    const std::vector<std::string> said = lines(result.err);
+    if (facts.state == HostFacts::State::failed && !said.empty()) {
+      facts.problem += ": " + clean_line(said.back());
+    }
+  } else {
+    facts.state = state_of(result.outcome);
+    facts.problem = result.message;
+  }
+  facts.seconds = result.seconds;
+  return facts;
+}
+
+}  // namespace
+
+const HostFacts* Fleet::find(const std::string& host) const {
+  for (const HostFacts& facts : hosts) {
+    if (facts.host == host)
+      return &facts;
+  }
+  return nullptr;
+}
+
+std::string target_python(const Host& host, const ProbeOptions& options) {
+  if (!options.python.empty())
+    return options.python;
+  return host.python.empty() ? options.inherited_python : host.python;
+}
+
+Fleet gather_facts(const Inventory& inventory, const ProbeOptions& options, Transport& transport,
+                   Status& status) {
+  Fleet fleet;
+  fleet.hosts.resize(inventory.hosts.size());
+  status.stage_started("facts", inventory.hosts.size());
+  for (std::size_t i = 0; i < inventory.hosts.size(); ++i) {
+    const Host& host = inventory.hosts[i];
+    const std::string python = target_python(host, options);
+    const std::string nonce = random_nonce();
+    status.item_started(host.name);
+    transport.start(host.endpoint, probe_exec(host, python, nonce, options.time_limit),
+                    [&, i, nonce, python](const ExecResult& result) {
+                      HostFacts& facts = fleet.hosts[i];
+                      facts = facts_from(result, nonce);
+                      facts.host = inventory.hosts[i].name;
+                      facts.python.asked = python;
+                      const bool reached = facts.state == HostFacts::State::reached;
+                      status.item_finished(facts.host, reached ? "reached" : facts.problem,
+                                           !reached);
+                    });
+  }
+  transport.run();
+  status.stage_finished();
+  return fleet;
+}
+
+}  // namespace ds

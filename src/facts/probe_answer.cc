@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "facts/probe_answer.h"
+
+#include <algorithm>
+#include <functional>
+#include <optional>
+
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+std::int64_t number(const std::string& text) {
+  return parse_integer(trim(text), 0, std::int64_t{1} << 62).value_or(0);
+}
+
+std::string cell(const std::vector<std::string>& cells, std::size_t at) {
+  return at < cells.size() ? std::string(trim(cells[at])) : std::string();
+}
+
+Gpu read_gpu(const std::string& row) {
+  const std::vector<std::string> cells = split(row, ',');
+  Gpu gpu;
+  gpu.index = static_cast<int>(number(cell(cells, 0)));
+  gpu.uuid = cell(cells, 1);
+  gpu.name = cell(cells, 2);
+  gpu.compute_capability = cell(cells, 3);
+  gpu.driver = cell(cells, 4);
+  gpu.memory_mb = number(cell(cells, 5));
+  gpu.mig = cell(cells, 6);
+  gpu.ecc = cell(cells, 7);
+  return gpu;
+}
+
+Tool read_tool(const std::string& value) {
+  const std::vector<std::string> cells = split(value, '\t');
+  return {cell(cells, 1), cell(cells, 0)};
+}
+
+void add_tool(std::vector<Tool>& tools, const std::string& value) {
+  const Tool tool = read_tool(clean(value, 4096));
+  const bool known = std::any_of(tools.begin(), tools.end(),
+                                 [&tool](const Tool& other) { return other.path == tool.path; });
+  if (!known && tools.size() < 32)
+    tools.push_back(tool);
+}
+
+std::vector<std::string> sorted_words(const std::string& value) {
+  std::vector<std::string> words = split_words(clean_line(value, 1u << 20));
+  std::sort(words.begin(), words.end());
+  words.erase(std::unique(words.begin(), words.end()), words.end());
+  return words;
+}
+
+void take_gpu(HostFacts& host, const std::string& value) {
+  const Gpu gpu = read_gpu(clean_line(value));
+  if (gpu.uuid.empty()) {
+    host.notes.push_back("nvidia-smi said: " + clean_line(value));
+  } else if (host.gpus.size() < 64) {
+    host.gpus.push_back(gpu);
+  }
+}
+
+void take(HostFacts& host, const std::string& key, const std::string& value) {
+  const std::pair<const char*, std::string*> texts[] = {
+      {"kernel", &host.kernel},       {"machine", &host.machine}, {"hostname", &host.hostname},
+      {"user", &host.user},           {"os", &host.os},           {"machine_id", &host.machine_id},
+      {"cpu_model", &host.cpu_model}, {"glibc", &host.glibc},     {"driver", &host.driver}};
+  for (const auto& [name, place] : texts) {
+    if (key == name)
+      *place = clean_line(value);
+  }
+  if (key == "cpu_flags")
+    host.cpu_flags = sorted_words(value);
+  if (key == "cpu_count")
+    host.cpu_count = static_cast<int>(number(value));
+  if (key == "memory_kb")
+    host.memory_mb = number(value) / 1024;
+  if (key == "clock")
+    host.clock = number(value);
+  if (key == "libraries")
+    host.libraries = sorted_words(value);
+  if (key == "cxx")
+    add_tool(host.cxx, value);
+  if (key == "nvcc")
+    add_tool(host.nvcc, value);
+  if (key == "gpu")
+    take_gpu(host, value);
+  if (key == "note" && host.notes.size() < 64)
+    host.notes.push_back(clean_line(value));
+  if (key != "python")
+    return;
+  for (const std::string& problem : read_python_answer(value, host)) {
+    host.notes.push_back("probe: " + problem);
+  }
+}
+
+}  // namespace
+
+int cpu_level(const std::vector<std::string>& sorted_flags) {
+  static const std::vector<std::vector<std::string>> levels = {
+      {"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"},
+      {"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave"},
+      {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"}};
+  if (!std::binary_search(sorted_flags.begin(), sorted_flags.end(), "sse2"))
+    return 0;
+  int level = 1;
+  for (const std::vector<std::string>& needed : levels) {
+    if (!std::includes(sorted_flags.begin(), sorted_flags.end(), needed.begin(), needed.end())) {
+      break;
+    }
+    ++level;
+  }
+  return level;
+}
+
+HostFacts parse_probe_answer(const std::string& out, const std::string& nonce) {
+  HostFacts host;
+  bool inside = false, ended = false;
+  for (const std::string& line : lines(out)) {
+    if (line == nonce + " begin") {
+      inside = true;
+    } else if (line == nonce + " end") {
+      ended = inside;
+      inside = false;
+    } else if (inside) {
+      const std::size_t tab = line.find('\t');
+      if (tab != std::string::npos)
+        take(host, line.substr(0, tab), line.substr(tab + 1));
+    }
+  }
+  if (!ended) {
+    host.state = HostFacts::State::failed;
+    host.problem = out.find(nonce + " begin") == std::string::npos
+                       ? "the probe gave no answer: is the login shell a shell?"
+                       : "the probe's answer is cut";
+    return host;
+  }
+  host.state = HostFacts::State::reached;
+  host.cpu_level = cpu_level(host.cpu_flags);
+  if (host.driver.empty() && !host.gpus.empty())
+    host.driver = host.gpus.front().driver;
+  return host;
+}
+
+}  // namespace ds
