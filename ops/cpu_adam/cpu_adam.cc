@@ -116,8 +116,11 @@ int check(const Tensor& t) {
       (t.state_dtype != t.param_dtype && t.state_dtype != DS_OPS_FLOAT32)) {
     return DS_OPS_BAD_DTYPE_PAIR;
   }
-  if (t.size > 0 && (t.params == nullptr || t.grads == nullptr || t.exp_avg == nullptr ||
-                     t.exp_avg_sq == nullptr)) {
+  if (t.size == 0) {
+    return DS_OPS_OK;
+  }
+  if (t.params == nullptr || t.grads == nullptr || t.exp_avg == nullptr ||
+      t.exp_avg_sq == nullptr) {
     return DS_OPS_NULL_POINTER;
   }
   bool aligned = is_aligned(t.params, t.param_dtype) && is_aligned(t.grads, t.grad_dtype) &&
@@ -195,4 +198,6 @@ int ds_ops_cpu_adam_step(const Tensor* tensors, int64_t count, const ds_ops_adam
   return DS_OPS_OK;
 }
 
-const char* ds_ops_error_text(int code) { return ds_ops::error_text(code); }
+const char* ds_ops_error_text(int code) {
+  return ds_ops::error_text(code);
+}

@@ -12,7 +12,7 @@
 /* One parameter with its gradient and moments, each a contiguous array of `size` elements, aligned
  * to its element type; none may overlap another. `param_dtype` is DS_OPS_FLOAT32, _FLOAT16 or
  * _BFLOAT16; `grad_dtype` and `state_dtype` (both moments) are the same or DS_OPS_FLOAT32. With
- * size 0 the pointers may be NULL. */
+ * size 0 the pointers are not looked at. */
 struct ds_ops_cpu_adam_tensor {
   void* params;
   const void* grads;

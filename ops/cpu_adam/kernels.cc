@@ -69,9 +69,15 @@ template <Decay decay>
 
 namespace baseline {
 
-void load_float16(const uint16_t* from, float* to, int64_t n) { load_float16_body(from, to, n); }
-void store_float16(const float* from, uint16_t* to, int64_t n) { store_float16_body(from, to, n); }
-void load_bfloat16(const uint16_t* from, float* to, int64_t n) { load_bfloat16_body(from, to, n); }
+void load_float16(const uint16_t* from, float* to, int64_t n) {
+  load_float16_body(from, to, n);
+}
+void store_float16(const float* from, uint16_t* to, int64_t n) {
+  store_float16_body(from, to, n);
+}
+void load_bfloat16(const uint16_t* from, float* to, int64_t n) {
+  load_bfloat16_body(from, to, n);
+}
 void store_bfloat16(const float* from, uint16_t* to, int64_t n) {
   store_bfloat16_body(from, to, n);
 }
@@ -141,8 +147,8 @@ constexpr __mmask16 all_lanes = 0xffff;
                                                                          uint16_t* to, int64_t n) {
   int64_t i = 0;
   for (; i + 16 <= n; i += 16) {
-    __m256i halves = _mm512_maskz_cvtps_ph(all_lanes, _mm512_loadu_ps(from + i),
-                                           _MM_FROUND_TO_NEAREST_INT);
+    __m256i halves =
+        _mm512_maskz_cvtps_ph(all_lanes, _mm512_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), halves);
   }
   store_float16_body(from + i, to + i, n - i);

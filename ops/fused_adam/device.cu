@@ -2,7 +2,6 @@
 //
 // The helpers of the C ABI: memory, copies, waiting, and the texts of CUDA's errors.
 #include "device.h"
-
 #include "ds_ops/error_text.h"
 #include "fused_adam.h"
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The host side of a step: checks the arguments, packs tensors and chunks into launches.
-#include "fused_adam.h"
-
 #include "device.h"
+#include "fused_adam.h"
 #include "kernel.cuh"
 
 namespace {
@@ -59,8 +58,7 @@ int check_tensor(const Lists& lists, int64_t i, int64_t width, int32_t chunk_siz
   if (size == 0) {
     return DS_OPS_OK;
   }
-  const void* pointers[] = {lists.grads[i], lists.params[i], lists.exp_avg[i],
-                            lists.exp_avg_sq[i]};
+  const void* pointers[] = {lists.grads[i], lists.params[i], lists.exp_avg[i], lists.exp_avg_sq[i]};
   for (const void* pointer : pointers) {
     int code = check_pointer(pointer, width);
     if (code != DS_OPS_OK) {

@@ -12,7 +12,8 @@
 
 /* One step for `count` tensors with as few launches as possible. The four lists hold device
  * pointers; entry i of each is an array of sizes[i] elements of `dtype` (DS_OPS_FLOAT32, _FLOAT16,
- * _BFLOAT16, _FLOAT64), aligned to it; none may overlap another. With size 0 pointers may be NULL.
+ * _BFLOAT16, _FLOAT64), aligned to it; none may overlap another. With size 0 pointers are not
+ * looked at.
  *
  * Arithmetic is float32, for FLOAT64 it is double; float16 and bfloat16 are rounded to nearest
  * even when stored. `inv_scale` (device float32, may be NULL) multiplies each gradient as it is

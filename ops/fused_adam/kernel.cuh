@@ -39,15 +39,31 @@ struct StepArguments {
 
 static_assert(sizeof(Pack) + sizeof(StepArguments<double>) <= 4096, "kernel arguments are 4 KiB");
 
-__device__ inline float widen(float value) { return value; }
-__device__ inline double widen(double value) { return value; }
-__device__ inline float widen(__half value) { return __half2float(value); }
-__device__ inline float widen(__nv_bfloat16 value) { return __bfloat162float(value); }
+__device__ inline float widen(float value) {
+  return value;
+}
+__device__ inline double widen(double value) {
+  return value;
+}
+__device__ inline float widen(__half value) {
+  return __half2float(value);
+}
+__device__ inline float widen(__nv_bfloat16 value) {
+  return __bfloat162float(value);
+}
 
-__device__ inline void narrow(float value, float& to) { to = value; }
-__device__ inline void narrow(double value, double& to) { to = value; }
-__device__ inline void narrow(float value, __half& to) { to = __float2half_rn(value); }
-__device__ inline void narrow(float value, __nv_bfloat16& to) { to = __float2bfloat16_rn(value); }
+__device__ inline void narrow(float value, float& to) {
+  to = value;
+}
+__device__ inline void narrow(double value, double& to) {
+  to = value;
+}
+__device__ inline void narrow(float value, __half& to) {
+  to = __float2half_rn(value);
+}
+__device__ inline void narrow(float value, __nv_bfloat16& to) {
+  to = __float2bfloat16_rn(value);
+}
 
 template <Decay decay, class Element, class Real>
 __global__ void __launch_bounds__(threads_per_block)
@@ -59,8 +75,8 @@ __global__ void __launch_bounds__(threads_per_block)
   const Real scale = arguments.inv_scale == nullptr ? Real(1) : Real(*arguments.inv_scale);
   const int tensor = pack.tensor_of_block[blockIdx.x];
   // 64 bits for where the chunk begins; inside it 32 bits are enough.
-  const int64_t begin = static_cast<int64_t>(pack.chunk_of_block[blockIdx.x]) *
-                        arguments.chunk_size;
+  const int64_t begin =
+      static_cast<int64_t>(pack.chunk_of_block[blockIdx.x]) * arguments.chunk_size;
   const int64_t left = pack.sizes[tensor] - begin;
   const int n = left < arguments.chunk_size ? static_cast<int>(left) : arguments.chunk_size;
   const Element* __restrict__ grads = static_cast<const Element*>(pack.grads[tensor]) + begin;
@@ -71,8 +87,7 @@ __global__ void __launch_bounds__(threads_per_block)
   // `first` is unsigned: with a chunk close to 2^31 the last increment passes INT_MAX.
   constexpr unsigned stride = threads_per_block * elements_in_flight;
   for (unsigned first = threadIdx.x; first < static_cast<unsigned>(n); first += stride) {
-    Real g[elements_in_flight], p[elements_in_flight], m[elements_in_flight],
-        v[elements_in_flight];
+    Real g[elements_in_flight], p[elements_in_flight], m[elements_in_flight], v[elements_in_flight];
 #pragma unroll
     for (int k = 0; k < elements_in_flight; ++k) {
       const unsigned i = first + k * threads_per_block;

@@ -72,4 +72,6 @@ int ds_ops_utils_unflatten(const void* flat, std::uint64_t flat_bytes, void* con
   return DS_OPS_OK;
 }
 
-const char* ds_ops_error_text(int code) { return ds_ops::error_text(code); }
+const char* ds_ops_error_text(int code) {
+  return ds_ops::error_text(code);
+}

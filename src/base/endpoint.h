@@ -9,8 +9,8 @@ namespace ds {
 struct Endpoint {
   enum class Kind { ssh, local };
   Kind kind = Kind::ssh;
-  std::string name;      ///< as the hostfile says, without user@; also the ssh configuration's Host
-  std::string address;   ///< host name or IP address to connect to
+  std::string name;     ///< as the hostfile says, without user@; also the ssh configuration's Host
+  std::string address;  ///< host name or IP address to connect to
   std::string user;
   int port = 0;
   std::string identity;  ///< private key file

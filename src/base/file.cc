@@ -22,8 +22,10 @@ namespace {
 void write_all(int fd, std::string_view content, const std::filesystem::path& file) {
   while (!content.empty()) {
     const ssize_t put = ::write(fd, content.data(), content.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) fail("write", file, errno);
+    if (put < 0 && errno == EINTR)
+      continue;
+    if (put < 0)
+      fail("write", file, errno);
     content.remove_prefix(static_cast<std::size_t>(put));
   }
 }
@@ -32,10 +34,13 @@ void write_all(int fd, std::string_view content, const std::filesystem::path& fi
 
 std::string read_file(const std::filesystem::path& file, std::size_t limit) {
   const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) fail("read", file, errno);
+  if (!fd)
+    fail("read", file, errno);
   struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) fail("read", file, errno);
-  if (S_ISDIR(status.st_mode)) fail("read", file, EISDIR);
+  if (::fstat(fd.get(), &status) != 0)
+    fail("read", file, errno);
+  if (S_ISDIR(status.st_mode))
+    fail("read", file, EISDIR);
   if (!S_ISREG(status.st_mode)) {
     throw Error("cannot read " + file.string() + ": it is not a regular file", {},
                 ExitStatus::usage);
@@ -44,18 +49,23 @@ std::string read_file(const std::filesystem::path& file, std::size_t limit) {
   char buffer[1 << 16];
   for (;;) {
     const ssize_t got = ::read(fd.get(), buffer, sizeof buffer);
-    if (got == 0) return content;
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail("read", file, errno);
+    if (got == 0)
+      return content;
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got < 0)
+      fail("read", file, errno);
     content.append(buffer, static_cast<std::size_t>(got));
-    if (content.size() > limit) fail("read", file, EFBIG);
+    if (content.size() > limit)
+      fail("read", file, EFBIG);
   }
 }
 
 void write_file(const std::filesystem::path& file, std::string_view content, int mode) {
   std::string temporary = file.string() + ".XXXXXX";
   const Fd fd(::mkostemp(temporary.data(), O_CLOEXEC));
-  if (!fd) fail("write", file, errno);
+  if (!fd)
+    fail("write", file, errno);
   try {
     write_all(fd.get(), content, file);
     if (::fchmod(fd.get(), static_cast<mode_t>(mode)) != 0 || ::fsync(fd.get()) != 0 ||
@@ -72,7 +82,8 @@ TempDir::TempDir(std::string_view prefix) {
   const char* base = std::getenv("TMPDIR");
   std::string pattern = std::string(base != nullptr && *base != '\0' ? base : "/tmp") + "/" +
                         std::string(prefix) + ".XXXXXX";
-  if (::mkdtemp(pattern.data()) == nullptr) fail("make a folder like", pattern, errno);
+  if (::mkdtemp(pattern.data()) == nullptr)
+    fail("make a folder like", pattern, errno);
   path_ = pattern;
 }
 
@@ -82,7 +93,8 @@ TempDir::~TempDir() {
 }
 
 std::filesystem::path expand_home(std::string_view path) {
-  if (path != "~" && !path.starts_with("~/")) return path;
+  if (path != "~" && !path.starts_with("~/"))
+    return path;
   const char* home = std::getenv("HOME");
   return std::filesystem::path(home != nullptr ? home : "/") /
          path.substr(path.size() == 1 ? 1 : 2);
@@ -90,7 +102,8 @@ std::filesystem::path expand_home(std::string_view path) {
 
 std::filesystem::path cache_home() {
   const char* cache = std::getenv("XDG_CACHE_HOME");
-  if (cache != nullptr && *cache == '/') return std::filesystem::path(cache) / "ds-deploy";
+  if (cache != nullptr && *cache == '/')
+    return std::filesystem::path(cache) / "ds-deploy";
   return expand_home("~/.cache/ds-deploy");
 }
 

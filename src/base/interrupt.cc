@@ -19,7 +19,8 @@ int wake_pipe[2] = {-1, -1};
 void on_signal(int) {
   const int saved = errno;
   signals_seen = signals_seen + 1;
-  if (signals_seen > 1) ::_exit(static_cast<int>(ExitStatus::interrupted));
+  if (signals_seen > 1)
+    ::_exit(static_cast<int>(ExitStatus::interrupted));
   [[maybe_unused]] const ssize_t written = ::write(wake_pipe[1], "!", 1);
   errno = saved;
 }
@@ -36,22 +37,27 @@ InterruptHandlers::InterruptHandlers() {
   if (::pipe2(wake_pipe, O_CLOEXEC | O_NONBLOCK) != 0) {
     throw Error("cannot make a pipe: " + errno_text(errno));
   }
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) handle(number, on_signal);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP})
+    handle(number, on_signal);
   handle(SIGPIPE, SIG_IGN);
 }
 
 InterruptHandlers::~InterruptHandlers() {
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) handle(number, SIG_DFL);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP})
+    handle(number, SIG_DFL);
   for (int& fd : wake_pipe) {
     ::close(fd);
     fd = -1;
   }
 }
 
-int interrupt_fd() { return wake_pipe[0]; }
+int interrupt_fd() {
+  return wake_pipe[0];
+}
 
 void check_interrupt() {
-  if (signals_seen > 0) throw Interrupted{};
+  if (signals_seen > 0)
+    throw Interrupted{};
 }
 
 }  // namespace ds

@@ -49,14 +49,18 @@ Digest sha256(std::string_view bytes) {
 
 Digest sha256_file(const std::filesystem::path& file) {
   const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw Error("cannot read " + file.string() + ": " + errno_text(errno));
+  if (!fd)
+    throw Error("cannot read " + file.string() + ": " + errno_text(errno));
   Sha256 hash;
   std::vector<char> buffer(1 << 20);
   for (;;) {
     const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
-    if (got == 0) return hash.finish();
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw Error("cannot read " + file.string() + ": " + errno_text(errno));
+    if (got == 0)
+      return hash.finish();
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got < 0)
+      throw Error("cannot read " + file.string() + ": " + errno_text(errno));
     hash.update({buffer.data(), static_cast<std::size_t>(got)});
   }
 }
@@ -82,14 +86,19 @@ std::string base64url(const Digest& digest) {
   std::string out;
   for (std::size_t i = 0; i < digest.size(); i += 3) {
     std::uint32_t group = std::uint32_t{digest[i]} << 16;
-    if (i + 1 < digest.size()) group |= std::uint32_t{digest[i + 1]} << 8;
-    if (i + 2 < digest.size()) group |= digest[i + 2];
+    if (i + 1 < digest.size())
+      group |= std::uint32_t{digest[i + 1]} << 8;
+    if (i + 2 < digest.size())
+      group |= digest[i + 2];
     const std::size_t characters = std::min<std::size_t>(4, (digest.size() - i) + 1);
-    for (std::size_t c = 0; c < characters; ++c) out += digits[(group >> (18 - 6 * c)) & 63];
+    for (std::size_t c = 0; c < characters; ++c)
+      out += digits[(group >> (18 - 6 * c)) & 63];
   }
   return out;
 }
 
-std::string sha256_hex(std::string_view bytes) { return hex(sha256(bytes)); }
+std::string sha256_hex(std::string_view bytes) {
+  return hex(sha256(bytes));
+}
 
 }  // namespace ds

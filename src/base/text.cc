@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text.h"
 
-#include <fnmatch.h>
 #include <fmt/format.h>
+#include <fnmatch.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cctype>
+#include <charconv>
 #include <numeric>
 
 #include "base/error.h"
@@ -18,22 +18,30 @@ namespace {
 std::size_t utf8_length(std::string_view text, std::size_t at, char32_t& code) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(at);
-  std::size_t length = first < 0x80 ? 1 : first >= 0xF0 && first < 0xF5 ? 4
-                     : first >= 0xE0 && first < 0xF0 ? 3 : first >= 0xC2 && first < 0xE0 ? 2 : 0;
-  if (length == 0 || at + length > text.size()) return 0;
+  std::size_t length = first < 0x80                    ? 1
+                       : first >= 0xF0 && first < 0xF5 ? 4
+                       : first >= 0xE0 && first < 0xF0 ? 3
+                       : first >= 0xC2 && first < 0xE0 ? 2
+                                                       : 0;
+  if (length == 0 || at + length > text.size())
+    return 0;
   code = length == 1 ? first : first & (0xFFu >> (length + 1));
   for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(at + i) & 0xC0) != 0x80) return 0;
+    if ((byte(at + i) & 0xC0) != 0x80)
+      return 0;
     code = (code << 6) | (byte(at + i) & 0x3Fu);
   }
   static constexpr char32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000};
-  if (code < lowest[length] || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return 0;
+  if (code < lowest[length] || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF))
+    return 0;
   return length;
 }
 
 bool is_harmful(char32_t code) {
-  if (code == '\n' || code == '\t') return false;
-  if (code < 0x20 || (code >= 0x7F && code < 0xA0)) return true;
+  if (code == '\n' || code == '\t')
+    return false;
+  if (code < 0x20 || (code >= 0x7F && code < 0xA0))
+    return true;
   // Bidirectional controls and line separators can make a line read as another one.
   return (code >= 0x202A && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069) ||
          code == 0x200E || code == 0x200F || code == 0x2028 || code == 0x2029 || code == 0xFEFF;
@@ -62,20 +70,23 @@ std::string clean(std::string_view text, std::size_t limit) {
     }
     at += length;
   }
-  if (at < text.size()) out += fmt::format("... ({} more bytes)", text.size() - at);
+  if (at < text.size())
+    out += fmt::format("... ({} more bytes)", text.size() - at);
   return out;
 }
 
 std::string clean_line(std::string_view text, std::size_t limit) {
   std::string out = clean(trim(text), limit);
-  std::replace_if(out.begin(), out.end(), [](char c) { return c == '\n' || c == '\t'; }, ' ');
+  std::replace_if(
+      out.begin(), out.end(), [](char c) { return c == '\n' || c == '\t'; }, ' ');
   return out;
 }
 
 std::string_view trim(std::string_view text) {
   constexpr std::string_view blanks = " \t\r\n\v\f";
   const std::size_t first = text.find_first_not_of(blanks);
-  if (first == std::string_view::npos) return {};
+  if (first == std::string_view::npos)
+    return {};
   return text.substr(first, text.find_last_not_of(blanks) - first + 1);
 }
 
@@ -94,19 +105,24 @@ std::vector<std::string> split(std::string_view text, char separator) {
 std::vector<std::string> split_words(std::string_view text) {
   std::vector<std::string> words;
   for (std::size_t at = 0; at < text.size();) {
-    while (at < text.size() && std::isspace(static_cast<unsigned char>(text[at]))) ++at;
+    while (at < text.size() && std::isspace(static_cast<unsigned char>(text[at])))
+      ++at;
     const std::size_t start = at;
-    while (at < text.size() && !std::isspace(static_cast<unsigned char>(text[at]))) ++at;
-    if (at > start) words.emplace_back(text.substr(start, at - start));
+    while (at < text.size() && !std::isspace(static_cast<unsigned char>(text[at])))
+      ++at;
+    if (at > start)
+      words.emplace_back(text.substr(start, at - start));
   }
   return words;
 }
 
 std::vector<std::string> lines(std::string_view text) {
   std::vector<std::string> all = split(text, '\n');
-  if (!all.empty() && all.back().empty()) all.pop_back();
+  if (!all.empty() && all.back().empty())
+    all.pop_back();
   for (std::string& line : all) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (!line.empty() && line.back() == '\r')
+      line.pop_back();
   }
   return all;
 }
@@ -117,31 +133,43 @@ std::string join(std::span<const std::string> pieces, std::string_view between) 
 
 std::string lower(std::string_view text) {
   std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (char& c : out)
+    c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return out;
 }
 
 std::optional<long> parse_integer(std::string_view text, long low, long high) {
   long value = 0;
   const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (failure != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  if (value < low || value > high) return std::nullopt;
+  if (failure != std::errc() || end != text.data() + text.size())
+    return std::nullopt;
+  if (value < low || value > high)
+    return std::nullopt;
   return value;
 }
 
+namespace {
+
+/// Takes the number before the first dot off `text`, without leading zeros: numbers of any length
+/// compare by length, then by digits.
+std::string_view next_number(std::string_view& text) {
+  const std::size_t end = std::min(text.find_first_not_of("0123456789"), text.size());
+  std::string_view number = text.substr(0, end);
+  text =
+      end > 0 && end < text.size() && text[end] == '.' ? text.substr(end + 1) : std::string_view();
+  number.remove_prefix(std::min(number.find_first_not_of('0'), number.size()));
+  return number;
+}
+
+}  // namespace
+
 int compare_versions(std::string_view left, std::string_view right) {
-  const auto next = [](std::string_view& text) {
-    unsigned long long value = 0;
-    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (failure == std::errc::invalid_argument) text = {};
-    if (failure != std::errc()) return value;
-    text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-    text = !text.empty() && text.front() == '.' ? text.substr(1) : std::string_view();
-    return value;
-  };
   while (!left.empty() || !right.empty()) {
-    const unsigned long long a = next(left), b = next(right);
-    if (a != b) return a < b ? -1 : 1;
+    const std::string_view a = next_number(left), b = next_number(right);
+    if (a.size() != b.size())
+      return a.size() < b.size() ? -1 : 1;
+    if (a != b)
+      return a < b ? -1 : 1;
   }
   return 0;
 }
@@ -206,17 +234,20 @@ std::string count(std::size_t number, std::string_view noun) {
 }
 
 std::string human_bytes(std::uint64_t bytes) {
-  if (bytes < 1000) return fmt::format("{} B", bytes);
+  if (bytes < 1000)
+    return fmt::format("{} B", bytes);
   double value = static_cast<double>(bytes);
   for (const char* unit : {"kB", "MB", "GB"}) {
     value /= 1000;
-    if (value < 999.95) return fmt::format("{:.1f} {}", value, unit);
+    if (value < 999.95)
+      return fmt::format("{:.1f} {}", value, unit);
   }
   return fmt::format("{:.1f} TB", value / 1000);
 }
 
 std::string human_seconds(double seconds) {
-  if (seconds < 60) return fmt::format("{:.1f} s", seconds);
+  if (seconds < 60)
+    return fmt::format("{:.1f} s", seconds);
   const long whole = static_cast<long>(seconds);
   return fmt::format("{} min {:02} s", whole / 60, whole % 60);
 }
@@ -230,7 +261,8 @@ std::string render(std::string_view text, std::span<const Replacement> replaceme
   for (const Replacement& replacement : replacements) {
     const std::string mark = "@" + replacement.name + "@";
     std::size_t at = out.find(mark);
-    if (at == std::string::npos) throw Error("a template has no place for " + mark);
+    if (at == std::string::npos)
+      throw Error("a template has no place for " + mark);
     while (at != std::string::npos) {
       out.replace(at, mark.size(), replacement.value);
       at = out.find(mark, at + replacement.value.size());

@@ -39,7 +39,7 @@ int compare_versions(std::string_view left, std::string_view right);
 std::optional<std::string> did_you_mean(std::string_view word,
                                         std::span<const std::string> candidates);
 
-/// `; did you mean 'x'?` or nothing.
+/// "did you mean 'x'?" or nothing.
 std::string suggestion(std::string_view word, std::span<const std::string> candidates);
 
 /// One word of a POSIX shell command.
@@ -47,8 +47,8 @@ std::string shell_quote(std::string_view word);
 
 /// "1 host", "3 hosts".
 std::string count(std::size_t number, std::string_view noun);
-std::string human_bytes(std::uint64_t bytes);    ///< "41.2 MB", powers of 1000
-std::string human_seconds(double seconds);       ///< "0.4 s", "2 min 05 s"
+std::string human_bytes(std::uint64_t bytes);  ///< "41.2 MB", powers of 1000
+std::string human_seconds(double seconds);     ///< "0.4 s", "2 min 05 s"
 
 /// Matches `*`, `?` and `[...]` as fnmatch(3) does.
 bool glob_match(const std::string& pattern, const std::string& text);

@@ -30,7 +30,6 @@ class Rollout {
  private:
   void go(const AuditReport& audit);
   void admit(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit);
-  bool everyone_ready() const;
   bool all_good() const;
   std::vector<RolloutHost*> good_hosts();
   std::string who_failed() const;
@@ -62,15 +61,11 @@ void Rollout::admit(const Inventory& inventory, const Fleet& fleet, const AuditR
     entry.facts = facts;
     entry.python = target_python(host, options_.probe);
     entry.outcome = judge(*facts, verdict, wanted_);
+    entry.good =
+        entry.outcome.state == HostState::ready || entry.outcome.state == HostState::unchanged;
     entry.takes_part = verdict == nullptr || verdict->same_target_as.empty();
     hosts_.push_back(std::move(entry));
   }
-}
-
-bool Rollout::everyone_ready() const {
-  return std::all_of(hosts_.begin(), hosts_.end(), [](const RolloutHost& host) {
-    return host.outcome.state == HostState::ready || host.outcome.state == HostState::unchanged;
-  });
 }
 
 bool Rollout::all_good() const {
@@ -89,9 +84,7 @@ std::vector<RolloutHost*> Rollout::good_hosts() {
 std::string Rollout::who_failed() const {
   std::vector<std::string> names;
   for (const RolloutHost& host : hosts_) {
-    const bool bad = !host.good || (host.outcome.state != HostState::ready &&
-                                    host.outcome.state != HostState::unchanged);
-    if (bad)
+    if (!host.good)
       names.push_back(host.outcome.host);
   }
   const std::size_t total = names.size();
@@ -106,9 +99,6 @@ void Rollout::stop_before_activation(HostState state, const std::string& doing) 
   for (RolloutHost& host : hosts_) {
     if (!host.good)
       continue;
-    if (host.outcome.state != HostState::ready && host.outcome.state != HostState::unchanged) {
-      continue;
-    }
     if (host.outcome.state == HostState::ready)
       host.outcome.state = state;
     host.outcome.message = why;
@@ -277,7 +267,7 @@ void Rollout::share_outcomes(const AuditReport& audit) {
 }
 
 void Rollout::go(const AuditReport& audit) {
-  if (!everyone_ready()) {
+  if (!all_good()) {
     stop_before_activation(HostState::ready, "cannot take it");
     return;
   }

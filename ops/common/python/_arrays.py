@@ -127,14 +127,16 @@ def _find(name: str, array: Any, writable: bool) -> View:
     except TypeError:
         if hasattr(array, "__dlpack__"):
             return _from_dlpack(name, array, writable)
-        raise TypeError(f"{name}: a {type(array).__name__} is no array that is known here") from None
+        kind = type(array).__name__
+        raise TypeError(f"{name}: a {kind} is no array that is known here") from None
     return _from_buffer(name, buffer)
 
 
 def _from_tensor(name: str, tensor: Any) -> View:
     kind = str(getattr(tensor.device, "type", tensor.device))
     if kind not in ("cpu", "cuda"):
-        raise ValueError(f"{name}: is on the device {kind}, must be in memory of the CPU or of CUDA")
+        raise ValueError(f"{name}: is on the device {kind}, must be in memory of the CPU or of "
+                         "CUDA")
     for lazy in ("is_conj", "is_neg"):
         if getattr(tensor, lazy, bool)():
             raise ValueError(f"{name}: is a lazy view ({lazy}() is true); resolve it first")
@@ -182,7 +184,8 @@ def _type_name(kind: str, size: int) -> str:
 def _from_buffer(name: str, buffer: memoryview) -> View:
     code = buffer.format.lstrip("@=<") if buffer.format else "B"
     if code not in _BUFFER_KINDS:
-        raise TypeError(f"{name}: elements of the buffer format {buffer.format!r} are not supported")
+        raise TypeError(f"{name}: elements of the buffer format {buffer.format!r} are not "
+                        "supported")
     if not buffer.c_contiguous:
         raise ValueError(f"{name}: is not contiguous (row-major)")
     dtype = _type_name(_BUFFER_KINDS[code], buffer.itemsize)

@@ -73,6 +73,9 @@ def step(params: Any, grads: Any, exp_avg: Any, exp_avg_sq: Any, *, step: int, l
     check(_lib, "ds_ops_fused_adam_step", code)
 
 
+_take_step = step  # where an argument is called step too
+
+
 def multi_tensor_adam(chunk_size: int, noop_flag: Any, tensor_lists: List[List[Any]], lr: float,
                       beta1: float, beta2: float, eps: float, step: int, mode: int,
                       bias_correction: int, weight_decay: float) -> None:
@@ -84,10 +87,9 @@ def multi_tensor_adam(chunk_size: int, noop_flag: Any, tensor_lists: List[List[A
     if mode not in (0, 1):
         raise ValueError(f"mode: must be 0 (L2) or 1 (AdamW), is {mode!r}")
     grads, params, exp_avg, exp_avg_sq = tensor_lists
-    globals()["step"](params, grads, exp_avg, exp_avg_sq, step=step, lr=lr, betas=(beta1, beta2),
-                      eps=eps, weight_decay=weight_decay, adamw=mode == 1,
-                      bias_correction=bool(bias_correction), noop_flag=noop_flag,
-                      chunk_size=chunk_size)
+    _take_step(params, grads, exp_avg, exp_avg_sq, step=step, lr=lr, betas=(beta1, beta2), eps=eps,
+               weight_decay=weight_decay, adamw=mode == 1, bias_correction=bool(bias_correction),
+               noop_flag=noop_flag, chunk_size=chunk_size)
 
 
 def _pointers(views: Any) -> Any:

@@ -89,12 +89,16 @@ def as_bytes(array: Any) -> Any:
     if _arrays.is_tensor(array):
         # Detached: bytes have no gradient.
         return array.detach().reshape(-1).view(_arrays.library_of(array).uint8)
-    if hasattr(array, "reshape"):
+    if _has_interface(array):
         return array.reshape(-1).view("uint8")
     return _bytes_of(array)
 
 
 cast_to_byte_tensor = as_bytes
+
+
+def _has_interface(array: Any) -> bool:
+    return hasattr(array, "__array_interface__") or hasattr(array, "__cuda_array_interface__")
 
 
 def _bytes_of(array: Any) -> memoryview:
@@ -122,14 +126,17 @@ def _shape_of(name: str, like: Any) -> tuple:
     if isinstance(like, int):
         like = (like,)
     if not (isinstance(like, tuple) and all(isinstance(n, int) for n in like)):
-        return _arrays.view(name, like, device=None).shape
+        try:
+            return tuple(like.shape if hasattr(like, "shape") else memoryview(like).shape)
+        except TypeError:
+            raise TypeError(f"{name}: a {type(like).__name__} is no array and no shape") from None
     if any(n < 0 for n in like):
         raise ValueError(f"{name}: the shape {tuple(like)} has a negative length")
     return tuple(like)
 
 
 def _cut(flat: Any, whole: _arrays.View, shapes: List[tuple]) -> List[Any]:
-    has_reshape = hasattr(flat, "reshape")
+    has_reshape = _arrays.is_tensor(flat) or _has_interface(flat)
     line = flat.reshape(-1) if has_reshape else _bytes_of(flat)
     unit = 1 if has_reshape else whole.nbytes // max(whole.size, 1)
     views, at = [], 0

@@ -39,12 +39,7 @@ enum {
   DS_OPS_CUDA = 1000
 };
 
-enum {
-  DS_OPS_FLOAT32 = 0,
-  DS_OPS_FLOAT16 = 1,
-  DS_OPS_BFLOAT16 = 2,
-  DS_OPS_FLOAT64 = 3
-};
+enum { DS_OPS_FLOAT32 = 0, DS_OPS_FLOAT16 = 1, DS_OPS_BFLOAT16 = 2, DS_OPS_FLOAT64 = 3 };
 
 /* A sentence without a full stop for any code; valid for ever, never NULL. */
 DS_OPS_EXPORT const char* ds_ops_error_text(int code);

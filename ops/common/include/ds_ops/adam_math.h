@@ -94,8 +94,12 @@ AdamFactors<Real> make_adam_factors(const ds_ops_adam_options& options) {
   return factors;
 }
 
-DS_OPS_INLINE float square_root(float value) { return ::sqrtf(value); }
-DS_OPS_INLINE double square_root(double value) { return ::sqrt(value); }
+DS_OPS_INLINE float square_root(float value) {
+  return ::sqrtf(value);
+}
+DS_OPS_INLINE double square_root(double value) {
+  return ::sqrt(value);
+}
 
 /// Updates p, m and v. Each operation rounds once, in this order; the ops that use it are compiled
 /// without contraction, so that every CPU level gives the same bits.

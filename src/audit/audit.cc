@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "audit/audit.h"
+
+#include <algorithm>
+#include <array>
+
+#include "audit/rule.h"
+
+namespace ds {
+namespace {
+
+struct Rule {
+  const char* id;
+  Findings (*ask)(const Subject&);
+};
+
+constexpr std::array rules = {
+    Rule{"environment", environment_rule},
+    Rule{"externally-managed", externally_managed_rule},
+    Rule{"machine", machine_rule},
+    Rule{"python", python_rule},
+    Rule{"glibc", glibc_rule},
+    Rule{"libstdc++", libstdcxx_rule},
+    Rule{"cpu-level", cpu_level_rule},
+    Rule{"needed-libraries", needed_libraries_rule},
+    Rule{"torch", torch_rule},
+    Rule{"gpu", gpu_rule},
+    Rule{"gpu-image", gpu_image_rule},
+    Rule{"driver", driver_rule},
+    Rule{"disk", disk_rule},
+    Rule{"write-permission", write_permission_rule},
+    Rule{"same-machine", same_machine_rule},
+};
+
+HostAudit audit_unreached(const HostFacts& host) {
+  const auto [verdict, fix] = [&host]() -> std::pair<Verdict, std::string> {
+    switch (host.state) {
+      case HostFacts::State::login_refused:
+        return {Verdict::refused, "give a user and a key that this host accepts (user=, identity=)"};
+      case HostFacts::State::key_refused:
+        return {Verdict::refused, "compare the host's key with the one in known_hosts"};
+      case HostFacts::State::failed:
+        return {Verdict::unreachable, "look with 'ds-deploy ping'"};
+      default:
+        return {Verdict::unreachable, "check its name, its route and that sshd runs"};
+    }
+  }();
+  const std::string because = host.problem.empty() ? "it did not answer" : host.problem;
+  HostAudit audit;
+  audit.host = host.host;
+  audit.verdict = verdict;
+  audit.findings = {{"reachable", Severity::fail, "", because,
+                     fix + ", or leave the host out: --exclude " + host.host}};
+  return audit;
+}
+
+int rank(Severity severity) {
+  constexpr std::array worst_first = {Severity::fail, Severity::unknown, Severity::warn,
+                                      Severity::ok};
+  return static_cast<int>(std::find(worst_first.begin(), worst_first.end(), severity) -
+                          worst_first.begin());
+}
+
+Verdict verdict_of(const Findings& findings, const AuditOptions& options) {
+  const bool refused = std::any_of(findings.begin(), findings.end(), [&](const Finding& finding) {
+    return finding.severity == Severity::fail ||
+           (options.strict && finding.severity != Severity::ok);
+  });
+  return refused ? Verdict::refused : Verdict::ready;
+}
+
+HostAudit audit_host(const Subject& subject) {
+  if (subject.host.state != HostFacts::State::reached)
+    return audit_unreached(subject.host);
+  HostAudit audit;
+  audit.host = subject.host.host;
+  audit.findings.push_back({"reachable", Severity::ok, "", "it answered", ""});
+  for (const Rule& rule : rules) {
+    for (Finding& found : rule.ask(subject)) {
+      found.rule = rule.id;
+      // Several wheels can say the same of a host.
+      const auto& known = audit.findings;
+      if (std::find(known.begin(), known.end(), found) == known.end())
+        audit.findings.push_back(std::move(found));
+    }
+  }
+  std::stable_sort(audit.findings.begin(), audit.findings.end(),
+                   [](const Finding& left, const Finding& right) {
+                     return rank(left.severity) < rank(right.severity);
+                   });
+  audit.verdict = verdict_of(audit.findings, subject.options);
+  if (const HostFacts* twin = same_target(subject))
+    audit.same_target_as = twin->host;
+  return audit;
+}
+
+}  // namespace
+
+std::string to_string(Severity severity) {
+  switch (severity) {
+    case Severity::ok:
+      return "ok";
+    case Severity::warn:
+      return "warn";
+    case Severity::fail:
+      return "fail";
+    case Severity::unknown:
+      return "unknown";
+  }
+  return "unknown";
+}
+
+bool AuditReport::all_ready() const {
+  return std::all_of(hosts.begin(), hosts.end(),
+                     [](const HostAudit& host) { return host.verdict == Verdict::ready; });
+}
+
+AuditReport audit(const std::vector<Requirements>& wheels, const Fleet& fleet,
+                  const AuditOptions& options) {
+  AuditReport report;
+  for (const HostFacts& host : fleet.hosts) {
+    report.hosts.push_back(audit_host({wheels, host, fleet, options}));
+  }
+  return report;
+}
+
+}  // namespace ds

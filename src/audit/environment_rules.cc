@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Rules about the place that the wheel goes to.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "audit/rule.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+/// While a wheel is staged the archive and its unpacked files lie on the disk at once, then byte
+/// code comes on top.
+constexpr std::uint64_t copies_on_disk = 3;
+constexpr std::uint64_t spare_bytes = 50'000'000;
+constexpr std::uint64_t spare_inodes = 100;
+
+bool is_sealed(const HostFacts& host, const Requirements& wheel) {
+  const std::vector<std::string>& sealed = host.installed.sealed;
+  return std::find(sealed.begin(), sealed.end(), wheel.sha256) != sealed.end();
+}
+
+}  // namespace
+
+std::string label(const LibraryNeeds& library) {
+  return library.op.empty() ? std::filesystem::path(library.path).filename().string() : library.op;
+}
+
+std::string leave_out(const Subject& subject) {
+  return "leave the host out: --exclude " + subject.host.host;
+}
+
+Findings environment_rule(const Subject& subject) {
+  const PythonFacts& python = subject.host.python;
+  if (!python.executable.empty())
+    return {finding(Severity::ok, fmt::format("Python {} in {}", python.version, python.prefix))};
+  if (!python.asked.empty()) {
+    return {finding(Severity::fail,
+                    fmt::format("the interpreter {} does not exist or does not run on this host",
+                                python.asked),
+                    "make the environment there, or name the host's own with python= in the "
+                    "hostfile or with --python PATH")};
+  }
+  const Severity severity =
+      subject.options.needs_environment ? Severity::fail : Severity::unknown;
+  return {finding(severity, "no Python environment was named for this host",
+                  "name its interpreter with --python PATH or python= in the hostfile, or activate "
+                  "an environment that has the same path there")};
+}
+
+Findings externally_managed_rule(const Subject& subject) {
+  const PythonFacts& python = subject.host.python;
+  if (python.executable.empty())
+    return {};
+  if (!python.externally_managed)
+    return {finding(Severity::ok, "the environment is not the operating system's")};
+  return {finding(Severity::fail,
+                  fmt::format("{} belongs to the operating system's packages (PEP 668)",
+                              python.prefix),
+                  fmt::format("use a virtual environment: {} -m venv DIR, then --python "
+                              "DIR/bin/python",
+                              python.executable))};
+}
+
+Findings write_permission_rule(const Subject& subject) {
+  const HostFacts& host = subject.host;
+  if (host.installed.root.empty())
+    return {finding(Severity::unknown, "whether the environment can be written to is not known")};
+  if (host.installed.root_writable)
+    return {finding(Severity::ok, "the environment can be written to")};
+  return {finding(Severity::fail,
+                  fmt::format("user {} cannot write to both {} and {}",
+                              host.user.empty() ? "(unknown)" : host.user, host.installed.root,
+                              host.python.site_packages),
+                  "log in as the environment's owner (user=), or name another environment with "
+                  "--python PATH")};
+}
+
+Findings disk_rule(const Subject& subject) {
+  const DiskFacts& disk = subject.host.disk;
+  std::uint64_t bytes = 0, files = 0;
+  for (const Requirements& wheel : subject.wheels) {
+    if (!is_built(wheel) || is_sealed(subject.host, wheel))
+      continue;
+    bytes += copies_on_disk * wheel.installed_bytes;
+    files += 2 * wheel.installed_files;
+  }
+  if (files == 0)
+    return {finding(Severity::ok, "nothing has to be copied")};
+  bytes += spare_bytes;
+  files += spare_inodes;
+  if (disk.free_bytes < 0)
+    return {finding(Severity::unknown, "how much disk is free on this host is not known")};
+  const std::string fix = fmt::format("make room below {}, or {}", disk.path, leave_out(subject));
+  if (static_cast<std::uint64_t>(disk.free_bytes) < bytes) {
+    return {finding(Severity::fail,
+                    fmt::format("{} has {} free, and staging needs {}", disk.path,
+                                human_bytes(static_cast<std::uint64_t>(disk.free_bytes)),
+                                human_bytes(bytes)),
+                    fix)};
+  }
+  // Below 0: this file system has no fixed number of inodes.
+  if (disk.free_inodes >= 0 && static_cast<std::uint64_t>(disk.free_inodes) < files) {
+    return {finding(Severity::fail,
+                    fmt::format("{} has {} free, and staging needs {}", disk.path,
+                                count(static_cast<std::size_t>(disk.free_inodes), "inode"), files),
+                    fix)};
+  }
+  return {finding(Severity::ok,
+                  fmt::format("{} free, {} needed",
+                              human_bytes(static_cast<std::uint64_t>(disk.free_bytes)),
+                              human_bytes(bytes)))};
+}
+
+const HostFacts* same_machine(const Subject& subject) {
+  const HostFacts& host = subject.host;
+  for (const HostFacts& other : subject.fleet.hosts) {
+    if (&other == &host)
+      break;
+    // Machines cloned from one image share their machine id; the boot id tells them apart.
+    if (!host.machine_id.empty() && other.machine_id == host.machine_id &&
+        other.boot_id == host.boot_id && other.hostname == host.hostname)
+      return &other;
+  }
+  return nullptr;
+}
+
+const HostFacts* same_target(const Subject& subject) {
+  const HostFacts& host = subject.host;
+  for (const HostFacts& other : subject.fleet.hosts) {
+    if (&other == &host)
+      break;
+    // Containers of one machine can have one path for different folders.
+    if (!host.machine_id.empty() && other.machine_id == host.machine_id &&
+        other.boot_id == host.boot_id && other.hostname == host.hostname &&
+        !host.python.prefix.empty() && other.python.prefix == host.python.prefix &&
+        other.python.prefix_id == host.python.prefix_id)
+      return &other;
+  }
+  return nullptr;
+}
+
+Findings same_machine_rule(const Subject& subject) {
+  if (subject.fleet.hosts.size() < 2)
+    return {};
+  if (subject.host.machine_id.empty())
+    return {finding(Severity::unknown, "whether another name means this machine is not known")};
+  const HostFacts* target = same_target(subject);
+  const HostFacts* machine = target != nullptr ? target : same_machine(subject);
+  if (machine == nullptr)
+    return {finding(Severity::ok, "no earlier host is this machine")};
+  return {finding(Severity::warn,
+                  fmt::format("it is the same machine as {}{}", machine->host,
+                              target == nullptr ? "" : ", with the same environment"),
+                  "name each machine once in the hostfile")};
+}
+
+}  // namespace ds

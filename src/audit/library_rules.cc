@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Rules about what the dynamic loader and the CPU of the host must offer.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <set>
+
+#include "audit/rule.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+/// One family of symbol versions.
+struct Family {
+  const char* name;  ///< "glibc ", "GLIBCXX_"
+  std::string LibraryNeeds::*needs;
+  std::string HostFacts::*has;
+  const char* fix;  ///< {} is what the host has
+};
+
+Findings version_findings(const Subject& subject, const Family& family) {
+  const std::string& has = subject.host.*family.has;
+  std::vector<std::string> too_new;
+  std::string highest;
+  bool any_built = false;
+  for (const Requirements& wheel : subject.wheels) {
+    any_built |= is_built(wheel);
+    for (const LibraryNeeds& library : wheel.libraries) {
+      const std::string& needs = library.*family.needs;
+      if (compare_versions(needs, highest) > 0)
+        highest = needs;
+      if (compare_versions(needs, has) > 0)
+        too_new.push_back(label(library));
+    }
+  }
+  if (!any_built)
+    return {};
+  if (highest.empty())
+    return {finding(Severity::ok, fmt::format("no {} version is needed", trim(family.name)))};
+  if (has.empty()) {
+    return {finding(Severity::unknown, fmt::format("{}{} is needed, and which version this host "
+                                                   "has is not known",
+                                                   family.name, highest))};
+  }
+  if (too_new.empty()) {
+    return {finding(Severity::ok, fmt::format("{0}{1} is needed, {0}{2} is there", family.name,
+                                              highest, has))};
+  }
+  const std::string op = too_new.size() == 1 ? too_new.front() : "";
+  return {finding(Severity::fail,
+                  fmt::format("{} needs {}{}, and this host has {}", join(too_new, ", "),
+                              family.name, highest, has),
+                  fmt::format(fmt::runtime(family.fix), has) + ", or " + leave_out(subject), op)};
+}
+
+/// Parts of the C and C++ run time, which the rules glibc and libstdc++ judge by their versions.
+bool is_runtime(const std::string& soname) {
+  static constexpr std::array names = {
+      "libc.so.",      "libm.so.",       "libmvec.so.", "libpthread.so.", "libdl.so.",
+      "librt.so.",     "libutil.so.",    "libanl.so.",  "libresolv.so.",  "ld-linux",
+      "libstdc++.so.", "libgcc_s.so.",   "libBrokenLocale.so."};
+  return std::any_of(names.begin(), names.end(),
+                     [&soname](const char* name) { return soname.starts_with(name); });
+}
+
+/// Libraries that are in the process once `import torch` ran: its own, and CUDA's when its build
+/// has CUDA of that major version.
+bool comes_with_torch(const std::string& soname, const TorchFacts& torch) {
+  if (torch.version.empty())
+    return false;
+  if (soname.starts_with("libtorch") || soname.starts_with("libc10")) {
+    return !torch.cuda.empty() || soname.find("cuda") == std::string::npos;
+  }
+  static constexpr std::array versioned = {"libcudart.so.", "libcublas.so.", "libcublasLt.so.",
+                                           "libnvrtc.so.", "libnvJitLink.so."};
+  const std::string major = torch.cuda.substr(0, torch.cuda.find('.'));
+  for (const char* name : versioned) {
+    if (soname.starts_with(name)) {
+      const std::string rest = soname.substr(std::string_view(name).size());
+      return !major.empty() && rest.substr(0, rest.find('.')) == major;
+    }
+  }
+  static constexpr std::array others = {"libcurand.so.",   "libcufft.so.", "libcusparse.so.",
+                                        "libcusolver.so.", "libcudnn",     "libnccl.so."};
+  return !major.empty() && std::any_of(others.begin(), others.end(), [&](const char* name) {
+    return soname.starts_with(name);
+  });
+}
+
+bool has_own_folder(const LibraryNeeds& library) {
+  const std::vector<std::string> folders = split(library.runpath, ':');
+  return std::any_of(folders.begin(), folders.end(),
+                     [](const std::string& folder) { return folder.starts_with('/'); });
+}
+
+std::set<std::string> names_in(const Requirements& wheel) {
+  std::set<std::string> names;
+  for (const LibraryNeeds& library : wheel.libraries) {
+    names.insert(std::filesystem::path(library.path).filename().string());
+    names.insert(library.soname);
+  }
+  return names;
+}
+
+bool is_there(const std::string& soname, const HostFacts& host) {
+  return std::binary_search(host.libraries.begin(), host.libraries.end(), soname) ||
+         comes_with_torch(soname, host.torch) ||
+         (soname == "libcuda.so.1" && !host.gpus.empty());
+}
+
+Finding missing_library(const Subject& subject, const LibraryNeeds& library,
+                        const std::string& soname) {
+  if (subject.host.libraries.empty()) {
+    return finding(Severity::unknown,
+                   fmt::format("{} needs {}, and which libraries this host has is not known",
+                               label(library), soname),
+                   "", label(library));
+  }
+  if (has_own_folder(library)) {
+    return finding(Severity::unknown,
+                   fmt::format("{} needs {}, which the loader does not know; whether it lies in {} "
+                               "is not known",
+                               label(library), soname, library.runpath),
+                   "", label(library));
+  }
+  return finding(Severity::fail,
+                 fmt::format("{} needs {}, which this host's loader does not know", label(library),
+                             soname),
+                 fmt::format("install the package that has {}, or put its folder into "
+                             "LD_LIBRARY_PATH (env-script=), or {}",
+                             soname, leave_out(subject)),
+                 label(library));
+}
+
+}  // namespace
+
+Findings glibc_rule(const Subject& subject) {
+  return version_findings(subject,
+                          {"glibc ", &LibraryNeeds::glibc, &HostFacts::glibc,
+                           "build on a machine (or in a container) with glibc {} or older"});
+}
+
+Findings libstdcxx_rule(const Subject& subject) {
+  const char* fix =
+      "build with a compiler whose newest version is {} or older, or put a newer libstdc++ into "
+      "the environment";
+  Findings all = version_findings(
+      subject, {"GLIBCXX_", &LibraryNeeds::glibcxx, &HostFacts::glibcxx, fix});
+  for (Finding& found : version_findings(
+           subject, {"CXXABI_", &LibraryNeeds::cxxabi, &HostFacts::cxxabi, fix})) {
+    all.push_back(std::move(found));
+  }
+  return all;
+}
+
+Findings cpu_level_rule(const Subject& subject) {
+  const int has = subject.host.cpu_level;
+  int highest = 0;
+  std::vector<std::string> too_high;
+  bool any_built = false;
+  for (const Requirements& wheel : subject.wheels) {
+    any_built |= is_built(wheel);
+    for (const LibraryNeeds& library : wheel.libraries) {
+      highest = std::max(highest, library.cpu_level);
+      if (library.cpu_level > has)
+        too_high.push_back(label(library));
+    }
+  }
+  if (!any_built)
+    return {};
+  if (highest <= 1)
+    return {finding(Severity::ok, "no library states a CPU level above x86-64-v1")};
+  if (has == 0) {
+    return {finding(Severity::unknown,
+                    fmt::format("x86-64-v{} is needed, and what this host's CPU can do is not "
+                                "known",
+                                highest))};
+  }
+  if (too_high.empty())
+    return {finding(Severity::ok,
+                    fmt::format("x86-64-v{} is needed, the CPU has v{}", highest, has))};
+  return {finding(
+      Severity::fail,
+      fmt::format("{} needs a CPU of level x86-64-v{}, and this host's is v{}",
+                  join(too_high, ", "), highest, has),
+      fmt::format("build with -march=x86-64-v{} or without -march, or {}", has, leave_out(subject)),
+      too_high.size() == 1 ? too_high.front() : "")};
+}
+
+Findings needed_libraries_rule(const Subject& subject) {
+  Findings missing;
+  std::size_t present = 0;
+  bool any_built = false;
+  for (const Requirements& wheel : subject.wheels) {
+    any_built |= is_built(wheel);
+    const std::set<std::string> own = names_in(wheel);
+    for (const LibraryNeeds& library : wheel.libraries) {
+      // The rule gpu has told that device code does not run there.
+      if (library.gpu.units > 0 && subject.host.gpus.empty())
+        continue;
+      for (const std::string& soname : library.needed) {
+        if (is_runtime(soname) || own.contains(soname))
+          continue;
+        if (is_there(soname, subject.host)) {
+          ++present;
+        } else {
+          missing.push_back(missing_library(subject, library, soname));
+        }
+      }
+    }
+  }
+  if (!any_built || !missing.empty())
+    return missing;
+  return {finding(Severity::ok, present == 0 ? "only the C and C++ run time is needed"
+                                             : "all needed libraries are there")};
+}
+
+}  // namespace ds

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A rule looks at one host and says what it found; pure. The table of all rules is in audit.cc.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "audit/audit.h"
+
+namespace ds {
+
+struct Subject {
+  const std::vector<Requirements>& wheels;
+  const HostFacts& host;
+  const Fleet& fleet;
+  const AuditOptions& options;
+};
+
+using Findings = std::vector<Finding>;  ///< their `rule` is filled in by audit()
+
+inline Finding finding(Severity severity, std::string because, std::string fix = {},
+                       std::string op = {}) {
+  return {{}, severity, std::move(op), std::move(because), std::move(fix)};
+}
+
+/// A wheel that is only planned has no binaries to read: rules about them stay silent.
+inline bool is_built(const Requirements& wheel) {
+  return !wheel.sha256.empty();
+}
+
+/// Its op, else its file name.
+std::string label(const LibraryNeeds& library);
+
+/// "leave the host out: --exclude NAME"
+std::string leave_out(const Subject& subject);
+
+Findings environment_rule(const Subject& subject);
+Findings externally_managed_rule(const Subject& subject);
+Findings write_permission_rule(const Subject& subject);
+Findings disk_rule(const Subject& subject);
+Findings same_machine_rule(const Subject& subject);
+Findings machine_rule(const Subject& subject);
+Findings python_rule(const Subject& subject);
+Findings torch_rule(const Subject& subject);
+Findings glibc_rule(const Subject& subject);
+Findings libstdcxx_rule(const Subject& subject);
+Findings cpu_level_rule(const Subject& subject);
+Findings needed_libraries_rule(const Subject& subject);
+Findings gpu_rule(const Subject& subject);
+Findings gpu_image_rule(const Subject& subject);
+Findings driver_rule(const Subject& subject);
+
+/// The host earlier in the fleet that is the same machine, or nullptr.
+const HostFacts* same_machine(const Subject& subject);
+/// ... and there the same environment.
+const HostFacts* same_target(const Subject& subject);
+
+}  // namespace ds

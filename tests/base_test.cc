@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "base/text.h"
+
+using namespace ds;
+
+TEST_CASE("text: foreign text becomes harmless") {
+  CHECK(clean("caf\xc3\xa9 ok\n\tx") == "caf\xc3\xa9 ok\n\tx");
+  CHECK(clean("\033[2J\x9b\r\x7f") == "\\x1b[2J\\x9b\\x0d\\x7f");
+  CHECK(clean("a\r\nb") == "a\nb");
+  CHECK(clean("\xc0\xaf\xed\xa0\x80") == "\\xc0\\xaf\\xed\\xa0\\x80");
+  CHECK(clean("\xe2\x80\xae"
+              "evil") ==
+        "\xEF\xBF\xBD"
+        "evil");
+  CHECK(clean(std::string("a\0b", 3)) == "a\\x00b");
+  CHECK(clean("abcdef", 3) == "abc... (3 more bytes)");
+  CHECK(clean_line("  two\nlines ") == "two lines");
+}
+
+TEST_CASE("text: versions compare as numbers") {
+  CHECK(compare_versions("2.9", "2.17") < 0);
+  CHECK(compare_versions("580.65.06", "580.65.6") == 0);
+  CHECK(compare_versions("2.36", "2.36.0") == 0);
+  CHECK(compare_versions("3.4.30", "3.4.29") > 0);
+  CHECK(compare_versions("99999999999999999999999", "99999999999999999999999") == 0);
+  CHECK(compare_versions("99999999999999999999998", "99999999999999999999999") < 0);
+  CHECK(compare_versions("x", "") == 0);
+  CHECK(compare_versions("1.x", "1") == 0);
+}
+
+TEST_CASE("text: splitting, quoting, counting") {
+  CHECK(split("a,,b", ',') == std::vector<std::string>{"a", "", "b"});
+  CHECK(split_words("  a \t b ") == std::vector<std::string>{"a", "b"});
+  CHECK(lines("a\r\nb\n") == std::vector<std::string>{"a", "b"});
+  CHECK(parse_integer("007", 0, 10) == 7);
+  CHECK_FALSE(parse_integer("7x", 0, 10));
+  CHECK_FALSE(parse_integer("11", 0, 10));
+  CHECK(shell_quote("it's") == "'it'\\''s'");
+  CHECK(shell_quote("/opt/venv") == "/opt/venv");
+  CHECK(shell_quote("") == "''");
+  CHECK(count(1, "host") == "1 host");
+  CHECK(count(0, "host") == "0 hosts");
+  CHECK(human_bytes(41234567) == "41.2 MB");
+  CHECK(human_seconds(125) == "2 min 05 s");
+}
+
+TEST_CASE("text: a slip of the finger is found, a stranger is not") {
+  const std::vector<std::string> keys = {"python", "port", "transport"};
+  CHECK(did_you_mean("pyhton", keys) == "python");
+  CHECK_FALSE(did_you_mean("colour", keys));
+}
+
+TEST_CASE("text: templates and their callers cannot drift apart") {
+  const Replacement values[] = {{"A", "1"}};
+  CHECK(render("@A@ and @A@", values) == "1 and 1");
+  CHECK_THROWS_AS(render("none", values), Error);
+  CHECK_THROWS_AS(template_text("no such template"), Error);
+}
+
+TEST_CASE("sha256: the three spellings") {
+  const Digest digest = sha256("abc");
+  CHECK(hex(digest) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  CHECK(base64url(digest) == "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0");
+}
+
+TEST_CASE("file: whole or not at all") {
+  TempDir folder;
+  const std::filesystem::path file = folder.path() / "f";
+  write_file(file, "one");
+  write_file(file, "two");
+  CHECK(read_file(file) == "two");
+  CHECK(hex(sha256_file(file)) == sha256_hex("two"));
+  CHECK_THROWS_AS(read_file(folder.path()), Error);
+  CHECK_THROWS_AS(read_file("/dev/zero"), Error);
+  CHECK_THROWS_AS(read_file(folder.path() / "absent"), Error);
+}
