@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host's target interpreter about itself: one line "python TAB {json}". Standard library only,
-reads only, imports nothing of the environment. layout.py stands before this text."""
+reads only, imports nothing of the environment. layout.py stands before this text. Python 3.6."""
+import sys
+sys.path[:] = [entry for entry in sys.path if entry]  # with -c, "" is the current folder
+
 import json
 import re
-import sys
+import signal
 import sysconfig
 
 HEX64 = re.compile(r"^[0-9a-f]{64}$")
@@ -17,97 +20,101 @@ def read(path, limit=1 << 20):
         return b""
 
 
-def python_facts():
+def names_in(folder):
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def python_facts(found):
     paths = sysconfig.get_paths()
-    virtual = sys.prefix != getattr(sys, "base_prefix", sys.prefix)
+    virtual = sys.prefix != sys.base_prefix
     managed = os.path.exists(os.path.join(paths["stdlib"], "EXTERNALLY-MANAGED"))
+    place = os.stat(sys.prefix)
     return {"executable": sys.executable, "version": "%d.%d.%d" % sys.version_info[:3],
             "soabi": sysconfig.get_config_var("SOABI") or "", "prefix": sys.prefix,
-            "base_prefix": getattr(sys, "base_prefix", sys.prefix),
-            "site_packages": paths["purelib"], "virtual_environment": virtual,
-            "externally_managed": managed and not virtual}
+            "prefix_id": "%d:%d" % (place.st_dev, place.st_ino),
+            "base_prefix": sys.base_prefix, "site_packages": paths["purelib"],
+            "virtual_environment": virtual, "externally_managed": managed and not virtual,
+            "pip": found.get("pip", ("",))[0]}
 
 
 def distributions(names):
-    """Versions and places, as a normal start of this interpreter finds them."""
+    """Version and folder of each, the first on sys.path, as importlib.metadata finds it."""
+    form = re.compile(r"^(%s)-([^-]+)(?:-py.*)?\.(?:dist|egg)-info$" % "|".join(names))
     found = {}
-    try:
-        import importlib.metadata as metadata
-    except ImportError:
-        return found
-    for name in names:
-        try:
-            dist = metadata.distribution(name)
-            found[name] = (dist.version, str(dist.locate_file("")))
-        except Exception:
-            continue
+    for folder in sys.path:
+        for name in names_in(folder):
+            match = form.match(name)
+            if match and match.group(1) not in found:
+                found[match.group(1)] = (match.group(2), folder)
     return found
 
 
 def torch_facts(found):
-    if "torch" not in found:
+    places = [place for place in sys.path if os.path.isfile(os.path.join(place, "torch/version.py"))]
+    if not places:
         return {}
-    version, place = found["torch"]
-    folder = os.path.join(place, "torch")
-    text = read(os.path.join(folder, "version.py")).decode("utf-8", "replace")
+    text = read(os.path.join(places[0], "torch/version.py")).decode("utf-8", "replace")
     exact = re.search(r"^__version__\s*(?::[^=]*)?=\s*['\"]([^'\"]+)", text, re.M)
     cuda = re.search(r"^cuda\s*(?::[^=]*)?=\s*['\"]([^'\"]+)", text, re.M)
-    version = exact.group(1) if exact else version
+    version = exact.group(1) if exact else found.get("torch", ("unknown",))[0]
     numbers = [int(part) for part in re.findall(r"\d+", version)[:2]]
     # Official builds use the new C++ ABI from 2.7 on; older ones have either.
-    abi = True if numbers >= [2, 7] else None
-    return {"version": version, "cuda": cuda.group(1) if cuda else "", "folder": folder,
-            "cxx11_abi": abi}
+    return {"version": version, "cuda": cuda.group(1) if cuda else "",
+            "folder": os.path.join(places[0], "torch"), "cxx11_abi": True if numbers >= [2, 7] else None}
 
 
-def library_folders():
-    folders = [entry for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":") if entry]
-    folders.append(os.path.join(sys.prefix, "lib"))
+def conda_libraries():
+    """conda's interpreters have their own lib folder in their run path."""
+    return [os.path.join(prefix, "lib") for prefix in (sys.prefix, sys.base_prefix)
+            if os.path.isdir(os.path.join(prefix, "conda-meta"))]
+
+
+def library_paths():
+    name = "libstdc++.so.6"
     machine = os.uname().machine
+    folders = [entry for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":") if entry]
+    yield from (os.path.join(folder, name) for folder in folders + conda_libraries())
+    yield os.environ.get("DS_LIBSTDCXX", "")
     for base in ("/lib/%s-linux-gnu" % machine, "/usr/lib/%s-linux-gnu" % machine, "/lib64",
-                 "/usr/lib64", "/usr/lib", "/lib"):
-        folders.append(base)
-    return folders
+                 "/usr/lib64", "/lib", "/usr/lib"):
+        yield os.path.join(base, name)
 
 
 def highest(data, family):
-    versions = set(re.findall(family.encode() + rb"_(\d+(?:\.\d+)*)\x00", data))
+    versions = set(re.findall(family + rb"_(\d+(?:\.\d+)*)\x00", data))
     best = max((tuple(int(part) for part in one.split(b".")) for one in versions), default=())
     return ".".join(str(part) for part in best)
 
 
 def libstdcxx_facts():
     """The libstdc++ that this interpreter would load, and its newest symbol versions."""
-    for folder in library_folders():
-        path = os.path.join(folder, "libstdc++.so.6")
-        data = read(path, 64 << 20)
+    for path in library_paths():
+        data = read(path, 64 << 20) if path else b""
         if data:
-            return {"path": os.path.realpath(path), "glibcxx": highest(data, "GLIBCXX"),
-                    "cxxabi": highest(data, "CXXABI")}
+            return {"path": os.path.realpath(path), "glibcxx": highest(data, b"GLIBCXX"),
+                    "cxxabi": highest(data, b"CXXABI")}
     return {}
-
-
-def installed_facts(root, site, found):
-    sealed, active = [], []
-    releases = os.path.join(root, "releases")
-    if os.path.isdir(releases):
-        for name in sorted(os.listdir(releases)):
-            whole = name.endswith(".json") and HEX64.match(name[:-5])
-            if whole and os.path.isdir(os.path.join(releases, name[:-5])):
-                sealed.append(name[:-5])
-    for name in read(os.path.join(root, "active"), 65536).decode("ascii", "replace").split():
-        if HEX64.match(name):
-            active.append(name)
-    writable = all(os.access(nearest(path), os.W_OK) for path in (root, site))
-    return {"root": root, "root_writable": writable, "sealed": sealed[:1000], "active": active[:100],
-            "hook": os.path.exists(os.path.join(site, "_ds_deploy.py")),
-            "packages": {name: "%s %s" % found[name] for name in found if name != "torch"}}
 
 
 def nearest(path):
     while path and not os.path.exists(path):
         path = os.path.dirname(path)
     return path or "/"
+
+
+def installed_facts(root, site, found):
+    names = set(names_in(os.path.join(root, "releases")))
+    sealed = [name for name in sorted(names) if HEX64.match(name) and name + ".json" in names]
+    pointer = read(os.path.join(root, "active"), 65536).decode("ascii", "replace")
+    return {"root": root, "sealed": sealed[:1000],
+            "root_writable": all(os.access(nearest(path), os.W_OK) for path in (root, site)),
+            "active": [name for name in pointer.split() if HEX64.match(name)][:100],
+            "hook": os.path.exists(os.path.join(site, "_ds_deploy.py")),
+            "packages": {name: "%s %s" % found[name] for name in ("ds_ops", "deepspeed")
+                         if name in found}}
 
 
 def disk_facts(path):
@@ -118,7 +125,7 @@ def disk_facts(path):
         fields = left.split()
         if len(fields) < 5:
             continue
-        mount = fields[4]
+        mount = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code.group(1), 8)), fields[4])
         inside = path == mount or path.startswith(mount.rstrip("/") + "/")
         if inside and len(mount) >= len(best):
             best, filesystem = mount, right.split()[0] if right else ""
@@ -129,21 +136,25 @@ def disk_facts(path):
 
 
 def main():
-    facts = {"python": python_facts(), "notes": []}
-    site = facts["python"]["site_packages"]
-    root = release_root(sys.prefix)
+    signal.alarm(20)
+    facts = {"notes": []}
     found = distributions(("ds_ops", "deepspeed", "torch", "pip"))
-    facts["python"]["pip"] = found.pop("pip", ("",))[0]
-    parts = (("torch", lambda: torch_facts(found)), ("libstdcxx", libstdcxx_facts),
+    site = sysconfig.get_paths()["purelib"]
+    root = release_root(sys.prefix)
+    parts = (("python", lambda: python_facts(found)), ("torch", lambda: torch_facts(found)),
+             ("libstdcxx", libstdcxx_facts),
              ("installed", lambda: installed_facts(root, site, found)),
-             ("disk", lambda: disk_facts(nearest(root))))
+             ("disk", lambda: disk_facts(nearest(root))),
+             ("libraries", lambda: [name for folder in conda_libraries()
+                                    for name in names_in(folder) if ".so" in name]))
     for name, ask in parts:
         try:
             facts[name] = ask()
         except Exception as error:
             facts["notes"].append("%s facts: %s: %s" % (name, type(error).__name__, error))
-    sys.stdout.write("python\t%s\n" % json.dumps(facts))
-    sys.stdout.flush()
+    line = "python\t%s\n" % json.dumps(facts, ensure_ascii=False)
+    sys.stdout.buffer.write(line.encode("utf-8", "replace"))  # names that are no UTF-8: "?"
+    sys.stdout.buffer.flush()
 
 
 main()

@@ -2,8 +2,6 @@
 # What this machine is: "key TAB value" lines between two lines that carry the nonce. Writes nothing.
 # A tool that is missing or hangs is a note, never a failure.
 cd /
-LC_ALL=C
-export LC_ALL
 t='	'
 nonce=@NONCE@
 python=@PYTHON@
@@ -11,45 +9,78 @@ env_script=@ENV_SCRIPT@
 
 say() { printf '%s\t%s\n' "$1" "$2"; }
 limited() {
-    if command -v timeout > /dev/null 2>&1; then timeout "$@" < /dev/null; else shift; "$@" < /dev/null; fi
+    if command -v timeout > /dev/null 2>&1; then timeout -k 1 "$@" < /dev/null; else shift; "$@" < /dev/null; fi
 }
 first() { while IFS= read -r line; do printf '%s' "$line"; return; done; }
 
 compiler() {
     path=$(command -v "$1" 2> /dev/null) || return 0
-    version=$(limited 10 "$path" -dumpfullversion -dumpversion 2> /dev/null | first)
+    version=$(limited 5 "$path" -dumpfullversion -dumpversion 2> /dev/null | first)
     [ -z "$version" ] || say cxx "$version$t$path"
 }
 
 toolkit() {
     [ -x "$1" ] || return 0
-    version=$(limited 20 "$1" --version 2> /dev/null | sed -n 's/.*release \([0-9.]*\).*/\1/p' | first)
+    version=$(limited 5 "$1" --version 2> /dev/null | sed -n 's/.*release \([0-9.]*\).*/\1/p' | first)
     [ -z "$version" ] || say nvcc "$version$t$1"
 }
 
+query() { limited 10 nvidia-smi --format=csv,noheader,nounits "--query-gpu=$1" 2>&1; }
+
+# Drivers before R510 do not know compute_cap: its column stays empty.
+rows() {
+    tail=driver_version,memory.total,mig.mode.current,ecc.mode.current
+    all=$(query "index,uuid,name,compute_cap,$tail")
+    status=$?
+    case $all in *'"compute_cap" is not a valid field'*)
+        all=$(query "index,uuid,name,$tail")
+        status=$?
+        all=$(printf '%s\n' "$all" | sed 's/^\([^,]*,[^,]*,[^,]*\),/\1,,/')
+    esac
+    printf '%s\n=%s\n' "$all" "$status"
+}
+
+late() {
+    trap 'kill "$nap"' TERM
+    sleep 13 &
+    nap=$!
+    wait "$nap" && printf '=124\n'
+}
+
+# A process in uninterruptible sleep outlives SIGKILL, and its reader would wait for it. So the rows
+# come through a pipe, and whichever ends first, they or the clock, ends the reading.
 gpus() {
     if ! command -v nvidia-smi > /dev/null 2>&1; then
         [ ! -d /proc/driver/nvidia ] || say note "the NVIDIA driver is loaded, but nvidia-smi is missing"
         return 0
     fi
-    rows=$(limited 10 nvidia-smi --format=csv,noheader,nounits \
-        --query-gpu=index,uuid,name,compute_cap,driver_version,memory.total,mig.mode.current,ecc.mode.current 2>&1)
-    status=$?
-    if [ "$status" -eq 124 ]; then
-        say note "nvidia-smi gave no answer in 10 s"
-    elif [ "$status" -ne 0 ]; then
-        say note "nvidia-smi failed with status $status: $(printf '%s\n' "$rows" | first)"
-    else
-        printf '%s\n' "$rows" | while IFS= read -r row; do say gpu "$row"; done
-    fi
+    { rows < /dev/null 2> /dev/null & late < /dev/null 2> /dev/null & printf '+%s\n' "$!"; } | {
+        said=
+        while IFS= read -r row; do
+            case $row in
+                +*) clock=${row#+} ;;
+                =0) break ;;
+                =124 | =137) say note 'nvidia-smi gave no answer in 10 s'; break ;;
+                =*) say note "nvidia-smi failed with status ${row#=}: $said"; break ;;
+                *,*,*,*) say gpu "$row" ;;
+                ?*) said=$row; say note "nvidia-smi said: $row" ;;
+            esac
+        done
+        kill "$clock" 2> /dev/null
+    }
+}
+
+cached() {
+    for tool in ldconfig /sbin/ldconfig /usr/sbin/ldconfig; do
+        command -v "$tool" > /dev/null 2>&1 || continue
+        # Libraries for 32-bit programs have no second word in the brackets.
+        limited 5 "$tool" -p 2> /dev/null | grep '(libc6,[^ ]'
+        break
+    done
 }
 
 sonames() {
-    for tool in ldconfig /sbin/ldconfig /usr/sbin/ldconfig; do
-        command -v "$tool" > /dev/null 2>&1 || continue
-        limited 10 "$tool" -p 2> /dev/null | sed -n 's/^[[:space:]]*\([^ ]*\.so[^ ]*\) .*/\1/p'
-        break
-    done
+    cached | sed -n 's/^[[:space:]]*\([^ ]*\.so[^ ]*\) .*/\1/p'
     IFS=:
     for folder in ${LD_LIBRARY_PATH:-}; do
         for file in "$folder"/*.so*; do [ ! -e "$file" ] || printf '%s\n' "${file##*/}"; done
@@ -57,18 +88,46 @@ sonames() {
     unset IFS
 }
 
-printf '\n%s begin\n' "$nonce"
-if [ -n "$env_script" ]; then
-    if [ -r "$env_script" ]; then . "$env_script" > /dev/null 2>&1 < /dev/null; else
+# `exit`, `exec` or an error in a sourced file would end this script: it is tried in a subshell.
+environment() {
+    if [ ! -r "$env_script" ]; then
         say note "env-script $env_script: not found"
+        return 0
     fi
-fi
+    status=$(. "$env_script" > /dev/null 2>&1 < /dev/null; printf '=%s' "$?")
+    case $status in
+        *=0) ;;
+        *=*) say note "env-script $env_script ended with status ${status##*=}" ;;
+        *) say note "env-script $env_script did not run to its end under /bin/sh"; return 0 ;;
+    esac
+    . "$env_script" > /dev/null 2>&1 < /dev/null
+    set +efu
+    unset IFS
+}
+
+interpreter() {
+    if ! command -v "$python" > /dev/null 2>&1; then
+        say note "python $python: not found"
+        return 0
+    fi
+    limit=
+    ! command -v timeout > /dev/null 2>&1 || limit='timeout -k 1 25'
+    DS_LIBSTDCXX=$(cached | sed -n 's/.*libstdc++\.so\.6 .*=> //p' | first) \
+        $limit "$python" -B -c 'import sys; exec(compile(sys.stdin.buffer.read(@SOURCE_BYTES@), "probe.py", "exec"))' ||
+        say note "python $python ended with status $?"
+}
+
+printf '\n%s begin\n' "$nonce"
+[ -z "$env_script" ] || environment
+LC_ALL=C
+export LC_ALL
 say kernel "$(uname -r)"
 say machine "$(uname -m)"
 say hostname "$(uname -n)"
 say user "$(id -un 2> /dev/null || id -u)"
 [ ! -r /etc/os-release ] || say os "$(. /etc/os-release && printf '%s' "${PRETTY_NAME:-}")"
 [ ! -r /etc/machine-id ] || say machine_id "$(first < /etc/machine-id)"
+[ ! -r /proc/sys/kernel/random/boot_id ] || say boot_id "$(first < /proc/sys/kernel/random/boot_id)"
 if [ -r /proc/cpuinfo ]; then
     say cpu_model "$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | first)"
     say cpu_flags "$(sed -n 's/^\(flags\|Features\)[[:space:]]*: //p' /proc/cpuinfo | first)"
@@ -81,23 +140,12 @@ say clock "$(date -u +%s)"
 compiler g++
 compiler c++
 compiler clang++
-{
-    [ -z "${CUDA_HOME:-}" ] || toolkit "$CUDA_HOME/bin/nvcc"
-    found=$(command -v nvcc 2> /dev/null) && toolkit "$found"
-    for place in /usr/local/cuda/bin/nvcc /usr/local/cuda-*/bin/nvcc; do toolkit "$place"; done
-}
-[ ! -r /proc/driver/nvidia/version ] ||
-    say driver "$(sed -n 's/.*Kernel Module[^0-9]*\([0-9][0-9.]*\).*/\1/p' /proc/driver/nvidia/version | first)"
+[ -z "${CUDA_HOME:-}" ] || toolkit "$CUDA_HOME/bin/nvcc"
+found=$(command -v nvcc 2> /dev/null) && toolkit "$found"
+for place in /usr/local/cuda/bin/nvcc /usr/local/cuda-*/bin/nvcc; do toolkit "$place"; done
+[ ! -r /proc/driver/nvidia/version ] || say driver "$(sed -n \
+    's/^NVRM version:.*[[:space:]]\([0-9][0-9]*\.[0-9][0-9.]*\)[[:space:]].*/\1/p' /proc/driver/nvidia/version | first)"
 gpus
 say libraries "$(sonames | sort -u | tr '\n' ' ')"
-if [ -n "$python" ]; then
-    if command -v "$python" > /dev/null 2>&1; then
-        limit=
-        command -v timeout > /dev/null 2>&1 && limit='timeout 40'
-        $limit "$python" -B -c 'import sys; exec(compile(sys.stdin.buffer.read(@SOURCE_BYTES@), "probe.py", "exec"))' ||
-            say note "python $python ended with status $?"
-    else
-        say note "python $python: not found"
-    fi
-fi
-printf '%s end\n' "$nonce"
+[ -z "$python" ] || interpreter
+printf '\n%s end\n' "$nonce"

@@ -36,7 +36,8 @@ HostAudit audit_unreached(const HostFacts& host) {
   const auto [verdict, fix] = [&host]() -> std::pair<Verdict, std::string> {
     switch (host.state) {
       case HostFacts::State::login_refused:
-        return {Verdict::refused, "give a user and a key that this host accepts (user=, identity=)"};
+        return {Verdict::refused,
+                "give a user and a key that this host accepts (user=, identity=)"};
       case HostFacts::State::key_refused:
         return {Verdict::refused, "compare the host's key with the one in known_hosts"};
       case HostFacts::State::failed:

@@ -15,9 +15,9 @@ enum class Severity { ok, warn, fail, unknown };
 std::string to_string(Severity severity);
 
 struct Finding {
-  std::string rule;      ///< "gpu-image", "glibc", ...
+  std::string rule;  ///< "gpu-image", "glibc", ...
   Severity severity = Severity::ok;
-  std::string op;        ///< empty: the whole wheel or host
+  std::string op;  ///< empty: the whole wheel or host
   std::string because;
   std::string fix;
   bool operator==(const Finding&) const = default;
@@ -33,7 +33,7 @@ struct HostAudit {
 };
 
 struct AuditReport {
-  std::vector<HostAudit> hosts;   ///< in the fleet's order
+  std::vector<HostAudit> hosts;  ///< in the fleet's order
   bool all_ready() const;
 };
 

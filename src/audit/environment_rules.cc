@@ -38,14 +38,13 @@ Findings environment_rule(const Subject& subject) {
   if (!python.executable.empty())
     return {finding(Severity::ok, fmt::format("Python {} in {}", python.version, python.prefix))};
   if (!python.asked.empty()) {
-    return {finding(Severity::fail,
-                    fmt::format("the interpreter {} does not exist or does not run on this host",
-                                python.asked),
-                    "make the environment there, or name the host's own with python= in the "
-                    "hostfile or with --python PATH")};
+    return {finding(
+        Severity::fail,
+        fmt::format("the interpreter {} does not exist or does not run on this host", python.asked),
+        "make the environment there, or name the host's own with python= in the "
+        "hostfile or with --python PATH")};
   }
-  const Severity severity =
-      subject.options.needs_environment ? Severity::fail : Severity::unknown;
+  const Severity severity = subject.options.needs_environment ? Severity::fail : Severity::unknown;
   return {finding(severity, "no Python environment was named for this host",
                   "name its interpreter with --python PATH or python= in the hostfile, or activate "
                   "an environment that has the same path there")};
@@ -57,12 +56,12 @@ Findings externally_managed_rule(const Subject& subject) {
     return {};
   if (!python.externally_managed)
     return {finding(Severity::ok, "the environment is not the operating system's")};
-  return {finding(Severity::fail,
-                  fmt::format("{} belongs to the operating system's packages (PEP 668)",
-                              python.prefix),
-                  fmt::format("use a virtual environment: {} -m venv DIR, then --python "
-                              "DIR/bin/python",
-                              python.executable))};
+  return {
+      finding(Severity::fail,
+              fmt::format("{} belongs to the operating system's packages (PEP 668)", python.prefix),
+              fmt::format("use a virtual environment: {} -m venv DIR, then --python "
+                          "DIR/bin/python",
+                          python.executable))};
 }
 
 Findings write_permission_rule(const Subject& subject) {
@@ -96,11 +95,11 @@ Findings disk_rule(const Subject& subject) {
     return {finding(Severity::unknown, "how much disk is free on this host is not known")};
   const std::string fix = fmt::format("make room below {}, or {}", disk.path, leave_out(subject));
   if (static_cast<std::uint64_t>(disk.free_bytes) < bytes) {
-    return {finding(Severity::fail,
-                    fmt::format("{} has {} free, and staging needs {}", disk.path,
-                                human_bytes(static_cast<std::uint64_t>(disk.free_bytes)),
-                                human_bytes(bytes)),
-                    fix)};
+    return {finding(
+        Severity::fail,
+        fmt::format("{} has {} free, and staging needs {}", disk.path,
+                    human_bytes(static_cast<std::uint64_t>(disk.free_bytes)), human_bytes(bytes)),
+        fix)};
   }
   // Below 0: this file system has no fixed number of inodes.
   if (disk.free_inodes >= 0 && static_cast<std::uint64_t>(disk.free_inodes) < files) {
@@ -109,10 +108,10 @@ Findings disk_rule(const Subject& subject) {
                                 count(static_cast<std::size_t>(disk.free_inodes), "inode"), files),
                     fix)};
   }
-  return {finding(Severity::ok,
-                  fmt::format("{} free, {} needed",
-                              human_bytes(static_cast<std::uint64_t>(disk.free_bytes)),
-                              human_bytes(bytes)))};
+  return {finding(
+      Severity::ok,
+      fmt::format("{} free, {} needed", human_bytes(static_cast<std::uint64_t>(disk.free_bytes)),
+                  human_bytes(bytes)))};
 }
 
 const HostFacts* same_machine(const Subject& subject) {

@@ -47,8 +47,8 @@ Findings version_findings(const Subject& subject, const Family& family) {
                                                    family.name, highest))};
   }
   if (too_new.empty()) {
-    return {finding(Severity::ok, fmt::format("{0}{1} is needed, {0}{2} is there", family.name,
-                                              highest, has))};
+    return {finding(Severity::ok,
+                    fmt::format("{0}{1} is needed, {0}{2} is there", family.name, highest, has))};
   }
   const std::string op = too_new.size() == 1 ? too_new.front() : "";
   return {finding(Severity::fail,
@@ -60,9 +60,9 @@ Findings version_findings(const Subject& subject, const Family& family) {
 /// Parts of the C and C++ run time, which the rules glibc and libstdc++ judge by their versions.
 bool is_runtime(const std::string& soname) {
   static constexpr std::array names = {
-      "libc.so.",      "libm.so.",       "libmvec.so.", "libpthread.so.", "libdl.so.",
-      "librt.so.",     "libutil.so.",    "libanl.so.",  "libresolv.so.",  "ld-linux",
-      "libstdc++.so.", "libgcc_s.so.",   "libBrokenLocale.so."};
+      "libc.so.",      "libm.so.",     "libmvec.so.",        "libpthread.so.", "libdl.so.",
+      "librt.so.",     "libutil.so.",  "libanl.so.",         "libresolv.so.",  "ld-linux",
+      "libstdc++.so.", "libgcc_s.so.", "libBrokenLocale.so."};
   return std::any_of(names.begin(), names.end(),
                      [&soname](const char* name) { return soname.starts_with(name); });
 }
@@ -86,9 +86,8 @@ bool comes_with_torch(const std::string& soname, const TorchFacts& torch) {
   }
   static constexpr std::array others = {"libcurand.so.",   "libcufft.so.", "libcusparse.so.",
                                         "libcusolver.so.", "libcudnn",     "libnccl.so."};
-  return !major.empty() && std::any_of(others.begin(), others.end(), [&](const char* name) {
-    return soname.starts_with(name);
-  });
+  return !major.empty() && std::any_of(others.begin(), others.end(),
+                                       [&](const char* name) { return soname.starts_with(name); });
 }
 
 bool has_own_folder(const LibraryNeeds& library) {
@@ -107,9 +106,9 @@ std::set<std::string> names_in(const Requirements& wheel) {
 }
 
 bool is_there(const std::string& soname, const HostFacts& host) {
-  return std::binary_search(host.libraries.begin(), host.libraries.end(), soname) ||
-         comes_with_torch(soname, host.torch) ||
-         (soname == "libcuda.so.1" && !host.gpus.empty());
+  const std::vector<std::string>& known = host.libraries;
+  return std::find(known.begin(), known.end(), soname) != known.end() ||
+         comes_with_torch(soname, host.torch) || (soname == "libcuda.so.1" && !host.gpus.empty());
 }
 
 Finding missing_library(const Subject& subject, const LibraryNeeds& library,
@@ -127,13 +126,13 @@ Finding missing_library(const Subject& subject, const LibraryNeeds& library,
                                label(library), soname, library.runpath),
                    "", label(library));
   }
-  return finding(Severity::fail,
-                 fmt::format("{} needs {}, which this host's loader does not know", label(library),
-                             soname),
-                 fmt::format("install the package that has {}, or put its folder into "
-                             "LD_LIBRARY_PATH (env-script=), or {}",
-                             soname, leave_out(subject)),
-                 label(library));
+  return finding(
+      Severity::fail,
+      fmt::format("{} needs {}, which this host's loader does not know", label(library), soname),
+      fmt::format("install the package that has {}, or put its folder into "
+                  "LD_LIBRARY_PATH (env-script=), or {}",
+                  soname, leave_out(subject)),
+      label(library));
 }
 
 }  // namespace
@@ -148,10 +147,10 @@ Findings libstdcxx_rule(const Subject& subject) {
   const char* fix =
       "build with a compiler whose newest version is {} or older, or put a newer libstdc++ into "
       "the environment";
-  Findings all = version_findings(
-      subject, {"GLIBCXX_", &LibraryNeeds::glibcxx, &HostFacts::glibcxx, fix});
-  for (Finding& found : version_findings(
-           subject, {"CXXABI_", &LibraryNeeds::cxxabi, &HostFacts::cxxabi, fix})) {
+  Findings all =
+      version_findings(subject, {"GLIBCXX_", &LibraryNeeds::glibcxx, &HostFacts::glibcxx, fix});
+  for (Finding& found :
+       version_findings(subject, {"CXXABI_", &LibraryNeeds::cxxabi, &HostFacts::cxxabi, fix})) {
     all.push_back(std::move(found));
   }
   return all;
@@ -181,8 +180,8 @@ Findings cpu_level_rule(const Subject& subject) {
                                 highest))};
   }
   if (too_high.empty())
-    return {finding(Severity::ok,
-                    fmt::format("x86-64-v{} is needed, the CPU has v{}", highest, has))};
+    return {
+        finding(Severity::ok, fmt::format("x86-64-v{} is needed, the CPU has v{}", highest, has))};
   return {finding(
       Severity::fail,
       fmt::format("{} needs a CPU of level x86-64-v{}, and this host's is v{}",

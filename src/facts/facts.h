@@ -40,6 +40,7 @@ struct PythonFacts {
   std::string version;     ///< "3.11.2"
   std::string soabi;       ///< "cpython-311-x86_64-linux-gnu"
   std::string prefix, base_prefix, site_packages;
+  std::string prefix_id;  ///< device:inode of the prefix: one folder under two names
   bool virtual_environment = false;
   bool externally_managed = false;  ///< PEP 668
   std::string pip;                  ///< version, empty if absent
@@ -74,7 +75,7 @@ struct HostFacts {
   std::string host;
   State state = State::failed;
   std::string problem;  ///< why not `reached`; clean, one line
-  std::string os, kernel, machine, machine_id, hostname, user;
+  std::string os, kernel, machine, machine_id, boot_id, hostname, user;
   std::string cpu_model;
   std::vector<std::string> cpu_flags;  ///< sorted
   int cpu_level = 0;                   ///< x86-64 psABI micro-architecture level 1..4; 0 unknown

@@ -32,6 +32,7 @@ void fields(PythonFacts& python, Visit&& visit) {
   visit("version", python.version);
   visit("soabi", python.soabi);
   visit("prefix", python.prefix);
+  visit("prefix_id", python.prefix_id);
   visit("base_prefix", python.base_prefix);
   visit("site_packages", python.site_packages);
   visit("virtual_environment", python.virtual_environment);
@@ -74,6 +75,7 @@ void fields(HostFacts& host, Visit&& visit) {
   visit("kernel", host.kernel);
   visit("machine", host.machine);
   visit("machine_id", host.machine_id);
+  visit("boot_id", host.boot_id);
   visit("hostname", host.hostname);
   visit("user", host.user);
   visit("cpu_model", host.cpu_model);

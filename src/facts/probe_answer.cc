@@ -62,10 +62,16 @@ void take_gpu(HostFacts& host, const std::string& value) {
 }
 
 void take(HostFacts& host, const std::string& key, const std::string& value) {
-  const std::pair<const char*, std::string*> texts[] = {
-      {"kernel", &host.kernel},       {"machine", &host.machine}, {"hostname", &host.hostname},
-      {"user", &host.user},           {"os", &host.os},           {"machine_id", &host.machine_id},
-      {"cpu_model", &host.cpu_model}, {"glibc", &host.glibc},     {"driver", &host.driver}};
+  const std::pair<const char*, std::string*> texts[] = {{"kernel", &host.kernel},
+                                                        {"machine", &host.machine},
+                                                        {"hostname", &host.hostname},
+                                                        {"user", &host.user},
+                                                        {"os", &host.os},
+                                                        {"machine_id", &host.machine_id},
+                                                        {"boot_id", &host.boot_id},
+                                                        {"cpu_model", &host.cpu_model},
+                                                        {"glibc", &host.glibc},
+                                                        {"driver", &host.driver}};
   for (const auto& [name, place] : texts) {
     if (key == name)
       *place = clean_line(value);

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Rules about device code: is there a GPU, does it find an image, does the driver take it.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "audit/driver_table.h"
+#include "audit/rule.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+std::vector<const LibraryNeeds*> device_libraries(const Subject& subject) {
+  std::vector<const LibraryNeeds*> found;
+  for (const Requirements& wheel : subject.wheels) {
+    for (const LibraryNeeds& library : wheel.libraries) {
+      if (library.gpu.units > 0)
+        found.push_back(&library);
+    }
+  }
+  return found;
+}
+
+/// Compute capability to the GPU's name.
+std::map<std::string, std::string> gpu_kinds(const HostFacts& host) {
+  std::map<std::string, std::string> kinds;
+  for (const Gpu& gpu : host.gpus)
+    kinds.emplace(gpu.compute_capability, gpu.name);
+  return kinds;
+}
+
+bool is_capability(const std::string& text) {
+  const std::vector<std::string> pieces = split(text, '.');
+  return pieces.size() == 2 && parse_integer(pieces[0], 1, 99) && parse_integer(pieces[1], 0, 9);
+}
+
+/// "90a" -> "9.0a"
+std::string dotted(const std::string& arch) {
+  const std::size_t digits = std::min(arch.find_first_not_of("0123456789"), arch.size());
+  return digits < 2 ? arch : arch.substr(0, digits - 1) + "." + arch.substr(digits - 1);
+}
+
+/// What TORCH_CUDA_ARCH_LIST has to be so that every host of the fleet finds an image.
+std::string wider_arch_list(const LibraryNeeds& library, const Fleet& fleet) {
+  std::map<std::string, bool> archs;  // value: with PTX
+  for (const std::string& sass : library.gpu.sass)
+    archs[dotted(sass)];
+  for (const PtxImage& ptx : library.gpu.ptx)
+    archs[dotted(ptx.arch)] = true;
+  for (const HostFacts& host : fleet.hosts) {
+    for (const auto& [capability, name] : gpu_kinds(host)) {
+      if (is_capability(capability) && image_for(library.gpu, capability) == Image::none)
+        archs[capability];
+    }
+  }
+  std::vector<std::string> list;
+  for (const auto& [arch, ptx] : archs)
+    list.push_back(arch + (ptx ? "+PTX" : ""));
+  std::sort(list.begin(), list.end(), [](const std::string& left, const std::string& right) {
+    const int order = compare_versions(left, right);
+    return order != 0 ? order < 0 : left < right;
+  });
+  return join(list, ";");
+}
+
+std::string images_text(const GpuImages& images) {
+  std::vector<std::string> pieces;
+  for (const std::string& sass : images.sass) {
+    const auto& all = images.sass_all_units;
+    const bool everywhere = std::find(all.begin(), all.end(), sass) != all.end();
+    pieces.push_back("sm_" + sass + (everywhere ? "" : " (not in every source file)"));
+  }
+  for (const PtxImage& ptx : images.ptx)
+    pieces.push_back("PTX " + ptx.arch);
+  if (pieces.empty())
+    return "nothing";
+  return join(pieces, ", ") + (images.ptx.empty() ? ", no PTX" : "");
+}
+
+Finding no_image(const Subject& subject, const Requirements& wheel, const LibraryNeeds& library,
+                 const std::string& capability, const std::string& gpu) {
+  std::string arch = capability;
+  arch.erase(std::remove(arch.begin(), arch.end(), '.'), arch.end());
+  const bool dropped =
+      compare_versions(wheel.cuda, "13.0") >= 0 && compare_versions(capability, "7.5") < 0;
+  return finding(Severity::fail,
+                 fmt::format("{} has no code for sm_{} ({}, compute capability {}): it has {}",
+                             label(library), arch, gpu.empty() ? "a GPU of this host" : gpu,
+                             capability, images_text(library.gpu)),
+                 fmt::format("build for {} too{}: TORCH_CUDA_ARCH_LIST=\"{}\", or {}", capability,
+                             dropped ? " (with CUDA 12.9 or older: 13 cannot)" : "",
+                             wider_arch_list(library, subject.fleet), leave_out(subject)),
+                 label(library));
+}
+
+std::string nvidia_note(const HostFacts& host) {
+  for (const std::string& note : host.notes) {
+    if (note.find("nvidia-smi") != std::string::npos)
+      return note;
+  }
+  return {};
+}
+
+bool driver_compiles(const Subject& subject, const LibraryNeeds& library) {
+  const auto kinds = gpu_kinds(subject.host);
+  return std::any_of(kinds.begin(), kinds.end(), [&library](const auto& kind) {
+    return image_for(library.gpu, kind.first) == Image::ptx;
+  });
+}
+
+std::string driver_of_toolkit(const std::string& cuda) {
+  for (const ToolkitDriver& row : toolkit_drivers) {
+    if (row.cuda == cuda)
+      return std::string(row.driver);
+  }
+  return {};
+}
+
+struct Floor {
+  std::string driver;  ///< empty: not known
+  std::string reason;
+};
+
+Floor sass_floor(const std::string& cuda, const GpuImages& images) {
+  const std::string major = cuda.substr(0, cuda.find('.'));
+  const auto& compression = images.compression;
+  const bool zstd = std::find(compression.begin(), compression.end(), "zstd") != compression.end();
+  if (zstd && major == "12")
+    return {std::string(zstd_driver), "zstd-compressed code of CUDA " + cuda};
+  for (const MajorFloor& floor : major_floors) {
+    if (floor.cuda_major == major)
+      return {std::string(floor.driver), "CUDA " + cuda};
+  }
+  return {"", cuda.empty() ? "code of an unknown CUDA version" : "CUDA " + cuda};
+}
+
+/// The driver has to be as new as the toolkit that wrote the newest PTX.
+Floor ptx_floor(const std::string& cuda, const GpuImages& images) {
+  std::string newest;
+  for (const PtxImage& ptx : images.ptx) {
+    const std::string known = toolkit_of_ptx_isa(ptx.isa);
+    const std::string toolkit = known.empty() ? cuda : known;
+    if (compare_versions(toolkit, newest) > 0)
+      newest = toolkit;
+  }
+  return {driver_of_toolkit(newest),
+          newest.empty() ? "PTX of an unknown CUDA version" : "PTX of CUDA " + newest};
+}
+
+Finding judge_driver(const Subject& subject, const LibraryNeeds& library, const Floor& floor,
+                     const std::string& driver) {
+  const std::string name = label(library);
+  if (floor.driver.empty()) {
+    return finding(
+        Severity::unknown,
+        fmt::format("{} has {}, and which driver that needs is not known", name, floor.reason), "",
+        name);
+  }
+  if (compare_versions(driver, floor.driver) >= 0) {
+    return finding(Severity::ok, fmt::format("{} needs NVIDIA driver {}, {} is there", floor.reason,
+                                             floor.driver, driver));
+  }
+  return finding(Severity::fail,
+                 fmt::format("{} has {}, which needs NVIDIA driver {} or newer, and this host has "
+                             "{}",
+                             name, floor.reason, floor.driver, driver),
+                 fmt::format("update the driver to {}, build with an older CUDA, or {}",
+                             floor.driver, leave_out(subject)),
+                 name);
+}
+
+}  // namespace
+
+Findings gpu_rule(const Subject& subject) {
+  const std::vector<const LibraryNeeds*> libraries = device_libraries(subject);
+  const HostFacts& host = subject.host;
+  if (libraries.empty() && !subject.options.require_gpu)
+    return {};
+  if (!host.gpus.empty())
+    return {finding(Severity::ok, count(host.gpus.size(), "GPU"))};
+  const Severity without = subject.options.require_gpu ? Severity::fail : Severity::warn;
+  const std::string note = nvidia_note(host);
+  if (!note.empty() || !host.driver.empty()) {
+    const std::string why = note.empty() ? "the NVIDIA driver is loaded, but lists no GPU" : note;
+    return {finding(subject.options.require_gpu ? Severity::fail : Severity::unknown,
+                    "which GPUs this host has is not known: " + why,
+                    "run nvidia-smi there, or " + leave_out(subject))};
+  }
+  std::vector<std::string> names;
+  for (const LibraryNeeds* library : libraries)
+    names.push_back(label(*library));
+  const std::string fix = subject.options.require_gpu
+                              ? leave_out(subject) + ", or drop --require-gpu"
+                              : "nothing, if this host is meant to have none";
+  if (names.empty())
+    return {finding(without, "this host has no GPU", fix)};
+  return {finding(without,
+                  fmt::format("{} cannot run here, because this host has no GPU: {}",
+                              count(names.size(), "CUDA op"), join(names, ", ")),
+                  fix, names.size() == 1 ? names.front() : "")};
+}
+
+Findings gpu_image_rule(const Subject& subject) {
+  Findings found;
+  for (const auto& [capability, gpu] : gpu_kinds(subject.host)) {
+    std::size_t covered = 0;
+    for (const Requirements& wheel : subject.wheels) {
+      for (const LibraryNeeds& library : wheel.libraries) {
+        if (library.gpu.units == 0)
+          continue;
+        if (!is_capability(capability)) {
+          found.push_back(finding(Severity::unknown,
+                                  fmt::format("whether {} has code for {} is not known: its "
+                                              "driver does not say the compute capability",
+                                              label(library), gpu.empty() ? "a GPU" : gpu),
+                                  "update the NVIDIA driver", label(library)));
+          continue;
+        }
+        const Image image = image_for(library.gpu, capability);
+        if (image == Image::none) {
+          found.push_back(no_image(subject, wheel, library, capability, gpu));
+        } else if (image == Image::ptx) {
+          found.push_back(finding(
+              Severity::warn,
+              fmt::format("{} has only PTX for compute capability {}: the driver compiles it at "
+                          "its first use",
+                          label(library), capability),
+              fmt::format("build for {} too: TORCH_CUDA_ARCH_LIST with {}", capability, capability),
+              label(library)));
+        } else {
+          ++covered;
+        }
+      }
+    }
+    if (covered > 0) {
+      found.push_back(
+          finding(Severity::ok,
+                  fmt::format("{} {} code for compute capability {}", count(covered, "CUDA op"),
+                              covered == 1 ? "has" : "have", capability)));
+    }
+  }
+  return found;
+}
+
+Findings driver_rule(const Subject& subject) {
+  const HostFacts& host = subject.host;
+  if (host.gpus.empty() || device_libraries(subject).empty())
+    return {};
+  const std::string driver = host.driver.empty() ? host.gpus.front().driver : host.driver;
+  if (driver.empty())
+    return {finding(Severity::unknown, "which NVIDIA driver this host has is not known")};
+  Findings found;
+  for (const Requirements& wheel : subject.wheels) {
+    for (const LibraryNeeds& library : wheel.libraries) {
+      if (library.gpu.units == 0)
+        continue;
+      const Floor floor = driver_compiles(subject, library) ? ptx_floor(wheel.cuda, library.gpu)
+                                                            : sass_floor(wheel.cuda, library.gpu);
+      found.push_back(judge_driver(subject, library, floor, driver));
+    }
+  }
+  return found;
+}
+
+}  // namespace ds

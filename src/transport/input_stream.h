@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/fd.h"
+#include "transport/transport.h"
+
+namespace ds {
+
+/// An ExecInput, a piece at a time: the bytes, then the file as it is read.
+class InputStream {
+ public:
+  explicit InputStream(ExecInput input);
+
+  /// What comes next; stays the same until consume(). Empty at the end. Error if the file cannot be
+  /// read.
+  std::string_view next();
+  void consume(std::size_t bytes);
+  std::uint64_t consumed() const { return consumed_; }
+
+ private:
+  ExecInput input_;
+  Fd file_;
+  std::string piece_;
+  std::size_t at_ = 0;
+  std::uint64_t consumed_ = 0;
+};
+
+}  // namespace ds
