@@ -45,9 +45,10 @@ std::string dotted(const std::string& arch) {
   return digits < 2 ? arch : arch.substr(0, digits - 1) + "." + arch.substr(digits - 1);
 }
 
-/// What TORCH_CUDA_ARCH_LIST has to be so that every host of the fleet finds an image.
-std::string wider_arch_list(const LibraryNeeds& library, const Fleet& fleet) {
-  std::map<std::string, bool> archs;  // value: with PTX
+/// TORCH_CUDA_ARCH_LIST that gives code for this GPU, and for whatever else the fleet lacks.
+std::string wider_arch_list(const LibraryNeeds& library, const Fleet& fleet,
+                            const std::string& capability_here) {
+  std::map<std::string, bool> archs = {{capability_here, false}};  // value: with PTX
   for (const std::string& sass : library.gpu.sass)
     archs[dotted(sass)];
   for (const PtxImage& ptx : library.gpu.ptx)
@@ -88,14 +89,15 @@ Finding no_image(const Subject& subject, const Requirements& wheel, const Librar
   arch.erase(std::remove(arch.begin(), arch.end(), '.'), arch.end());
   const bool dropped =
       compare_versions(wheel.cuda, "13.0") >= 0 && compare_versions(capability, "7.5") < 0;
-  return finding(Severity::fail,
-                 fmt::format("{} has no code for sm_{} ({}, compute capability {}): it has {}",
-                             label(library), arch, gpu.empty() ? "a GPU of this host" : gpu,
-                             capability, images_text(library.gpu)),
-                 fmt::format("build for {} too{}: TORCH_CUDA_ARCH_LIST=\"{}\", or {}", capability,
-                             dropped ? " (with CUDA 12.9 or older: 13 cannot)" : "",
-                             wider_arch_list(library, subject.fleet), leave_out(subject)),
-                 label(library));
+  return finding(
+      Severity::fail,
+      fmt::format("{} has no code for sm_{} ({}, compute capability {}): it has {}", label(library),
+                  arch, gpu.empty() ? "a GPU of this host" : gpu, capability,
+                  images_text(library.gpu)),
+      fmt::format("build for {} too{}: TORCH_CUDA_ARCH_LIST=\"{}\", or {}", capability,
+                  dropped ? " (with CUDA 12.9 or older: 13 cannot)" : "",
+                  wider_arch_list(library, subject.fleet, capability), leave_out(subject)),
+      label(library));
 }
 
 std::string nvidia_note(const HostFacts& host) {
@@ -230,7 +232,8 @@ Findings gpu_image_rule(const Subject& subject) {
               fmt::format("{} has only PTX for compute capability {}: the driver compiles it at "
                           "its first use",
                           label(library), capability),
-              fmt::format("build for {} too: TORCH_CUDA_ARCH_LIST with {}", capability, capability),
+              fmt::format("build for {} too: TORCH_CUDA_ARCH_LIST=\"{}\"", capability,
+                          wider_arch_list(library, subject.fleet, capability)),
               label(library)));
         } else {
           ++covered;

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <type_traits>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -11,6 +16,8 @@ namespace ds {
 namespace {
 
 using nlohmann::ordered_json;
+
+constexpr std::size_t list_limit = 20000;
 
 constexpr std::pair<HostFacts::State, const char*> state_names[] = {
     {HostFacts::State::reached, "reached"},
@@ -70,11 +77,30 @@ struct Reader {
         fields(value, Reader{json, where, problems});
       }
     } else {
-      try {
-        json.get_to(value);
-      } catch (const ordered_json::exception&) {
-        problems.push_back(where + " has the wrong type");
+      read_number(json, value, where);
+    }
+  }
+  template <typename Number>
+  void read_number(const ordered_json& json, Number& value, const std::string& where) const {
+    static_assert(std::is_arithmetic_v<Number> && !std::is_same_v<Number, bool>);
+    if constexpr (std::is_integral_v<Number>) {
+      const bool fits = json.is_number_integer() && json <= std::numeric_limits<Number>::max() &&
+                        json >= std::numeric_limits<Number>::min();
+      if (fits) {
+        value = json.get<Number>();
+        return;
       }
+    } else if (json.is_number()) {
+      value = json.get<Number>();
+      return;
+    }
+    problems.push_back(where + " is no number that fits");
+  }
+  void read(const ordered_json& json, bool& value, const std::string& where) const {
+    if (json.is_boolean()) {
+      value = json.get<bool>();
+    } else {
+      problems.push_back(where + " is neither true nor false");
     }
   }
   void read(const ordered_json& json, std::string& value, const std::string& where) const {
@@ -106,7 +132,7 @@ struct Reader {
       problems.push_back(where + " is no list");
       return;
     }
-    for (std::size_t i = 0; i < json.size() && i < 20000; ++i) {
+    for (std::size_t i = 0; i < json.size() && i < list_limit; ++i) {
       items.emplace_back();
       read(json[i], items.back(), where + "[" + std::to_string(i) + "]");
     }
@@ -117,14 +143,16 @@ struct Reader {
       problems.push_back(where + " is no object");
       return;
     }
-    for (const auto& [key, value] : json.items())
-      read(value, map[clean_line(key)], where);
+    for (const auto& [key, value] : json.items()) {
+      if (map.size() < list_limit)
+        read(value, map[clean_line(key)], where + "." + clean_line(key));
+    }
   }
   template <typename Value>
   void operator()(const char* name, Value& value) const {
     const auto found = from.find(name);
     if (found != from.end())
-      read(*found, value, path + "." + name);
+      read(*found, value, path.empty() ? name : path + "." + name);
   }
 };
 
@@ -135,7 +163,7 @@ std::string facts_to_json(const Fleet& fleet) {
   for (HostFacts host : fleet.hosts)
     hosts.push_back(Writer::value_of(host));
   const ordered_json whole = {{"schema", "ds-deploy.facts/1"}, {"hosts", hosts}};
-  return whole.dump(1) + "\n";
+  return whole.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 Fleet facts_from_json(const std::string& text, const std::string& file) {
@@ -152,6 +180,15 @@ Fleet facts_from_json(const std::string& text, const std::string& file) {
   std::vector<std::string> problems;
   const Reader reader{whole, "", problems};
   reader.read(whole.value("hosts", ordered_json()), fleet.hosts, "hosts");
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < fleet.hosts.size(); ++i) {
+    const std::string& name = fleet.hosts[i].host;
+    if (name.empty()) {
+      problems.push_back(fmt::format("hosts[{}].name is missing", i));
+    } else if (!names.insert(name).second) {
+      problems.push_back(fmt::format("hosts[{}].name is {} once more", i, name));
+    }
+  }
   std::vector<Problem> found;
   for (const std::string& problem : problems) {
     found.push_back({file, 0, 0, problem, "write it anew: ds-deploy facts --save-facts FILE"});
@@ -176,6 +213,7 @@ std::vector<std::string> read_python_answer(const std::string& text, HostFacts& 
   reader("installed", host.installed);
   reader("disk", host.disk);
   reader("notes", host.notes);
+  reader("libraries", host.libraries);
   const auto library = answer.find("libstdcxx");
   if (library != answer.end() && library->is_object()) {
     const Reader inner{*library, "libstdcxx", problems};

@@ -39,16 +39,17 @@ HostFacts::State state_of(ExecResult::Outcome outcome) {
 }
 
 HostFacts facts_from(const ExecResult& result, const std::string& nonce) {
-  HostFacts facts;
+  // A whole answer is an answer, also where the session ended badly after it.
+  HostFacts facts = parse_probe_answer(result.out, nonce);
   if (result.outcome == ExecResult::Outcome::exited) {
-    facts = parse_probe_answer(result.out, nonce);
     const std::vector<std::string> said = lines(result.err);
     if (facts.state == HostFacts::State::failed && !said.empty()) {
       facts.problem += ": " + clean_line(said.back());
     }
-  } else {
+  } else if (facts.state == HostFacts::State::failed) {
+    facts = HostFacts();
     facts.state = state_of(result.outcome);
-    facts.problem = result.message;
+    facts.problem = clean_line(result.message);
   }
   facts.seconds = result.seconds;
   return facts;

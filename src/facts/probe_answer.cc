@@ -6,12 +6,18 @@
 #include <optional>
 
 #include "base/text.h"
+#include "facts/gpu_names.h"
 
 namespace ds {
 namespace {
 
-std::int64_t number(const std::string& text) {
-  return parse_integer(trim(text), 0, std::int64_t{1} << 62).value_or(0);
+std::int64_t number(const std::string& text, std::int64_t highest = std::int64_t{1} << 53) {
+  return parse_integer(trim(text), 0, highest).value_or(0);
+}
+
+bool is_capability(const std::string& text) {
+  const std::vector<std::string> pieces = split(text, '.');
+  return pieces.size() == 2 && parse_integer(pieces[0], 1, 99) && parse_integer(pieces[1], 0, 9);
 }
 
 std::string cell(const std::vector<std::string>& cells, std::size_t at) {
@@ -21,10 +27,11 @@ std::string cell(const std::vector<std::string>& cells, std::size_t at) {
 Gpu read_gpu(const std::string& row) {
   const std::vector<std::string> cells = split(row, ',');
   Gpu gpu;
-  gpu.index = static_cast<int>(number(cell(cells, 0)));
+  gpu.index = static_cast<int>(number(cell(cells, 0), 4096));
   gpu.uuid = cell(cells, 1);
   gpu.name = cell(cells, 2);
-  gpu.compute_capability = cell(cells, 3);
+  gpu.compute_capability =
+      is_capability(cell(cells, 3)) ? cell(cells, 3) : capability_of_name(gpu.name);
   gpu.driver = cell(cells, 4);
   gpu.memory_mb = number(cell(cells, 5));
   gpu.mig = cell(cells, 6);
@@ -45,17 +52,26 @@ void add_tool(std::vector<Tool>& tools, const std::string& value) {
     tools.push_back(tool);
 }
 
-std::vector<std::string> sorted_words(const std::string& value) {
-  std::vector<std::string> words = split_words(clean_line(value, 1u << 20));
+void make_set(std::vector<std::string>& words) {
   std::sort(words.begin(), words.end());
   words.erase(std::unique(words.begin(), words.end()), words.end());
+}
+
+std::vector<std::string> sorted_words(const std::string& value) {
+  std::vector<std::string> words = split_words(clean_line(value, 1u << 20));
+  make_set(words);
   return words;
+}
+
+void add_note(HostFacts& host, const std::string& text) {
+  if (host.notes.size() < 64)
+    host.notes.push_back(clean_line(text));
 }
 
 void take_gpu(HostFacts& host, const std::string& value) {
   const Gpu gpu = read_gpu(clean_line(value));
-  if (gpu.uuid.empty()) {
-    host.notes.push_back("nvidia-smi said: " + clean_line(value));
+  if (!gpu.uuid.starts_with("GPU-")) {
+    add_note(host, "nvidia-smi said: " + value);
   } else if (host.gpus.size() < 64) {
     host.gpus.push_back(gpu);
   }
@@ -79,25 +95,25 @@ void take(HostFacts& host, const std::string& key, const std::string& value) {
   if (key == "cpu_flags")
     host.cpu_flags = sorted_words(value);
   if (key == "cpu_count")
-    host.cpu_count = static_cast<int>(number(value));
+    host.cpu_count = static_cast<int>(number(value, 1 << 20));
   if (key == "memory_kb")
     host.memory_mb = number(value) / 1024;
   if (key == "clock")
     host.clock = number(value);
   if (key == "libraries")
-    host.libraries = sorted_words(value);
+    host.libraries = split_words(clean_line(value, 1u << 20));
   if (key == "cxx")
     add_tool(host.cxx, value);
   if (key == "nvcc")
     add_tool(host.nvcc, value);
   if (key == "gpu")
     take_gpu(host, value);
-  if (key == "note" && host.notes.size() < 64)
-    host.notes.push_back(clean_line(value));
+  if (key == "note")
+    add_note(host, value);
   if (key != "python")
     return;
   for (const std::string& problem : read_python_answer(value, host)) {
-    host.notes.push_back("probe: " + problem);
+    add_note(host, "probe: " + problem);
   }
 }
 
@@ -144,6 +160,7 @@ HostFacts parse_probe_answer(const std::string& out, const std::string& nonce) {
   }
   host.state = HostFacts::State::reached;
   host.cpu_level = cpu_level(host.cpu_flags);
+  make_set(host.libraries);
   if (host.driver.empty() && !host.gpus.empty())
     host.driver = host.gpus.front().driver;
   return host;
