@@ -59,11 +59,11 @@ gpus() {
         while IFS= read -r row; do
             case $row in
                 +*) clock=${row#+} ;;
-                =0) break ;;
+                =0) [ -z "$said" ] || say note "nvidia-smi said: $said"; break ;;
                 =124 | =137) say note 'nvidia-smi gave no answer in 10 s'; break ;;
                 =*) say note "nvidia-smi failed with status ${row#=}: $said"; break ;;
                 *,*,*,*) say gpu "$row" ;;
-                ?*) said=$row; say note "nvidia-smi said: $row" ;;
+                ?*) said=${said:-$row} ;;
             esac
         done
         kill "$clock" 2> /dev/null

@@ -2,10 +2,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <type_traits>
+#include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -84,8 +84,10 @@ struct Reader {
   void read_number(const ordered_json& json, Number& value, const std::string& where) const {
     static_assert(std::is_arithmetic_v<Number> && !std::is_same_v<Number, bool>);
     if constexpr (std::is_integral_v<Number>) {
-      const bool fits = json.is_number_integer() && json <= std::numeric_limits<Number>::max() &&
-                        json >= std::numeric_limits<Number>::min();
+      const bool fits =
+          json.is_number_unsigned()
+              ? std::in_range<Number>(json.get<std::uint64_t>())
+              : json.is_number_integer() && std::in_range<Number>(json.get<std::int64_t>());
       if (fits) {
         value = json.get<Number>();
         return;
@@ -94,7 +96,7 @@ struct Reader {
       value = json.get<Number>();
       return;
     }
-    problems.push_back(where + " is no number that fits");
+    problems.push_back(where + " has the wrong type or is out of range");
   }
   void read(const ordered_json& json, bool& value, const std::string& where) const {
     if (json.is_boolean()) {

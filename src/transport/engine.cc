@@ -30,7 +30,8 @@ class Engine : public Transport {
 
   void run() override {
     try {
-      while (admit()) turn();
+      while (admit())
+        turn();
     } catch (...) {
       connections_.clear();
       throw;
@@ -53,10 +54,13 @@ class Engine : public Transport {
   /// Starts what the fan-out allows. False when nothing is queued or under way.
   bool admit() {
     int busy = 0;
-    for (const auto& [key, connection] : connections_) busy += connection.busy ? 1 : 0;
+    for (const auto& [key, connection] : connections_)
+      busy += connection.busy ? 1 : 0;
     for (auto& [key, connection] : connections_) {
-      if (busy >= options_.fanout) break;
-      if (connection.busy || connection.queue.empty()) continue;
+      if (busy >= options_.fanout)
+        break;
+      if (connection.busy || connection.queue.empty())
+        continue;
       begin(connection);
       ++busy;
     }
@@ -82,7 +86,8 @@ class Engine : public Transport {
     std::vector<std::pair<Connection*, std::size_t>> ends;
     Clock::time_point due = Clock::now() + std::chrono::seconds(60);
     for (auto& [key, connection] : connections_) {
-      if (!connection.busy) continue;
+      if (!connection.busy)
+        continue;
       connection.session->wants(waits);
       ends.emplace_back(&connection, waits.size());
       due = std::min(due, connection.session->deadline());
@@ -94,21 +99,25 @@ class Engine : public Transport {
     std::size_t at = 1;
     for (const auto& [connection, end] : ends) {
       bool ready = false;
-      for (; at < end; ++at) ready |= waits[at].revents != 0;
+      for (; at < end; ++at)
+        ready |= waits[at].revents != 0;
       move(*connection, ready);
     }
   }
 
   void move(Connection& connection, bool ready) {
     std::optional<ExecResult> result;
-    if (ready) result = connection.session->step();
+    if (ready)
+      result = connection.session->step();
     if (!result && Clock::now() >= connection.session->deadline()) {
       result = connection.session->expire();
     }
-    if (!result) return;
+    if (!result)
+      return;
     connection.busy = false;
     // A broken connection is made anew for the next command.
-    if (result->outcome != ExecResult::Outcome::exited) connection.session.reset();
+    if (result->outcome != ExecResult::Outcome::exited)
+      connection.session.reset();
     const Done done = std::move(connection.done);
     done(std::move(*result));
   }

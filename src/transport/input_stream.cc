@@ -12,7 +12,8 @@ namespace ds {
 
 InputStream::InputStream(ExecInput input) : input_(std::move(input)) {
   piece_ = std::move(input_.bytes);
-  if (input_.file.empty()) return;
+  if (input_.file.empty())
+    return;
   file_ = Fd(::open(input_.file.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file_) {
     throw Error("cannot read " + input_.file.string() + ": " + errno_text(errno));
@@ -27,9 +28,11 @@ std::string_view InputStream::next() {
     do {
       got = ::read(file_.get(), piece_.data(), piece_.size());
     } while (got < 0 && errno == EINTR);
-    if (got < 0) throw Error("cannot read " + input_.file.string() + ": " + errno_text(errno));
+    if (got < 0)
+      throw Error("cannot read " + input_.file.string() + ": " + errno_text(errno));
     piece_.resize(static_cast<std::size_t>(got));
-    if (got == 0) file_.close();
+    if (got == 0)
+      file_.close();
   }
   return std::string_view(piece_).substr(at_);
 }

@@ -29,9 +29,12 @@ class LocalSession : public HostSession {
   }
 
   void wants(std::vector<pollfd>& waits) const override {
-    if (child_.in) waits.push_back({child_.in.get(), POLLOUT, 0});
-    if (child_.out) waits.push_back({child_.out.get(), POLLIN, 0});
-    if (child_.err) waits.push_back({child_.err.get(), POLLIN, 0});
+    if (child_.in)
+      waits.push_back({child_.in.get(), POLLOUT, 0});
+    if (child_.out)
+      waits.push_back({child_.out.get(), POLLIN, 0});
+    if (child_.err)
+      waits.push_back({child_.err.get(), POLLIN, 0});
   }
 
   std::optional<ExecResult> step() override {
@@ -42,7 +45,8 @@ class LocalSession : public HostSession {
       return give_up(ExecResult::Outcome::flooded,
                      fmt::format("the command printed more than {} bytes", exec_.output_limit));
     }
-    if (child_.out || child_.err) return std::nullopt;
+    if (child_.out || child_.err)
+      return std::nullopt;
     return finished();
   }
 
@@ -83,8 +87,10 @@ class LocalSession : public HostSession {
         into.append(buffer, static_cast<std::size_t>(got));
         return;
       }
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+      if (got < 0 && errno == EINTR)
+        continue;
+      if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return;
       fd.close();
     }
   }
@@ -97,9 +103,8 @@ class LocalSession : public HostSession {
     child_.pid = -1;
     if (WIFSIGNALED(status)) {
       result_.outcome = ExecResult::Outcome::signalled;
-      result_.message =
-          fmt::format("the command was killed by signal {} ({})", WTERMSIG(status),
-                      ::strsignal(WTERMSIG(status)));
+      result_.message = fmt::format("the command was killed by signal {} ({})", WTERMSIG(status),
+                                    ::strsignal(WTERMSIG(status)));
     } else {
       result_.exit_status = WEXITSTATUS(status);
     }
@@ -120,7 +125,8 @@ class LocalSession : public HostSession {
   }
 
   void kill_child() {
-    if (child_.pid < 0) return;
+    if (child_.pid < 0)
+      return;
     ::kill(-child_.pid, SIGKILL);
     while (::waitpid(child_.pid, nullptr, 0) < 0 && errno == EINTR) {
     }
@@ -136,6 +142,8 @@ class LocalSession : public HostSession {
 
 }  // namespace
 
-std::unique_ptr<HostSession> make_local_session() { return std::make_unique<LocalSession>(); }
+std::unique_ptr<HostSession> make_local_session() {
+  return std::make_unique<LocalSession>();
+}
 
 }  // namespace ds

@@ -31,20 +31,20 @@ struct Exec {
 
 struct ExecResult {
   enum class Outcome {
-    exited,             ///< exit_status is what the command said
-    signalled,          ///< killed on the host; `message` names the signal
-    timed_out,          ///< took longer than time_limit
-    lost,               ///< the connection broke, or ended without an exit status
-    flooded,            ///< printed more than output_limit
-    unreachable,        ///< no connection: name, route, port, time limit, no SSH server
-    login_refused,      ///< reached, but the login was not accepted
-    host_key_refused,   ///< unknown, changed or revoked host key
+    exited,            ///< exit_status is what the command said
+    signalled,         ///< killed on the host; `message` names the signal
+    timed_out,         ///< took longer than time_limit
+    lost,              ///< the connection broke, or ended without an exit status
+    flooded,           ///< printed more than output_limit
+    unreachable,       ///< no connection: name, route, port, time limit, no SSH server
+    login_refused,     ///< reached, but the login was not accepted
+    host_key_refused,  ///< unknown, changed or revoked host key
   };
   Outcome outcome = Outcome::exited;
   int exit_status = -1;
-  std::string out;           ///< hostile text: clean() before it is shown
+  std::string out;  ///< hostile text: clean() before it is shown
   std::string err;
-  std::string message;       ///< what happened and what to do, for all but `exited`; clean already
+  std::string message;  ///< what happened and what to do, for all but `exited`; clean already
   std::uint64_t sent_bytes = 0;
   double seconds = 0;
   bool ok() const { return outcome == Outcome::exited && exit_status == 0; }
@@ -61,8 +61,8 @@ class Transport {
 };
 
 struct TransportOptions {
-  int fanout = 64;                       ///< connections being made or fed at one time
-  std::filesystem::path ssh_config;      ///< as `ssh -F`; empty: the user's own files
+  int fanout = 64;                   ///< connections being made or fed at one time
+  std::filesystem::path ssh_config;  ///< as `ssh -F`; empty: the user's own files
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(15);
 };
 
