@@ -53,17 +53,19 @@ def distributions(names):
 
 
 def torch_facts(found):
-    places = [place for place in sys.path if os.path.isfile(os.path.join(place, "torch/version.py"))]
+    places = [place for place in sys.path
+              if os.path.isfile(os.path.join(place, "torch", "version.py"))]
     if not places:
         return {}
-    text = read(os.path.join(places[0], "torch/version.py")).decode("utf-8", "replace")
+    folder = os.path.join(places[0], "torch")
+    text = read(os.path.join(folder, "version.py")).decode("utf-8", "replace")
     exact = re.search(r"^__version__\s*(?::[^=]*)?=\s*['\"]([^'\"]+)", text, re.M)
     cuda = re.search(r"^cuda\s*(?::[^=]*)?=\s*['\"]([^'\"]+)", text, re.M)
     version = exact.group(1) if exact else found.get("torch", ("unknown",))[0]
     numbers = [int(part) for part in re.findall(r"\d+", version)[:2]]
     # Official builds use the new C++ ABI from 2.7 on; older ones have either.
-    return {"version": version, "cuda": cuda.group(1) if cuda else "",
-            "folder": os.path.join(places[0], "torch"), "cxx11_abi": True if numbers >= [2, 7] else None}
+    return {"version": version, "cuda": cuda.group(1) if cuda else "", "folder": folder,
+            "cxx11_abi": True if numbers >= [2, 7] else None}
 
 
 def conda_libraries():

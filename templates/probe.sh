@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# What this machine is: "key TAB value" lines between two lines that carry the nonce. Writes nothing.
-# A tool that is missing or hangs is a note, never a failure.
+# What this machine is: "key TAB value" lines between two lines that carry the nonce. Writes
+# nothing. A tool that is missing or hangs is a note, never a failure.
 cd /
 t='	'
 nonce=@NONCE@
@@ -9,7 +9,12 @@ env_script=@ENV_SCRIPT@
 
 say() { printf '%s\t%s\n' "$1" "$2"; }
 limited() {
-    if command -v timeout > /dev/null 2>&1; then timeout -k 1 "$@" < /dev/null; else shift; "$@" < /dev/null; fi
+    if command -v timeout > /dev/null 2>&1; then
+        timeout -k 1 "$@" < /dev/null
+    else
+        shift
+        "$@" < /dev/null
+    fi
 }
 first() { while IFS= read -r line; do printf '%s' "$line"; return; done; }
 
@@ -21,7 +26,8 @@ compiler() {
 
 toolkit() {
     [ -x "$1" ] || return 0
-    version=$(limited 5 "$1" --version 2> /dev/null | sed -n 's/.*release \([0-9.]*\).*/\1/p' | first)
+    version=$(limited 5 "$1" --version 2> /dev/null |
+        sed -n 's/.*release \([0-9.]*\).*/\1/p' | first)
     [ -z "$version" ] || say nvcc "$version$t$1"
 }
 
@@ -37,7 +43,8 @@ rows() {
         status=$?
         all=$(printf '%s\n' "$all" | sed 's/^\([^,]*,[^,]*,[^,]*\),/\1,,/')
     esac
-    printf '%s\n=%s\n' "$all" "$status"
+    printf '%s\n' "$all" | sed 's/^/:/'
+    printf '=%s\n' "$status"
 }
 
 late() {
@@ -51,7 +58,7 @@ late() {
 # come through a pipe, and whichever ends first, they or the clock, ends the reading.
 gpus() {
     if ! command -v nvidia-smi > /dev/null 2>&1; then
-        [ ! -d /proc/driver/nvidia ] || say note "the NVIDIA driver is loaded, but nvidia-smi is missing"
+        [ ! -d /proc/driver/nvidia ] || say note 'nvidia-smi is missing, though a driver is loaded'
         return 0
     fi
     { rows < /dev/null 2> /dev/null & late < /dev/null 2> /dev/null & printf '+%s\n' "$!"; } | {
@@ -62,8 +69,8 @@ gpus() {
                 =0) [ -z "$said" ] || say note "nvidia-smi said: $said"; break ;;
                 =124 | =137) say note 'nvidia-smi gave no answer in 10 s'; break ;;
                 =*) say note "nvidia-smi failed with status ${row#=}: $said"; break ;;
-                *,*,*,*) say gpu "$row" ;;
-                ?*) said=${said:-$row} ;;
+                :*,*,*,*) say gpu "${row#:}" ;;
+                :?*) said=${said:-${row#:}} ;;
             esac
         done
         kill "$clock" 2> /dev/null
@@ -113,7 +120,8 @@ interpreter() {
     limit=
     ! command -v timeout > /dev/null 2>&1 || limit='timeout -k 1 25'
     DS_LIBSTDCXX=$(cached | sed -n 's/.*libstdc++\.so\.6 .*=> //p' | first) \
-        $limit "$python" -B -c 'import sys; exec(compile(sys.stdin.buffer.read(@SOURCE_BYTES@), "probe.py", "exec"))' ||
+        $limit "$python" -B -c 'import sys
+exec(compile(sys.stdin.buffer.read(@SOURCE_BYTES@), "probe.py", "exec"))' ||
         say note "python $python ended with status $?"
 }
 
@@ -144,7 +152,8 @@ compiler clang++
 found=$(command -v nvcc 2> /dev/null) && toolkit "$found"
 for place in /usr/local/cuda/bin/nvcc /usr/local/cuda-*/bin/nvcc; do toolkit "$place"; done
 [ ! -r /proc/driver/nvidia/version ] || say driver "$(sed -n \
-    's/^NVRM version:.*[[:space:]]\([0-9][0-9]*\.[0-9][0-9.]*\)[[:space:]].*/\1/p' /proc/driver/nvidia/version | first)"
+    's/^NVRM version:.*[[:space:]]\([0-9][0-9]*\.[0-9][0-9.]*\)[[:space:]].*/\1/p' \
+    /proc/driver/nvidia/version | first)"
 gpus
 say libraries "$(sonames | sort -u | tr '\n' ' ')"
 [ -z "$python" ] || interpreter

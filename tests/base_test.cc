@@ -45,6 +45,8 @@ TEST_CASE("text: splitting, quoting, counting") {
   CHECK(shell_quote("it's") == "'it'\\''s'");
   CHECK(shell_quote("/opt/venv") == "/opt/venv");
   CHECK(shell_quote("") == "''");
+  CHECK(shell_path("~/a b/python") == "\"$HOME\"/'a b/python'");
+  CHECK(shell_path("/x") == "/x");
   CHECK(count(1, "host") == "1 host");
   CHECK(count(0, "host") == "0 hosts");
   CHECK(human_bytes(41234567) == "41.2 MB");

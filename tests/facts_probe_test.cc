@@ -41,9 +41,8 @@ struct Bench {
     FakeTransport transport([&](const Endpoint&, const Exec& exec) {
       write_file(folder.path() / "in", exec.input.bytes);
       // As a login shell gets it: one word after -c.
-      const ShellResult ran =
-          shell(prelude + "exec " + shell_name + " -c " + shell_quote(exec.script) + " < " +
-                shell_quote((folder.path() / "in").string()));
+      const ShellResult ran = shell(prelude + shell_name + " -c " + shell_quote(exec.script) +
+                                    " < " + shell_quote((folder.path() / "in").string()));
       ExecResult result;
       result.exit_status = ran.status;
       result.out = ran.output;
@@ -135,7 +134,7 @@ TEST_CASE("probe: an old nvidia-smi is asked without the compute capability") {
 
 TEST_CASE("probe: what nvidia-smi says instead of rows is a note") {
   Bench bench;
-  bench.tool("nvidia-smi", "echo 'No devices were found'");
+  bench.tool("nvidia-smi", "echo 'No devices were found'; echo '+1'; echo '=0'");
   HostFacts facts = bench.ask();
   CHECK(facts.gpus.empty());
   CHECK(has_note(facts, "nvidia-smi said: No devices were found"));
@@ -159,7 +158,7 @@ TEST_CASE("probe: a tool that cannot be killed does not hold it") {
   Bench bench;
   bench.tool("nvidia-smi", ":");
   // Stands for a timeout(1) whose child is in uninterruptible sleep: it waits on.
-  bench.tool("timeout", "case \"$*\" in *nvidia-smi*) exec sleep 40;; esac\nshift 3\nexec \"$@\"");
+  bench.tool("timeout", "case \"$*\" in *nvidia-smi*) exec sleep 20;; esac\nshift 3\nexec \"$@\"");
   const HostFacts facts = bench.ask("bash");
   CHECK(facts.state == HostFacts::State::reached);
   CHECK(has_note(facts, "nvidia-smi gave no answer in 10 s"));

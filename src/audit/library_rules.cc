@@ -22,6 +22,11 @@ struct Family {
   const char* fix;  ///< {} is what the host has
 };
 
+/// "utils needs", "cpu_adam, utils need"
+std::string who_needs(const std::vector<std::string>& names) {
+  return join(names, ", ") + (names.size() == 1 ? " needs" : " need");
+}
+
 Findings version_findings(const Subject& subject, const Family& family) {
   const std::string& has = subject.host.*family.has;
   std::vector<std::string> too_new;
@@ -51,10 +56,10 @@ Findings version_findings(const Subject& subject, const Family& family) {
                     fmt::format("{0}{1} is needed, {0}{2} is there", family.name, highest, has))};
   }
   const std::string op = too_new.size() == 1 ? too_new.front() : "";
-  return {finding(Severity::fail,
-                  fmt::format("{} needs {}{}, and this host has {}", join(too_new, ", "),
-                              family.name, highest, has),
-                  fmt::format(fmt::runtime(family.fix), has) + ", or " + leave_out(subject), op)};
+  return {finding(
+      Severity::fail,
+      fmt::format("{} {}{}, and this host has {}", who_needs(too_new), family.name, highest, has),
+      fmt::format(fmt::runtime(family.fix), has) + ", or " + leave_out(subject), op)};
 }
 
 /// Parts of the C and C++ run time, which the rules glibc and libstdc++ judge by their versions.
@@ -184,8 +189,8 @@ Findings cpu_level_rule(const Subject& subject) {
         finding(Severity::ok, fmt::format("x86-64-v{} is needed, the CPU has v{}", highest, has))};
   return {finding(
       Severity::fail,
-      fmt::format("{} needs a CPU of level x86-64-v{}, and this host's is v{}",
-                  join(too_high, ", "), highest, has),
+      fmt::format("{} a CPU of level x86-64-v{}, and this host's is v{}", who_needs(too_high),
+                  highest, has),
       fmt::format("build with -march=x86-64-v{} or without -march, or {}", has, leave_out(subject)),
       too_high.size() == 1 ? too_high.front() : "")};
 }

@@ -229,6 +229,10 @@ std::string shell_quote(std::string_view word) {
   return out + "'";
 }
 
+std::string shell_path(std::string_view path) {
+  return path.starts_with("~/") ? "\"$HOME\"/" + shell_quote(path.substr(2)) : shell_quote(path);
+}
+
 std::string count(std::size_t number, std::string_view noun) {
   return fmt::format("{} {}{}", number, noun, number == 1 ? "" : "s");
 }

@@ -45,6 +45,9 @@ std::string suggestion(std::string_view word, std::span<const std::string> candi
 /// One word of a POSIX shell command.
 std::string shell_quote(std::string_view word);
 
+/// shell_quote() of a path on a host, whose leading `~/` stands for the login's home folder there.
+std::string shell_path(std::string_view path);
+
 /// "1 host", "3 hosts".
 std::string count(std::size_t number, std::string_view noun);
 std::string human_bytes(std::uint64_t bytes);  ///< "41.2 MB", powers of 1000

@@ -131,8 +131,8 @@ std::vector<ordered_json> ask_packages(Session& session, const Fleet& fleet) {
     Exec exec;
     exec.script = "cd /\n";
     if (!host.env_script.empty())
-      exec.script += ". " + shell_quote(host.env_script) + "\n";
-    exec.script += "exec " + shell_quote(facts.python.asked) + " -B -m ds_ops --json";
+      exec.script += ". " + shell_path(host.env_script) + "\n";
+    exec.script += "exec " + shell_path(facts.python.asked) + " -B -m ds_ops --json";
     session.transport().start(host.endpoint, exec, [&answers, i](const ExecResult& result) {
       for (const std::string& line : lines(result.out)) {
         ordered_json parsed = ordered_json::parse(line, nullptr, false);
@@ -153,7 +153,7 @@ std::string ops_table(const ordered_json& answer) {
   std::string text = rule + "  op name ................ installed .. loads\n" + rule;
   for (const ordered_json& op : answer["ops"]) {
     const std::string name = clean_line(op.value("name", "?"));
-    const std::string said = clean_line(op.value("status", "?"));
+    const std::string said = clean_line(op.value("state", "?"));
     text += fmt::format("  {:.<23} [YES] ...... {}\n", name + " ", said);
   }
   return text;

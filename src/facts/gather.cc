@@ -14,8 +14,8 @@ Exec probe_exec(const Host& host, const std::string& python, const std::string& 
   const std::string source =
       std::string(template_text("layout.py")) + std::string(template_text("probe.py"));
   const Replacement values[] = {{"NONCE", nonce},
-                                {"PYTHON", shell_quote(python)},
-                                {"ENV_SCRIPT", shell_quote(host.env_script)},
+                                {"PYTHON", shell_path(python)},
+                                {"ENV_SCRIPT", shell_path(host.env_script)},
                                 {"SOURCE_BYTES", std::to_string(source.size())}};
   Exec exec;
   exec.script = render(template_text("probe.sh"), values);

@@ -26,12 +26,12 @@ Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const Ph
   Exec exec;
   exec.script = "cd /\n";
   if (!host.host->env_script.empty()) {
-    exec.script += ". " + shell_quote(host.host->env_script) + " < /dev/null\n";
+    exec.script += ". " + shell_path(host.host->env_script) + " < /dev/null\n";
   }
   exec.script += fmt::format(
       "exec {} {} -c 'import sys; exec(compile(sys.stdin.buffer.read({}), \"ds-deploy\", "
       "\"exec\"))'",
-      shell_quote(host.python), as_job ? "-B" : "-I -B", source.size());
+      shell_path(host.python), as_job ? "-B" : "-I -B", source.size());
   exec.input.bytes = source + request.dump() + "\n";
   exec.input.file = command.file;
   exec.time_limit = phase.time_limit;

@@ -72,9 +72,7 @@ bool patterns_match(const std::string& patterns, const std::string& name) {
 }
 
 bool line_matches(const KnownHostLine& line, const std::string& name, int port) {
-  if (port != 22)
-    return patterns_match(line.patterns, "[" + name + "]:" + std::to_string(port));
-  return patterns_match(line.patterns, name);
+  return patterns_match(line.patterns, known_host_name(name, port));
 }
 
 std::string place(const KnownHostLine& line) {
@@ -91,6 +89,10 @@ std::string key_type(std::string_view key) {
 }
 
 }  // namespace
+
+std::string known_host_name(const std::string& name, int port) {
+  return port == 22 ? name : "[" + name + "]:" + std::to_string(port);
+}
 
 std::vector<KnownHostLine> read_known_hosts(const std::vector<std::filesystem::path>& files) {
   std::vector<KnownHostLine> known;

@@ -23,6 +23,9 @@ struct KnownHostLine {
 /// Lines that cannot be read are left out, as ssh does. Files that do not exist hold nothing.
 std::vector<KnownHostLine> read_known_hosts(const std::vector<std::filesystem::path>& files);
 
+/// What ssh looks for in the file: the name, or "[name]:port" where the port is not 22.
+std::string known_host_name(const std::string& name, int port);
+
 enum class KeyVerdict { match, unknown, changed, revoked };
 
 struct KeyCheck {

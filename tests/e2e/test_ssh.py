@@ -4,7 +4,7 @@ import pathlib
 import unittest
 
 from support import sshd_hosts
-from support.deploy_case import DeployCase
+from support.deploy_case import DeployCase, clean_environment
 
 
 @unittest.skipIf(sshd_hosts.missing(), "%s" % sshd_hosts.missing())
@@ -84,10 +84,14 @@ class ThreeHosts(DeployCase):
         self.fleet.user_key.unlink()
         pathlib.Path(str(self.fleet.user_key) + ".pub").unlink()
         self.fleet.make_key(self.fleet.user_key, "ecdsa")
-        done = self.run_program("ping", *self.common)
+        # libssh2 1.10 forgets two small objects for each ECDSA key that it reads from a file.
+        allowed = self.write("suppressions", "leak:libssh2_userauth_publickey_fromfile\n")
+        env = clean_environment(ASAN_OPTIONS="fast_unwind_on_malloc=0",
+                                LSAN_OPTIONS="print_suppressions=0:suppressions=%s" % allowed)
+        done = self.run_program("ping", *self.common, env=env)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.fleet.stop("n3")
-        self.assertEqual(self.run_program("ping", *self.common).returncode, 5)
+        self.assertEqual(self.run_program("ping", *self.common, env=env).returncode, 5)
 
     def test_dry_run_changes_nothing(self):
         before = {name: self.tree(self.folder / name) for name in self.pythons}

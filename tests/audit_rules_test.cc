@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <string>
+
+#include "audit/audit.h"
+#include "audit/python_tag.h"
+#include "support/audit_fixture.h"
+
+using namespace ds;
+
+namespace {
+
+struct Row {
+  const char* rule;
+  std::function<void(AuditCase&)> change;
+  Severity severity;
+  const char* because;  ///< a part of the sentence
+};
+
+using enum Severity;
+
+void check(const Row& row) {
+  AuditCase audited;
+  row.change(audited);
+  CAPTURE(std::string(row.rule));
+  CAPTURE(std::string(row.because));
+  const Finding found = audited.worst(row.rule);
+  CHECK(to_string(found.severity) == to_string(row.severity));
+  CHECK_MESSAGE(found.because.find(row.because) != std::string::npos, found.because);
+  // What is wrong comes with a way out.
+  CHECK((found.severity != fail || !found.fix.empty()));
+}
+
+PythonFacts python(const std::string& version, const std::string& soabi) {
+  PythonFacts facts;
+  facts.version = version;
+  facts.soabi = soabi;
+  return facts;
+}
+
+}  // namespace
+
+TEST_CASE("audit: rules about the environment") {
+  const Row rows[] = {
+      {"reachable", [](auto&) {}, ok, "it answered"},
+      {"environment", [](auto&) {}, ok, "Python 3.11.2 in /opt/venv"},
+      {"environment", [](auto& c) { c.host().python.executable.clear(); }, fail,
+       "the interpreter /opt/venv/bin/python does not exist or does not run"},
+      {"environment", [](auto& c) { c.host().python = {}; }, fail,
+       "no Python environment was named"},
+      {"environment",
+       [](auto& c) {
+         c.host().python = {};
+         c.options.needs_environment = false;
+       },
+       unknown, "no Python environment was named"},
+      {"externally-managed", [](auto&) {}, ok, "not the operating system's"},
+      {"externally-managed", [](auto& c) { c.host().python.externally_managed = true; }, fail,
+       "PEP 668"},
+      {"write-permission", [](auto&) {}, ok, "can be written"},
+      {"write-permission", [](auto& c) { c.host().installed.root_writable = false; }, fail,
+       "user ops cannot write to both /opt/.ds-deploy/venv and"},
+      {"write-permission", [](auto& c) { c.host().installed = {}; }, unknown, "not known"},
+      {"disk", [](auto&) {}, ok, "needed"},
+      {"disk", [](auto& c) { c.host().disk.free_bytes = 52'999'999; }, fail,
+       "/opt has 53.0 MB free, and staging needs 53.0 MB"},
+      {"disk", [](auto& c) { c.host().disk.free_bytes = 53'000'000; }, ok, "free"},
+      {"disk", [](auto& c) { c.host().disk.free_inodes = 119; }, fail, "119 inodes free"},
+      {"disk", [](auto& c) { c.host().disk.free_inodes = -1; }, ok, "free"},
+      {"disk", [](auto& c) { c.host().disk.free_bytes = -1; }, unknown, "not known"},
+      {"disk",
+       [](auto& c) {
+         c.host().disk.free_bytes = 1;
+         c.host().installed.sealed = {c.wheel().sha256};
+       },
+       ok, "nothing has to be copied"}};
+  for (const Row& row : rows)
+    check(row);
+}
+
+TEST_CASE("audit: rules about the interpreter and the machine") {
+  const auto tag = [](const char* text) {
+    return [text](AuditCase& c) { c.wheel().python_tag = text; };
+  };
+  const Row rows[] = {
+      {"python", tag("py3-none-linux_x86_64"), ok, "fits Python 3.11.2"},
+      {"python", tag("cp311-cp311-linux_x86_64"), ok, "fits"},
+      {"python", tag("cp310-cp310-linux_x86_64"), fail, "this host's Python 3.11.2 is cp311"},
+      {"python", tag("cp312-abi3-linux_x86_64"), fail, "cp312-abi3"},
+      {"python", tag("cp39-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64"), ok, "fits"},
+      {"python", [](auto& c) { c.wheel().requires_python = ">=3.12"; }, fail, "requires Python"},
+      {"python", [](auto& c) { c.wheel().requires_python = ">=3.8,<4"; }, ok, "fits"},
+      {"python", [](auto& c) { c.wheel().requires_python = "===3.11"; }, unknown, "not known"},
+      {"python", [](auto& c) { c.cpu().python = "cp310"; }, fail, "is for cp310"},
+      {"python", [](auto& c) { c.host().python.executable.clear(); }, unknown, "not known"},
+      {"python", [](auto& c) { c.host().python.version = "?"; }, unknown, "not known"},
+      {"machine", [](auto&) {}, ok, "x86_64"},
+      {"machine", [](auto& c) { c.host().machine = "aarch64"; }, fail,
+       "cpu_adam is for x86_64, and this host is aarch64"},
+      {"machine", tag("py3-none-win_amd64"), fail, "win_amd64"},
+      {"machine", [](auto& c) { c.host().machine.clear(); }, unknown, "not known"},
+      {"torch",
+       [](auto& c) {
+         c.cpu().links_torch = true;
+         c.host().torch = {};
+       },
+       fail, "links PyTorch, and /opt/venv has none"},
+      {"torch",
+       [](auto& c) {
+         c.cpu().links_torch = true;
+         c.cpu().needed.push_back("libc10_cuda.so");
+         c.host().torch.cuda.clear();
+       },
+       fail, "CUDA libraries"},
+      {"torch", [](auto& c) { c.cpu().links_torch = true; }, unknown, "torch 2.6.0+cu124 is there"},
+      {"torch",
+       [](auto& c) {
+         c.cpu().links_torch = true;
+         c.host().python.executable.clear();
+       },
+       unknown, "not known"}};
+  for (const Row& row : rows)
+    check(row);
+  CHECK(AuditCase().findings("torch").empty());
+}
+
+TEST_CASE("audit: rules about libraries and the CPU") {
+  const Row rows[] = {
+      {"glibc", [](auto&) {}, ok, "glibc 2.34 is needed, glibc 2.36 is there"},
+      {"glibc", [](auto& c) { c.host().glibc = "2.9"; }, fail,
+       "cpu_adam, fused_adam need glibc 2.34, and this host has 2.9"},
+      {"glibc", [](auto& c) { c.host().glibc.clear(); }, unknown, "not known"},
+      {"libstdc++", [](auto&) {}, ok, "GLIBCXX_3.4.30 is there"},
+      {"libstdc++", [](auto& c) { c.host().glibcxx = "3.4.25"; }, fail,
+       "cpu_adam needs GLIBCXX_3.4.29, and this host has 3.4.25"},
+      {"libstdc++", [](auto& c) { c.host().cxxabi = "1.3.8"; }, fail, "CXXABI_1.3.9"},
+      {"libstdc++", [](auto& c) { c.host().glibcxx = c.host().cxxabi = ""; }, unknown, "not known"},
+      {"cpu-level", [](auto&) {}, ok, "no library states"},
+      {"cpu-level", [](auto& c) { c.cpu().cpu_level = 3; }, ok, "the CPU has v3"},
+      {"cpu-level", [](auto& c) { c.cpu().cpu_level = 4; }, fail,
+       "cpu_adam needs a CPU of level x86-64-v4, and this host's is v3"},
+      {"cpu-level",
+       [](auto& c) {
+         c.cpu().cpu_level = 4;
+         c.host().cpu_level = 0;
+       },
+       unknown, "not known"},
+      {"needed-libraries", [](auto&) {}, ok, "all needed libraries are there"},
+      {"needed-libraries", [](auto& c) { c.cpu().needed.push_back("libaio.so.1"); }, fail,
+       "cpu_adam needs libaio.so.1, which this host's loader does not know"},
+      {"needed-libraries", [](auto& c) { c.host().libraries.clear(); }, unknown, "not known"},
+      {"needed-libraries",
+       [](auto& c) {
+         c.cpu().needed.push_back("libaio.so.1");
+         c.cpu().runpath = "$ORIGIN:/opt/aio/lib";
+       },
+       unknown, "/opt/aio/lib is not known"},
+      {"needed-libraries", [](auto& c) { c.cpu().needed.push_back("libfused_adam.so"); }, ok,
+       "all"},
+      {"needed-libraries", [](auto& c) { c.cuda().needed.push_back("libcudart.so.12"); }, ok,
+       "all"},
+      {"needed-libraries", [](auto& c) { c.cuda().needed.push_back("libcudart.so.11.0"); }, fail,
+       "libcudart.so.11.0"},
+      {"needed-libraries", [](auto& c) { c.cuda().needed.push_back("libcuda.so.1"); }, ok, "all"},
+      {"needed-libraries",
+       [](auto& c) {
+         c.cuda().needed.push_back("libcudart.so.11.0");
+         c.host().gpus.clear();
+       },
+       ok, "all"}};
+  for (const Row& row : rows)
+    check(row);
+}
+
+TEST_CASE("audit: compatibility tags") {
+  const PythonFacts cp311 = python("3.11.2", "cpython-311-x86_64-linux-gnu");
+  const PythonFacts free = python("3.13.1", "cpython-313t-x86_64-linux-gnu");
+  const PythonFacts old = python("3.7.9", "cpython-37m-x86_64-linux-gnu");
+  CHECK(tag_fits("py2.py3-none-any", cp311));
+  CHECK(tag_fits("py310-none-any", cp311));
+  CHECK_FALSE(tag_fits("py312-none-any", cp311));
+  CHECK_FALSE(tag_fits("py2-none-any", cp311));
+  CHECK(tag_fits("cp311-none-linux_x86_64", cp311));
+  CHECK_FALSE(tag_fits("cp310-none-linux_x86_64", cp311));
+  CHECK(tag_fits("cp37-cp37m-linux_x86_64", old));
+  CHECK(tag_fits("cp313-cp313t-linux_x86_64", free));
+  CHECK_FALSE(tag_fits("cp313-cp313-linux_x86_64", free));
+  CHECK_FALSE(tag_fits("cp39-abi3-linux_x86_64", free));
+  CHECK_FALSE(tag_fits("nonsense", cp311));
+  CHECK(python_tag_of(free) == "cp313t");
+  CHECK(python_tag_of({}) == "");
+}
+
+TEST_CASE("audit: version specifiers") {
+  CHECK(version_fits("", "3.11.2") == true);
+  CHECK(version_fits(">= 3.8 , != 3.9.*, < 4", "3.9.1") == false);
+  CHECK(version_fits("!=3.9.*", "3.11.2") == true);
+  CHECK(version_fits("==3.11.*", "3.11.2") == true);
+  CHECK(version_fits("==3.1.*", "3.11.2") == false);
+  CHECK(version_fits("~=3.8", "3.11.2") == true);
+  CHECK(version_fits("~=3.8.1", "3.11.2") == false);
+  CHECK(version_fits(">3.10", "3.11.2") == true);
+  CHECK(version_fits("<=3.11", "3.11.2") == false);
+  CHECK(version_fits("3.8", "3.11.2") == std::nullopt);
+  CHECK(version_fits(">=3.8; extra", "3.11.2") == std::nullopt);
+  CHECK(version_fits(">=3.*", "3.11.2") == std::nullopt);
+}
