@@ -7,10 +7,12 @@ import argparse
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import time
 import unittest
+import zipfile
 
 TESTS = pathlib.Path(__file__).resolve().parent
 ROOT = TESTS.parent
@@ -39,12 +41,49 @@ class Totals:
         self.passed += int(summary.group(2)) - len(skips)
         self.failed += int(summary.group(3))
 
+    def add_ops(self, build, pattern):
+        """The ops' own tests, in the package that ds-deploy builds of them."""
+        python, package = ops_environment(build)
+        for folder in sorted(ROOT.glob("ops/*/tests")):
+            words = [str(python), "-B", "-m", "unittest", "discover", "-v", "-s", str(folder)]
+            done = subprocess.run([*words, *(["-k", pattern] if pattern else [])], text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+                                  env={**os.environ, "PYTHONPATH": str(package)})
+            print(done.stdout, end="")
+            ran = re.search(r"^Ran (\d+) tests? in ", done.stdout, re.M)
+            bad = sum(int(number) for number in
+                      re.findall(r"\b(?:failures|errors|unexpected successes)=(\d+)", done.stdout))
+            if ran is None or (done.returncode in (0, 5)) != (bad == 0):
+                print("the tests in %s ended with status %d" % (folder, done.returncode))
+                bad = max(bad, 1)
+            skips = re.findall(r"^(\w+) .*\.\.\. skipped ['\"](.*)['\"]$", done.stdout, re.M)
+            self.skips += ["%s: %s: %s" % (folder.parent.name, *skip) for skip in skips]
+            self.failed += bad
+            self.passed += max(int(ran.group(1)) if ran else 0, bad) - bad - len(skips)
+
     def add_suite(self, suite, verbosity):
         result = unittest.TextTestRunner(stream=sys.stdout, verbosity=verbosity).run(suite)
         bad = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
         self.failed += bad
         self.passed += result.testsRun - bad - len(result.skipped)
         self.skips += ["%s: %s" % (test.id(), reason) for test, reason in result.skipped]
+
+
+def ops_environment(build):
+    """An interpreter, with NumPy where pip can bring it, and the folder of the built package."""
+    environment = build / "ops-env"
+    if not (environment / "bin" / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    subprocess.run([str(environment / "bin" / "pip"), "install", "-q", "numpy"], check=False,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    package = build / "ops-package"
+    shutil.rmtree(package, ignore_errors=True)
+    done = subprocess.run([str(build / "ds-deploy"), "build", "-l", "-q", "--output",
+                           str(package / "dist"), "--build-dir", str(build / "test-ops")],
+                          stdout=subprocess.PIPE, text=True, check=True)
+    with zipfile.ZipFile(done.stdout.strip()) as wheel:
+        wheel.extractall(package)
+    return environment / "bin" / "python", package
 
 
 def main():
@@ -70,6 +109,7 @@ def main():
         suite = loader.discover(str(TESTS / folder), pattern="test_*.py",
                                 top_level_dir=str(TESTS / folder))
         totals.add_suite(suite, 2)
+    totals.add_ops(build, options.pattern)
     print("took %.0f s" % (time.monotonic() - began))
     for skip in totals.skips:
         print("skipped: " + skip)
