@@ -57,7 +57,7 @@ std::string without_brackets(const std::string& pattern) {
 
 bool patterns_match(const std::string& patterns, const std::string& name) {
   if (patterns.starts_with("|"))
-    return hashed_name_matches(patterns, name);
+    return hashed_name_matches(patterns, lower(name));
   bool matched = false;
   for (const std::string& piece : split(patterns, ',')) {
     const bool negated = piece.starts_with("!");

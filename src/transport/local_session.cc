@@ -42,8 +42,7 @@ class LocalSession : public HostSession {
     drain(child_.out, result_.out);
     drain(child_.err, result_.err);
     if (result_.out.size() + result_.err.size() > exec_.output_limit) {
-      return give_up(ExecResult::Outcome::flooded,
-                     fmt::format("the command printed more than {} bytes", exec_.output_limit));
+      return give_up(ExecResult::Outcome::flooded, printed_too_much(exec_));
     }
     if (child_.out || child_.err)
       return std::nullopt;
@@ -53,10 +52,7 @@ class LocalSession : public HostSession {
   Clock::time_point deadline() const override { return began_ + exec_.time_limit; }
 
   ExecResult expire() override {
-    return give_up(
-        ExecResult::Outcome::timed_out,
-        fmt::format("the command took longer than {} s",
-                    std::chrono::duration_cast<std::chrono::seconds>(exec_.time_limit).count()));
+    return give_up(ExecResult::Outcome::timed_out, took_too_long(exec_));
   }
 
  private:

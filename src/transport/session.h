@@ -37,6 +37,12 @@ class HostSession {
   virtual ExecResult expire() = 0;
 };
 
+/// What a session says of a command that it had to end.
+std::string took_too_long(const Exec& exec);
+std::string printed_too_much(const Exec& exec);
+/// "15", "0.3": the number of seconds.
+std::string in_seconds(std::chrono::milliseconds time);
+
 std::unique_ptr<HostSession> make_local_session();
 std::unique_ptr<HostSession> make_ssh_session(const Endpoint& endpoint,
                                               const TransportOptions& options);

@@ -80,7 +80,6 @@ class SshSession : public HostSession {
   Progress enter(Phase phase);
   void drop();
   std::string where() const;
-  std::size_t printed() const { return result_.out.size() + result_.err.size(); }
 
   Endpoint endpoint_;
   TransportOptions options_;
@@ -145,7 +144,7 @@ void SshSession::wants(std::vector<pollfd>& waits) const {
 
 Clock::time_point SshSession::deadline() const {
   if (over_)
-    return Clock::time_point::min();
+    return began_;
   return phase_ < Phase::idle ? connect_began_ + options_.connect_timeout
                               : began_ + exec_.time_limit;
 }
@@ -160,15 +159,11 @@ std::optional<ExecResult> SshSession::step() {
 }
 
 ExecResult SshSession::expire() {
-  const auto seconds = [](std::chrono::milliseconds time) {
-    return static_cast<double>(time.count()) / 1000;
-  };
   if (!over_ && phase_ < Phase::idle) {
-    fail(Outcome::unreachable, fmt::format("connect to {}: no answer in {} s", where(),
-                                           seconds(options_.connect_timeout)));
+    fail(Outcome::unreachable, "connect to " + where() + ": no answer in " +
+                                   in_seconds(options_.connect_timeout) + " s");
   } else if (!over_) {
-    fail(Outcome::timed_out,
-         fmt::format("the command took longer than {} s", seconds(exec_.time_limit)));
+    fail(Outcome::timed_out, took_too_long(exec_));
   }
   return std::move(result_);
 }
@@ -320,10 +315,8 @@ SshConnection::Progress SshSession::transfer() {
   const bool more_to_read = read_all();
   if (over_)
     return Progress::failed;
-  if (printed() > exec_.output_limit) {
-    return fail(Outcome::flooded,
-                fmt::format("the command printed more than {} bytes", exec_.output_limit));
-  }
+  if (result_.out.size() + result_.err.size() > exec_.output_limit)
+    return fail(Outcome::flooded, printed_too_much(exec_));
   if (!more_to_read && connection_->ended())
     return enter(Phase::close);
   yielded_ = more_to_send || more_to_read;

@@ -45,6 +45,8 @@ class SshdHosts:
             name, address = "n%d" % index, "127.0.0.%d" % (index + 1)
             home = self.folder / name
             (home / "home").mkdir(parents=True)
+            # A login that talks, as many do.
+            (home / "home" / ".bashrc").write_text("echo Welcome; echo 'last login: today' >&2\n")
             port = free_port(address)
             self.make_key(home / "host_key")
             self.hosts[name] = {"address": address, "port": port, "folder": home, "process": None}
