@@ -13,8 +13,9 @@
 namespace {
 
 const char* const cxx_source =
-    "#include <iostream>\n#include <stdexcept>\n#include <string>\n"
-    "void f(int n) { if (n > 3) throw std::runtime_error(std::to_string(n)); std::cout << n; }\n";
+    "#include <cstdlib>\n#include <iostream>\n#include <stdexcept>\n#include <string>\n"
+    "void f(int n) { if (n > 3) throw std::runtime_error(std::to_string(n)); std::cout << n; }\n"
+    "const char* home() { return std::getenv(\"HOME\"); }\n";
 
 ds::LibraryNeeds needs_of(const std::filesystem::path& file) {
   return ds::inspect_library(ds::read_file(file), file.filename());

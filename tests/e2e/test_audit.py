@@ -47,4 +47,6 @@ class Replayed(DeployCase):
         saved = self.fleet(gpus=[], driver="")
         base = ["--dry-run", "--facts", saved, "--build-dir", self.build_folder / "test-ops"]
         self.assertEqual(self.run_program(*base).returncode, 0)
-        self.assertIn(self.run_program(*base, "--require-gpu").returncode, (0, 3))
+        strict = self.run_program(*base, "--require-gpu")
+        self.assertEqual(strict.returncode, 3, strict.stdout)
+        self.assertIn("this host has no GPU", strict.stdout)
