@@ -60,4 +60,17 @@ struct Child {
 /// Error if the program cannot be started.
 Child spawn_with_pipes(const Command& command);
 
+/// A child whose stdin and stdout are one socket; `err` reads its stderr. Both ends of ours are
+/// non-blocking.
+struct SocketChild {
+  pid_t pid = -1;
+  Fd err;
+};
+
+/// Puts our end of the socket into `socket`. Error if the program cannot be started.
+SocketChild spawn_with_socket(const Command& command, Fd& socket);
+
+/// Ends a child and everything that it started: SIGTERM to the group, SIGKILL if it stays, reaped.
+void end_child(pid_t pid);
+
 }  // namespace ds

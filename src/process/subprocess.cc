@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -165,6 +166,35 @@ Child spawn_with_pipes(const Command& command) {
   child.out = std::move(out.read);
   child.err = std::move(err.read);
   return child;
+}
+
+SocketChild spawn_with_socket(const Command& command, Fd& socket) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    throw Error("cannot make a socket pair: " + errno_text(errno));
+  Fd ours(ends[0]), theirs(ends[1]);
+  Pipe err = make_pipe();
+  SocketChild child;
+  const int failure = spawn(command, theirs.get(), theirs.get(), err.write.get(), child.pid);
+  if (failure != 0)
+    throw Error("cannot start " + command.argv.front() + ": " + errno_text(failure));
+  set_nonblocking(ours.get());
+  set_nonblocking(err.read.get());
+  socket = std::move(ours);
+  child.err = std::move(err.read);
+  return child;
+}
+
+void end_child(pid_t pid) {
+  ::kill(-pid, SIGTERM);
+  for (int tries = 0; tries < 20; ++tries) {
+    if (::waitpid(pid, nullptr, WNOHANG) != 0)
+      return;
+    ::usleep(5000);
+  }
+  kill_group(pid);
+  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
 }
 
 CommandResult run_command(const Command& command, std::chrono::milliseconds limit) {

@@ -4,18 +4,16 @@
 // for and moves on when it comes. Nothing in it blocks.
 #pragma once
 
-#include <poll.h>
-
 #include <chrono>
 #include <memory>
 #include <optional>
 #include <vector>
 
+#include "transport/loop.h"
+#include "transport/ssh_config.h"
 #include "transport/transport.h"
 
 namespace ds {
-
-using Clock = std::chrono::steady_clock;
 
 class HostSession {
  public:
@@ -30,21 +28,38 @@ class HostSession {
   /// Moves as far as it can. The result once the command has ended.
   virtual std::optional<ExecResult> step() = 0;
 
-  /// When it must be told expire(); the far future if never.
+  /// When step() has something to do, or the time is over and expire() must be called, without a
+  /// descriptor being ready; the far future if never.
   virtual Clock::time_point deadline() const = 0;
 
-  /// Ends the command because its time is over.
-  virtual ExecResult expire() = 0;
+  /// True while it costs this machine something: connecting, logging in, sending. The fan-out
+  /// bounds how many do at one time.
+  virtual bool weighs() const = 0;
+
+  /// True between two commands on an open connection, which close_idle() gives up.
+  virtual bool idle() const { return false; }
+  virtual void close_idle() {}
+
+  /// Why this session cannot serve the host and the ssh program should; empty: no such reason.
+  virtual std::string better_by_openssh() const { return {}; }
 };
 
 /// What a session says of a command that it had to end.
 std::string took_too_long(const Exec& exec);
 std::string printed_too_much(const Exec& exec);
+std::string stood_still(std::chrono::milliseconds limit);
 /// "15", "0.3": the number of seconds.
 std::string in_seconds(std::chrono::milliseconds time);
 
-std::unique_ptr<HostSession> make_local_session();
-std::unique_ptr<HostSession> make_ssh_session(const Endpoint& endpoint,
-                                              const TransportOptions& options);
+struct SshServices;
+
+std::unique_ptr<HostSession> make_local_session(const Loop& loop);
+/// libssh2. `owner` is the member of the loop whose turns become this session's steps.
+std::unique_ptr<HostSession> make_ssh_session(const SshSettings& settings, SshServices& services,
+                                              Loop::Member& owner);
+/// One process of the system's ssh for each command, in batch mode.
+std::unique_ptr<HostSession> make_openssh_session(const SshSettings& settings,
+                                                  const TransportOptions& options,
+                                                  const Loop& loop);
 
 }  // namespace ds

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the user's ssh configuration says of a host: `ssh -G`, where the ssh program exists.
+// What the user's ssh configuration says of hosts: `ssh -G`, where the ssh program exists, so that
+// every keyword means what it means to ssh (ssh_config(5)).
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -11,19 +13,43 @@
 
 namespace ds {
 
+enum class UnknownHostKey { refuse, accept_new, accept_any };
+
 struct SshSettings {
-  std::string hostname, user;
+  std::string name;      ///< what `ssh` is called with: the hostfile's name
+  std::string hostname;  ///< what is connected to
+  std::string user;
   int port = 22;
-  std::vector<std::filesystem::path> identities;  ///< in the order they are tried
+  int family = 0;            ///< AddressFamily, as AF_INET
+  std::string bind_address;  ///< BindAddress
+  std::vector<std::filesystem::path> identities;    ///< in the order they are tried
+  std::vector<std::filesystem::path> certificates;  ///< CertificateFile
   bool identities_only = false;
   std::string agent;  ///< socket path; empty: none
   std::vector<std::filesystem::path> known_hosts;
+  std::vector<std::filesystem::path> revoked_host_keys;
   std::string host_key_name;  ///< HostKeyAlias, else hostname
-  std::string jump;           ///< ProxyJump or ProxyCommand, if any
-  std::string problem;        ///< why the host cannot be tried
+  UnknownHostKey unknown_host_key = UnknownHostKey::refuse;
+  bool hash_known_hosts = false;
+  std::vector<std::string> kex, ciphers, macs;  ///< empty unless the user chose them
+  std::chrono::milliseconds connect_timeout{0};  ///< ConnectTimeout; 0: ours
+  int alive_interval = 0;                        ///< ServerAliveInterval, seconds
+  std::vector<std::string> jumps;  ///< ProxyJump, first hop first: [user@]host[:port] or ssh://...
+  std::string proxy_command;       ///< ProxyCommand, %-tokens expanded
+  std::string control_path;        ///< ControlPath; empty: none
+  std::vector<std::string> needs_openssh;  ///< what only the ssh program can do ("GSSAPI")
+  std::string problem;                     ///< why the host cannot be tried
+
+  bool operator==(const SshSettings&) const = default;
 };
 
-/// The endpoint's own fields win over the configuration.
-SshSettings resolve_ssh_settings(const Endpoint& endpoint, const TransportOptions& options);
+/// The settings of each endpoint; their own fields win over the configuration, `options.ssh_options`
+/// over both. One call of ssh where the files hold nothing that depends on a name, else one for
+/// each distinct host, several at a time; those are kept between runs, by the files' contents.
+std::vector<SshSettings> resolve_ssh_settings(const std::vector<Endpoint>& endpoints,
+                                              const TransportOptions& options);
+
+/// The words of an ssh command line up to the host: "ssh -F FILE -o Key=Value ...".
+std::vector<std::string> ssh_words(const TransportOptions& options);
 
 }  // namespace ds

@@ -4,14 +4,14 @@
 #include <libssh2.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 
 #include "base/error.h"
 #include "base/text.h"
 
 namespace ds {
 namespace {
-
-using Progress = SshConnection::Progress;
 
 /// libssh2_init counts its calls; the first initialises, the last releases.
 class Library {
@@ -33,42 +33,111 @@ struct FreeSession {
   }
 };
 
-struct FreeAgent {
-  void operator()(LIBSSH2_AGENT* agent) const {
-    ::libssh2_agent_disconnect(agent);
-    ::libssh2_agent_free(agent);
-  }
-};
-
-Progress progress(long rc) {
+SshProgress progress(long rc) {
   if (rc == LIBSSH2_ERROR_EAGAIN)
-    return Progress::waiting;
-  return rc < 0 ? Progress::failed : Progress::done;
+    return SshProgress::waiting;
+  return rc < 0 ? SshProgress::failed : SshProgress::done;
 }
 
 unsigned length(std::string_view text) {
   return static_cast<unsigned>(text.size());
 }
 
-/// The host key types to offer: those on file first, or a host known by one key would show another.
-/// Only types that this libssh2 knows: version 1.10 copies overlapping memory when it drops one.
-std::string host_key_preference(LIBSSH2_SESSION* session, const std::vector<std::string>& on_file) {
+std::vector<std::string> supported(LIBSSH2_SESSION* session, int method) {
   const char** algorithms = nullptr;
-  const int number = ::libssh2_session_supported_algs(session, LIBSSH2_METHOD_HOSTKEY, &algorithms);
-  std::vector<std::string> supported;
+  const int number = ::libssh2_session_supported_algs(session, method, &algorithms);
+  std::vector<std::string> names;
   for (int i = 0; i < number; ++i)
-    supported.emplace_back(algorithms[i]);
+    names.emplace_back(algorithms[i]);
   if (number > 0)
     ::libssh2_free(session, algorithms);
-  std::erase_if(supported, [](const std::string& type) {
+  return names;
+}
+
+/// Only names that this libssh2 knows: version 1.10 copies overlapping memory when it drops one.
+/// False where it knows none of them.
+bool prefer(LIBSSH2_SESSION* session, int method, const std::vector<std::string>& wanted) {
+  if (wanted.empty())
+    return true;
+  const std::vector<std::string> known = supported(session, method);
+  std::vector<std::string> both;
+  for (const std::string& name : wanted) {
+    if (std::find(known.begin(), known.end(), name) != known.end())
+      both.push_back(name);
+  }
+  return !both.empty() && ::libssh2_session_method_pref(session, method, join(both, ",").c_str()) == 0;
+}
+
+/// The types on file come first, or a host known by one key would show another. Certificates are
+/// left out: nobody here checks them.
+std::vector<std::string> host_key_order(LIBSSH2_SESSION* session,
+                                        const std::vector<std::string>& on_file) {
+  std::vector<std::string> types = supported(session, LIBSSH2_METHOD_HOSTKEY);
+  std::erase_if(types, [](const std::string& type) {
     return type.find("-cert-") != std::string::npos || type == "ssh-dss";
   });
-  std::stable_partition(supported.begin(), supported.end(), [&on_file](const std::string& type) {
+  std::stable_partition(types.begin(), types.end(), [&on_file](const std::string& type) {
     const std::string on_file_as = type.starts_with("rsa-sha2-") ? "ssh-rsa" : type;
     return std::find(on_file.begin(), on_file.end(), on_file_as) != on_file.end();
   });
-  return join(supported, ",");
+  return types;
 }
+
+class Channel : public SshChannel {
+ public:
+  Channel(LIBSSH2_SESSION* session, LIBSSH2_CHANNEL* channel)
+      : session_(session), channel_(channel) {}
+
+  SshProgress exec(const std::string& command) override {
+    return progress(::libssh2_channel_exec(channel_, command.c_str()));
+  }
+
+  std::optional<std::size_t> put(std::string_view bytes) override {
+    const ssize_t put = ::libssh2_channel_write(channel_, bytes.data(), bytes.size());
+    if (put == LIBSSH2_ERROR_EAGAIN)
+      return 0;
+    return put < 0 ? std::nullopt : std::optional(static_cast<std::size_t>(put));
+  }
+
+  SshProgress end_input() override { return progress(::libssh2_channel_send_eof(channel_)); }
+
+  SshProgress get(Stream stream, std::string& into, std::size_t most) override {
+    const int id = stream == Stream::err ? SSH_EXTENDED_DATA_STDERR : 0;
+    char buffer[1 << 15];
+    for (std::size_t total = 0; total < most;) {
+      const ssize_t got = ::libssh2_channel_read_ex(channel_, id, buffer, sizeof buffer);
+      if (got == 0 || got == LIBSSH2_ERROR_EAGAIN)
+        return SshProgress::waiting;
+      if (got < 0)
+        return SshProgress::failed;
+      into.append(buffer, static_cast<std::size_t>(got));
+      total += static_cast<std::size_t>(got);
+    }
+    return SshProgress::done;
+  }
+
+  bool ended() const override { return ::libssh2_channel_eof(channel_) != 0; }
+
+  SshProgress close(Exit& exit) override {
+    if (::libssh2_channel_close(channel_) == LIBSSH2_ERROR_EAGAIN)
+      return SshProgress::waiting;
+    char* signal = nullptr;
+    std::size_t size = 0;
+    ::libssh2_channel_get_exit_signal(channel_, &signal, &size, nullptr, nullptr, nullptr, nullptr);
+    if (signal != nullptr) {
+      exit.signal = clean_line({signal, size});
+      ::libssh2_free(session_, signal);
+    }
+    exit.status = ::libssh2_channel_get_exit_status(channel_);
+    ::libssh2_channel_free(channel_);
+    channel_ = nullptr;
+    return SshProgress::done;
+  }
+
+ private:
+  LIBSSH2_SESSION* session_;
+  LIBSSH2_CHANNEL* channel_;  ///< freed by close(), at the latest with its session
+};
 
 }  // namespace
 
@@ -76,33 +145,124 @@ struct SshConnection::Handles {
   Library library;
   int socket = -1;
   std::unique_ptr<LIBSSH2_SESSION, FreeSession> session;
-  std::unique_ptr<LIBSSH2_AGENT, FreeAgent> agent;
-  libssh2_agent_publickey* agent_key = nullptr;  ///< the one that is tried next
-  LIBSSH2_CHANNEL* channel = nullptr;            ///< freed with its session at the latest
+  std::string lacking;
+  const Sign* sign = nullptr;      ///< of the login under way
+  const Answer* answer = nullptr;  ///< of the login under way
+  bool key_accepted = false;
+  std::string goodbye;
+
+  static Handles& of(void** abstract) { return *static_cast<Handles*>(*abstract); }
 };
 
-SshConnection::SshConnection(int socket, const std::vector<std::string>& known_types)
+namespace {
+
+SshProgress opened(LIBSSH2_SESSION* session, LIBSSH2_CHANNEL* channel,
+                   std::unique_ptr<SshChannel>& into) {
+  if (channel != nullptr) {
+    into = std::make_unique<Channel>(session, channel);
+    return SshProgress::done;
+  }
+  return ::libssh2_session_last_errno(session) == LIBSSH2_ERROR_EAGAIN ? SshProgress::waiting
+                                                                       : SshProgress::failed;
+}
+
+/// libssh2 frees with the session's allocator, which is malloc's.
+char* allocated(const std::string& text) {
+  char* copy = static_cast<char*>(std::malloc(text.size() + 1));
+  if (copy != nullptr)
+    std::memcpy(copy, text.c_str(), text.size() + 1);
+  return copy;
+}
+
+}  // namespace
+
+/// What libssh2 calls back. The names are C's, the objects ours.
+struct SshCallbacks {
+  using Handles = SshConnection::Handles;
+
+  static int sign(LIBSSH2_SESSION* /*session*/, unsigned char** signature, std::size_t* size,
+                  const unsigned char* data, std::size_t data_size, void** abstract) {
+    Handles& handles = Handles::of(abstract);
+    handles.key_accepted = true;
+    std::string made;
+    const SshProgress done =
+        (*handles.sign)({reinterpret_cast<const char*>(data), data_size}, made);
+    if (done == SshProgress::waiting)
+      return LIBSSH2_ERROR_EAGAIN;
+    if (done == SshProgress::failed)
+      return LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED;
+    *signature = reinterpret_cast<unsigned char*>(allocated(made));
+    *size = made.size();
+    return *signature != nullptr ? 0 : LIBSSH2_ERROR_ALLOC;
+  }
+
+  static void prompts(const char* /*name*/, int /*name_size*/, const char* instruction,
+                      int instruction_size, int number,
+                      const LIBSSH2_USERAUTH_KBDINT_PROMPT* prompts,
+                      LIBSSH2_USERAUTH_KBDINT_RESPONSE* responses, void** abstract) {
+    std::vector<SshConnection::Prompt> asked;
+    for (int i = 0; i < number; ++i) {
+      const std::string_view text(reinterpret_cast<const char*>(prompts[i].text),
+                                  prompts[i].length);
+      asked.push_back({clean_line(text), prompts[i].echo != 0});
+    }
+    const std::string_view said(instruction, static_cast<std::size_t>(instruction_size));
+    const std::vector<std::string> answers =
+        (*Handles::of(abstract).answer)(clean_line(said), asked);
+    for (std::size_t i = 0; i < std::min(answers.size(), asked.size()); ++i) {
+      responses[i].text = allocated(answers[i]);
+      responses[i].length = length(answers[i]);
+    }
+  }
+
+  static void disconnected(LIBSSH2_SESSION* /*session*/, int /*reason*/, const char* message,
+                           int size, const char* /*language*/, int /*language_size*/,
+                           void** abstract) {
+    Handles::of(abstract).goodbye = clean_line({message, static_cast<std::size_t>(size)});
+  }
+};
+
+SshConnection::SshConnection(int socket, const SshAlgorithms& algorithms)
     : handles_(std::make_unique<Handles>()) {
   handles_->socket = socket;
-  handles_->session.reset(::libssh2_session_init());
+  handles_->session.reset(::libssh2_session_init_ex(nullptr, nullptr, nullptr, handles_.get()));
   LIBSSH2_SESSION* session = handles_->session.get();
   if (session == nullptr)
     throw Error("libssh2 cannot make a session");
   ::libssh2_session_set_blocking(session, 0);
-  ::libssh2_session_method_pref(session, LIBSSH2_METHOD_HOSTKEY,
-                                host_key_preference(session, known_types).c_str());
+  ::libssh2_session_callback_set(session, LIBSSH2_CALLBACK_DISCONNECT,
+                                 reinterpret_cast<void*>(SshCallbacks::disconnected));
+  prefer(session, LIBSSH2_METHOD_HOSTKEY, host_key_order(session, algorithms.known_host_keys));
+  const struct {
+    const char* kind;
+    const std::vector<std::string>& wanted;
+    std::vector<int> methods;
+  } choices[] = {{"key exchange", algorithms.kex, {LIBSSH2_METHOD_KEX}},
+                 {"cipher", algorithms.ciphers, {LIBSSH2_METHOD_CRYPT_CS, LIBSSH2_METHOD_CRYPT_SC}},
+                 {"MAC", algorithms.macs, {LIBSSH2_METHOD_MAC_CS, LIBSSH2_METHOD_MAC_SC}}};
+  for (const auto& choice : choices) {
+    for (const int method : choice.methods) {
+      if (!prefer(session, method, choice.wanted))
+        handles_->lacking = choice.kind;
+    }
+  }
 }
 
 SshConnection::~SshConnection() {
   ::libssh2_session_disconnect(handles_->session.get(), "done");
 }
 
-Progress SshConnection::handshake() {
+const std::string& SshConnection::lacking() const {
+  return handles_->lacking;
+}
+
+SshProgress SshConnection::handshake() {
   return progress(::libssh2_session_handshake(handles_->session.get(), handles_->socket));
 }
 
 bool SshConnection::no_common_algorithm() const {
-  return ::libssh2_session_last_errno(handles_->session.get()) == LIBSSH2_ERROR_KEX_FAILURE;
+  const int number = ::libssh2_session_last_errno(handles_->session.get());
+  return number == LIBSSH2_ERROR_KEX_FAILURE || number == LIBSSH2_ERROR_METHOD_NONE;
 }
 
 std::string SshConnection::host_key() const {
@@ -112,17 +272,33 @@ std::string SshConnection::host_key() const {
   return bytes != nullptr ? std::string(bytes, size) : std::string();
 }
 
-Progress SshConnection::login_methods(const std::string& user, std::string& methods) {
+std::string SshConnection::server_banner() const {
+  const char* banner = ::libssh2_session_banner_get(handles_->session.get());
+  return banner != nullptr ? clean_line(banner) : "";
+}
+
+SshProgress SshConnection::login_methods(const std::string& user, std::string& methods) {
   LIBSSH2_SESSION* session = handles_->session.get();
   const char* list = ::libssh2_userauth_list(session, user.c_str(), length(user));
   methods = list != nullptr ? clean_line(list) : "";
   if (list != nullptr || ::libssh2_userauth_authenticated(session) != 0)
-    return Progress::done;
-  return ::libssh2_session_last_errno(session) == LIBSSH2_ERROR_EAGAIN ? Progress::waiting
-                                                                       : Progress::failed;
+    return SshProgress::done;
+  return ::libssh2_session_last_errno(session) == LIBSSH2_ERROR_EAGAIN ? SshProgress::waiting
+                                                                       : SshProgress::failed;
 }
 
-Progress SshConnection::login_with_file(const std::string& user, const std::string& private_key) {
+SshProgress SshConnection::login_with_key(const std::string& user, const std::string& key_blob,
+                                          const Sign& sign) {
+  handles_->sign = &sign;
+  handles_->key_accepted = false;
+  void* abstract = handles_.get();
+  return progress(::libssh2_userauth_publickey(
+      handles_->session.get(), user.c_str(), reinterpret_cast<const unsigned char*>(key_blob.data()),
+      key_blob.size(), SshCallbacks::sign, &abstract));
+}
+
+SshProgress SshConnection::login_with_file(const std::string& user,
+                                           const std::string& private_key) {
   return progress(::libssh2_userauth_publickey_fromfile_ex(handles_->session.get(), user.c_str(),
                                                            length(user), nullptr,
                                                            private_key.c_str(), nullptr));
@@ -132,105 +308,46 @@ bool SshConnection::unusable_file() const {
   return ::libssh2_session_last_errno(handles_->session.get()) == LIBSSH2_ERROR_FILE;
 }
 
-std::size_t SshConnection::ask_agent(const std::string& socket) {
-  handles_->agent.reset(::libssh2_agent_init(handles_->session.get()));
-  LIBSSH2_AGENT* agent = handles_->agent.get();
-  if (agent == nullptr)
-    return 0;
-  ::libssh2_agent_set_identity_path(agent, socket.c_str());
-  if (::libssh2_agent_connect(agent) != 0 || ::libssh2_agent_list_identities(agent) != 0)
-    return 0;
-  std::size_t number = 0;
-  libssh2_agent_publickey* key = nullptr;
-  while (::libssh2_agent_get_identity(agent, &key, key) == 0)
-    ++number;
-  if (::libssh2_agent_get_identity(agent, &handles_->agent_key, nullptr) != 0)
-    handles_->agent_key = nullptr;
-  return number;
+bool SshConnection::key_was_accepted() const {
+  return handles_->key_accepted;
 }
 
-Progress SshConnection::login_with_agent(const std::string& user) {
-  libssh2_agent_publickey* key = handles_->agent_key;
-  const int rc = ::libssh2_agent_userauth(handles_->agent.get(), user.c_str(), key);
-  if (rc != LIBSSH2_ERROR_EAGAIN &&
-      ::libssh2_agent_get_identity(handles_->agent.get(), &handles_->agent_key, key) != 0) {
-    handles_->agent_key = nullptr;
-  }
-  return progress(rc);
+SshProgress SshConnection::login_interactively(const std::string& user, const Answer& answer) {
+  handles_->answer = &answer;
+  return progress(::libssh2_userauth_keyboard_interactive_ex(
+      handles_->session.get(), user.c_str(), length(user), SshCallbacks::prompts));
 }
 
-bool SshConnection::agent_has_more() const {
-  return handles_->agent_key != nullptr;
+SshProgress SshConnection::open_session(std::unique_ptr<SshChannel>& channel) {
+  LIBSSH2_SESSION* session = handles_->session.get();
+  return opened(session, ::libssh2_channel_open_session(session), channel);
 }
 
-void SshConnection::close_agent() {
-  handles_->agent_key = nullptr;
-  handles_->agent.reset();
-}
-
-Progress SshConnection::open_channel() {
-  handles_->channel = ::libssh2_channel_open_session(handles_->session.get());
-  if (handles_->channel != nullptr)
-    return Progress::done;
-  return progress(::libssh2_session_last_errno(handles_->session.get())) == Progress::waiting
-             ? Progress::waiting
-             : Progress::failed;
-}
-
-Progress SshConnection::exec(const std::string& command) {
-  return progress(::libssh2_channel_exec(handles_->channel, command.c_str()));
-}
-
-std::optional<std::size_t> SshConnection::put(std::string_view bytes) {
-  const ssize_t put = ::libssh2_channel_write(handles_->channel, bytes.data(), bytes.size());
-  if (put == LIBSSH2_ERROR_EAGAIN)
-    return 0;
-  return put < 0 ? std::nullopt : std::optional(static_cast<std::size_t>(put));
-}
-
-Progress SshConnection::end_input() {
-  return progress(::libssh2_channel_send_eof(handles_->channel));
-}
-
-Progress SshConnection::get(Stream stream, std::string& into, std::size_t most) {
-  const int id = stream == Stream::err ? SSH_EXTENDED_DATA_STDERR : 0;
-  char buffer[1 << 15];
-  for (std::size_t total = 0; total < most;) {
-    const ssize_t got = ::libssh2_channel_read_ex(handles_->channel, id, buffer, sizeof buffer);
-    if (got == 0 || got == LIBSSH2_ERROR_EAGAIN)
-      return Progress::waiting;
-    if (got < 0)
-      return Progress::failed;
-    into.append(buffer, static_cast<std::size_t>(got));
-    total += static_cast<std::size_t>(got);
-  }
-  return Progress::done;
-}
-
-bool SshConnection::ended() const {
-  return ::libssh2_channel_eof(handles_->channel) != 0;
-}
-
-Progress SshConnection::close_channel(Exit& exit) {
-  LIBSSH2_CHANNEL* channel = handles_->channel;
-  if (::libssh2_channel_close(channel) == LIBSSH2_ERROR_EAGAIN)
-    return Progress::waiting;
-  char* signal = nullptr;
-  std::size_t size = 0;
-  ::libssh2_channel_get_exit_signal(channel, &signal, &size, nullptr, nullptr, nullptr, nullptr);
-  if (signal != nullptr) {
-    exit.signal = clean_line({signal, size});
-    ::libssh2_free(handles_->session.get(), signal);
-  }
-  exit.status = ::libssh2_channel_get_exit_status(channel);
-  ::libssh2_channel_free(channel);
-  handles_->channel = nullptr;
-  return Progress::done;
+SshProgress SshConnection::open_tunnel(const std::string& host, int port,
+                                       std::unique_ptr<SshChannel>& channel) {
+  LIBSSH2_SESSION* session = handles_->session.get();
+  return opened(session,
+                ::libssh2_channel_direct_tcpip_ex(session, host.c_str(), port, "127.0.0.1", 22),
+                channel);
 }
 
 bool SshConnection::wants_to_send() const {
   const int directions = ::libssh2_session_block_directions(handles_->session.get());
   return (directions & LIBSSH2_SESSION_BLOCK_OUTBOUND) != 0;
+}
+
+bool SshConnection::lost() const {
+  switch (::libssh2_session_last_errno(handles_->session.get())) {
+    case LIBSSH2_ERROR_SOCKET_NONE:
+    case LIBSSH2_ERROR_SOCKET_SEND:
+    case LIBSSH2_ERROR_SOCKET_RECV:
+    case LIBSSH2_ERROR_SOCKET_DISCONNECT:
+    case LIBSSH2_ERROR_SOCKET_TIMEOUT:
+    case LIBSSH2_ERROR_BANNER_RECV:
+      return true;
+    default:
+      return false;
+  }
 }
 
 std::string SshConnection::last_error() const {
@@ -242,12 +359,22 @@ std::string SshConnection::last_error() const {
   return said.empty() ? "the connection was closed" : said;
 }
 
+std::string SshConnection::server_words() const {
+  std::string words = handles_->goodbye;
+#if LIBSSH2_VERSION_NUM >= 0x010b00
+  char* banner = nullptr;
+  if (::libssh2_userauth_banner(handles_->session.get(), &banner) == 0 && banner != nullptr)
+    words = clean_line(banner) + (words.empty() ? "" : "; " + words);
+#endif
+  return words;
+}
+
 std::string SshConnection::library_version() {
   return ::libssh2_version(0);
 }
 
-bool SshConnection::signs_rsa_with_sha2() {
-  return ::libssh2_version(0x010b00) != nullptr;
+bool SshConnection::older_than(int major, int minor, int patch) {
+  return ::libssh2_version(major << 16 | minor << 8 | patch) == nullptr;
 }
 
 }  // namespace ds

@@ -4,6 +4,8 @@
 // nothing of what it means. Its source is the only file that names libssh2.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,58 +14,90 @@
 
 namespace ds {
 
-class SshConnection {
+enum class SshProgress {
+  done,
+  waiting,  ///< call the same function again, with the same arguments, when the socket is ready
+  failed,   ///< last_error() of the connection says why
+};
+
+/// A session channel or a tunnel. While put() has taken nothing of bytes that it was given, only
+/// the same put() may follow on the whole connection: libssh2 has half a packet to send.
+class SshChannel {
  public:
-  enum class Progress {
-    done,
-    waiting,  ///< call the same function again when the socket is ready
-    failed,   ///< last_error() says why
-  };
   enum class Stream { out, err };
   struct Exit {
     int status = 0;      ///< 0 also if the server sent none
     std::string signal;  ///< "KILL", or empty
   };
 
-  /// Takes a host key of one of `known_types` if the server has one, else any.
-  SshConnection(int socket, const std::vector<std::string>& known_types);
+  virtual ~SshChannel() = default;
+  virtual SshProgress exec(const std::string& command) = 0;
+  /// Bytes taken. 0: none now. Nothing: the other side reads no more.
+  virtual std::optional<std::size_t> put(std::string_view bytes) = 0;
+  virtual SshProgress end_input() = 0;
+  /// Appends what has come, up to `most` bytes. `waiting`: that is all for now.
+  virtual SshProgress get(Stream stream, std::string& into, std::size_t most) = 0;
+  virtual bool ended() const = 0;  ///< nothing more will come
+  virtual SshProgress close(Exit& exit) = 0;
+};
+
+/// Algorithms in order of preference; an empty list leaves the choice to libssh2. Names that it
+/// does not know are passed over.
+struct SshAlgorithms {
+  std::vector<std::string> kex, ciphers, macs;
+  std::vector<std::string> known_host_keys;  ///< types on file for this host: these first
+};
+
+class SshConnection {
+ public:
+  SshConnection(int socket, const SshAlgorithms& algorithms);
   ~SshConnection();
   SshConnection(const SshConnection&) = delete;
   SshConnection& operator=(const SshConnection&) = delete;
 
-  Progress handshake();
+  /// The kind of algorithm of which libssh2 knows none that was asked for ("cipher"); empty: fine.
+  const std::string& lacking() const;
+
+  SshProgress handshake();
   bool no_common_algorithm() const;  ///< why handshake() failed
   std::string host_key() const;      ///< the server's key blob, after handshake()
+  std::string server_banner() const;
 
   /// Fills `methods` with what the server takes, as "publickey,password"; empty if it wants no
   /// login.
-  Progress login_methods(const std::string& user, std::string& methods);
-  Progress login_with_file(const std::string& user, const std::string& private_key);
+  SshProgress login_methods(const std::string& user, std::string& methods);
+
+  /// Public key login (RFC 4252, section 7) with a signature made elsewhere. `sign` is called once
+  /// the server has said that it takes the key; while it is `waiting`, so is this.
+  using Sign = std::function<SshProgress(std::string_view data, std::string& signature)>;
+  SshProgress login_with_key(const std::string& user, const std::string& key_blob,
+                             const Sign& sign);
+  SshProgress login_with_file(const std::string& user, const std::string& private_key);
   bool unusable_file() const;  ///< why login_with_file() failed: no key, or one with a passphrase
+  bool key_was_accepted() const;  ///< the server took a key; what failed came after
 
-  /// The keys of the agent at `socket`: how many, 0 also if it does not answer.
-  std::size_t ask_agent(const std::string& socket);
-  /// The agent's next key; `failed` when that one was refused, `done` if it opened the door.
-  Progress login_with_agent(const std::string& user);
-  bool agent_has_more() const;
-  void close_agent();
+  struct Prompt {
+    std::string text;
+    bool echo = false;
+  };
+  using Answer = std::function<std::vector<std::string>(const std::string& instruction,
+                                                        const std::vector<Prompt>& prompts)>;
+  SshProgress login_interactively(const std::string& user, const Answer& answer);
 
-  Progress open_channel();
-  Progress exec(const std::string& command);
-  /// Bytes taken. 0: none now. Nothing: the command reads no more.
-  std::optional<std::size_t> put(std::string_view bytes);
-  Progress end_input();
-  /// Appends what has come, up to `most` bytes. `waiting`: that is all for now.
-  Progress get(Stream stream, std::string& into, std::size_t most);
-  bool ended() const;
-  Progress close_channel(Exit& exit);
+  SshProgress open_session(std::unique_ptr<SshChannel>& channel);
+  SshProgress open_tunnel(const std::string& host, int port, std::unique_ptr<SshChannel>& channel);
 
   bool wants_to_send() const;  ///< it waits until the socket takes more
+  bool lost() const;           ///< the last failure was the connection's end
   std::string last_error() const;
+  /// What the server said when it hung up ("Too many authentication failures"), or of the login
+  /// (RFC 4252, section 5.4), if this libssh2 hands it over.
+  std::string server_words() const;
   static std::string library_version();
-  static bool signs_rsa_with_sha2();  ///< older libraries sign with SHA-1, which servers refuse
+  static bool older_than(int major, int minor, int patch);
 
  private:
+  friend struct SshCallbacks;
   struct Handles;
   std::unique_ptr<Handles> handles_;
 };

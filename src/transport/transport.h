@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/endpoint.h"
 
@@ -27,6 +28,7 @@ struct Exec {
   ExecInput input;
   std::chrono::milliseconds time_limit = std::chrono::seconds(120);
   std::size_t output_limit = 16u << 20;  ///< bytes of stdout and stderr together; more ends it
+  bool guarded = true;  ///< what it started on the host is ended when the connection is
 };
 
 struct ExecResult {
@@ -50,6 +52,16 @@ struct ExecResult {
   bool ok() const { return outcome == Outcome::exited && exit_status == 0; }
 };
 
+/// A host's key as it showed it, for `trust`.
+struct SeenHostKey {
+  std::string host;                  ///< the endpoint's name
+  std::string known_name;            ///< "name" or "[name]:port", as known_hosts has it
+  std::filesystem::path file;        ///< the first UserKnownHostsFile
+  bool hash_names = false;           ///< HashKnownHosts
+  std::string key;                   ///< blob; empty: there is none, see `problem`
+  std::string problem;               ///< why
+};
+
 class Transport {
  public:
   using Done = std::function<void(ExecResult)>;
@@ -58,15 +70,25 @@ class Transport {
   virtual void start(const Endpoint& endpoint, Exec exec, Done done) = 0;
   /// Until nothing is queued or under way. Throws Interrupted; then every session is closed.
   virtual void run() = 0;
+  /// What a reader of the report should know of how hosts were reached, one line each, clean.
+  virtual std::vector<std::string> notes() const { return {}; }
 };
+
+enum class SshBackend { automatic, libssh2, openssh };
 
 struct TransportOptions {
-  int fanout = 64;                   ///< connections being made or fed at one time
-  std::filesystem::path ssh_config;  ///< as `ssh -F`; empty: the user's own files
+  int fanout = 64;                       ///< handshakes and uploads at one time
+  std::filesystem::path ssh_config;      ///< as `ssh -F`; empty: the user's own files
+  std::vector<std::string> ssh_options;  ///< as `ssh -o`: "Key=Value"
+  SshBackend backend = SshBackend::automatic;
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(15);
+  std::chrono::milliseconds login_timeout = std::chrono::seconds(30);
+  std::chrono::milliseconds stall_timeout = std::chrono::seconds(120);  ///< no byte of an upload
+  std::filesystem::path cache;  ///< folder for what ssh -G said; empty: not kept
 };
 
-/// Local endpoints run /bin/sh here, in "/"; ssh endpoints go through libssh2.
+/// Local endpoints run /bin/sh here, in "/"; ssh endpoints go through libssh2, or the system's ssh
+/// where libssh2 cannot do what the host wants.
 std::unique_ptr<Transport> make_transport(TransportOptions options);
 
 /// The command line that runs `script` under whatever login shell (sh, csh, fish): brief, ASCII,

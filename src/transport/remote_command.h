@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is sent for a script, and how its end is told from the connection's: a login shell in
+// between, sshd and libssh2 all may say status 0 when nothing ended at all.
+#pragma once
+
+#include <string>
+
+#include "transport/transport.h"
+
+namespace ds {
+
+class RemoteCommand {
+ public:
+  RemoteCommand() = default;
+  explicit RemoteCommand(const Exec& exec);
+
+  /// The command line, for whatever login shell.
+  const std::string& line() const { return line_; }
+
+  /// Takes the frame that the command wrote on stderr at its end out of `result.err` and fills in
+  /// outcome and exit status. False, and nothing done, where there is no frame.
+  bool read_end(ExecResult& result) const;
+
+ private:
+  std::string nonce_, line_;
+};
+
+}  // namespace ds
