@@ -17,4 +17,8 @@ std::string printed_too_much(const Exec& exec) {
   return fmt::format("the command printed more than {} bytes", exec.output_limit);
 }
 
+std::string stood_still(std::chrono::milliseconds limit) {
+  return "no byte of the upload moved in " + in_seconds(limit) + " s";
+}
+
 }  // namespace ds

@@ -25,16 +25,18 @@ class HostSession {
   /// The descriptors it waits for now.
   virtual void wants(std::vector<pollfd>& waits) const = 0;
 
-  /// Moves as far as it can. The result once the command has ended.
+  /// Moves as far as it can, and minds the time. The result once the command has ended.
   virtual std::optional<ExecResult> step() = 0;
 
-  /// When step() has something to do, or the time is over and expire() must be called, without a
-  /// descriptor being ready; the far future if never.
+  /// When step() has something to do without a descriptor being ready; the far future if never.
   virtual Clock::time_point deadline() const = 0;
 
   /// True while it costs this machine something: connecting, logging in, sending. The fan-out
   /// bounds how many do at one time.
   virtual bool weighs() const = 0;
+
+  /// How many descriptors it holds now, or will hold soon.
+  virtual std::size_t descriptors() const = 0;
 
   /// True between two commands on an open connection, which close_idle() gives up.
   virtual bool idle() const { return false; }

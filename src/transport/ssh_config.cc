@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transport/ssh_config.h"
 
+#include <netdb.h>
 #include <pwd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <functional>
+#include <map>
 
 #include "base/file.h"
 #include "base/text.h"
-#include "process/process.h"
+#include "transport/ssh_answers.h"
 
 namespace ds {
 namespace {
@@ -20,6 +25,7 @@ std::string login_name() {
 
 SshSettings defaults(const Endpoint& endpoint) {
   SshSettings settings;
+  settings.name = endpoint.name;
   settings.hostname = endpoint.address.empty() ? endpoint.name : endpoint.address;
   settings.user = login_name();
   for (const char* name : {"id_ed25519", "id_ecdsa", "id_rsa"}) {
@@ -32,84 +38,189 @@ SshSettings defaults(const Endpoint& endpoint) {
   return settings;
 }
 
-void take(SshSettings& settings, const std::string& key, const std::string& value) {
-  if (key == "hostname")
-    settings.hostname = value;
-  if (key == "user")
-    settings.user = value;
-  if (key == "port")
-    settings.port = static_cast<int>(parse_integer(value, 1, 65535).value_or(22));
-  if (key == "identityfile")
-    settings.identities.push_back(expand_home(value));
-  if (key == "identitiesonly")
-    settings.identities_only = value == "yes";
-  if (key == "identityagent" && value != "SSH_AUTH_SOCK") {
-    settings.agent = value == "none" ? "" : expand_home(value).string();
-  }
-  if (key == "userknownhostsfile" || key == "globalknownhostsfile") {
-    for (const std::string& file : split_words(value)) {
-      settings.known_hosts.push_back(expand_home(file));
+/// The %-tokens of ssh_config(5) that can stand in a path or a command.
+std::string expand_tokens(const std::string& text, const SshSettings& settings) {
+  const std::map<char, std::string> tokens = {
+      {'%', "%"},           {'d', expand_home("~").string()},         {'h', settings.hostname},
+      {'n', settings.name}, {'p', std::to_string(settings.port)},     {'r', settings.user},
+      {'u', login_name()},  {'k', settings.host_key_name.empty() ? settings.hostname
+                                                                 : settings.host_key_name},
+      {'i', std::to_string(::getuid())}};
+  std::string expanded;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto token = text[i] == '%' && i + 1 < text.size() ? tokens.find(text[i + 1]) : tokens.end();
+    if (token == tokens.end()) {
+      expanded += text[i];
+    } else {
+      expanded += token->second;
+      ++i;
     }
   }
-  if (key == "hostkeyalias")
-    settings.host_key_name = value;
-  if ((key == "proxyjump" || key == "proxycommand") && value != "none")
-    settings.jump = value;
+  return expanded;
 }
 
-/// Fills in what `ssh -G` says; keeps the defaults where there is no ssh program.
-void ask_ssh(SshSettings& settings, const Endpoint& endpoint, const TransportOptions& options) {
-  Command command{{"ssh", "-G"}, {}, {}};
-  if (!options.ssh_config.empty()) {
-    command.argv.insert(command.argv.end(), {"-F", options.ssh_config.string()});
-  }
-  command.argv.push_back(endpoint.name);
-  const CommandResult result = run_command(command, std::chrono::seconds(20));
-  if (result.exit_status == 127)
-    return;
-  if (!result.ok()) {
-    const std::vector<std::string> said = lines(result.errors);
-    settings.problem = "ssh -G " + endpoint.name +
-                       " failed: " + (said.empty() ? "without a word" : clean_line(said.back()));
-    return;
-  }
+using Take = std::function<void(SshSettings&, const std::string&)>;
+
+/// A file that is named, with ~ and tokens; "none" is no file.
+Take path_into(std::vector<std::filesystem::path> SshSettings::*list) {
+  return [list](SshSettings& settings, const std::string& value) {
+    for (const std::string& file : split_words(value)) {
+      if (file != "none")
+        (settings.*list).push_back(expand_home(expand_tokens(file, settings)));
+    }
+  };
+}
+
+/// Keywords as `ssh -G` prints them. Those that others' tokens refer to come first in its output.
+const std::map<std::string, Take>& keywords() {
+  static const std::map<std::string, Take> table = {
+      {"hostname", [](SshSettings& s, const std::string& value) { s.hostname = value; }},
+      {"user", [](SshSettings& s, const std::string& value) { s.user = value; }},
+      {"port",
+       [](SshSettings& s, const std::string& value) {
+         s.port = static_cast<int>(parse_integer(value, 1, 65535).value_or(22));
+       }},
+      {"addressfamily",
+       [](SshSettings& s, const std::string& value) {
+         s.family = value == "inet" ? AF_INET : value == "inet6" ? AF_INET6 : AF_UNSPEC;
+       }},
+      {"bindaddress", [](SshSettings& s, const std::string& value) { s.bind_address = value; }},
+      {"identityfile", path_into(&SshSettings::identities)},
+      {"certificatefile", path_into(&SshSettings::certificates)},
+      {"identitiesonly",
+       [](SshSettings& s, const std::string& value) { s.identities_only = value == "yes"; }},
+      {"identityagent",
+       [](SshSettings& s, const std::string& value) {
+         if (value != "SSH_AUTH_SOCK")
+           s.agent = value == "none" ? "" : expand_home(expand_tokens(value, s)).string();
+       }},
+      {"userknownhostsfile", path_into(&SshSettings::known_hosts)},
+      {"globalknownhostsfile", path_into(&SshSettings::known_hosts)},
+      {"revokedhostkeys", path_into(&SshSettings::revoked_host_keys)},
+      {"hostkeyalias", [](SshSettings& s, const std::string& value) { s.host_key_name = value; }},
+      {"stricthostkeychecking",
+       [](SshSettings& s, const std::string& value) {
+         s.unknown_host_key = value == "accept-new"                      ? UnknownHostKey::accept_new
+                              : value == "false" || value == "no" || value == "off"
+                                  ? UnknownHostKey::accept_any
+                                  : UnknownHostKey::refuse;
+       }},
+      {"hashknownhosts",
+       [](SshSettings& s, const std::string& value) { s.hash_known_hosts = value == "yes"; }},
+      {"connecttimeout",
+       [](SshSettings& s, const std::string& value) {
+         s.connect_timeout = std::chrono::seconds(parse_integer(value, 1, 86400).value_or(0));
+       }},
+      {"serveraliveinterval",
+       [](SshSettings& s, const std::string& value) {
+         s.alive_interval = static_cast<int>(parse_integer(value, 0, 86400).value_or(0));
+       }},
+      {"proxyjump",
+       [](SshSettings& s, const std::string& value) {
+         if (value != "none")
+           s.jumps = split(value, ',');
+       }},
+      {"proxycommand",
+       [](SshSettings& s, const std::string& value) {
+         if (value != "none")
+           s.proxy_command = expand_tokens(value, s);
+       }},
+      {"controlpath",
+       [](SshSettings& s, const std::string& value) {
+         if (value != "none")
+           s.control_path = value;
+       }},
+      {"pkcs11provider",
+       [](SshSettings& s, const std::string& value) {
+         if (value != "none")
+           s.needs_openssh.push_back("PKCS11Provider is set");
+       }},
+      {"remotecommand",
+       [](SshSettings& s, const std::string& value) {
+         if (value != "none")
+           s.problem = "the ssh configuration sets RemoteCommand, which leaves no room for ours";
+       }}};
+  return table;
+}
+
+/// Lists that differ from ssh's defaults were chosen by somebody.
+void take_algorithms(SshSettings& settings, const SshAnswer& said, const SshAnswer& defaults) {
+  const auto chosen = [&](const char* keyword) {
+    const std::string value = said.value(keyword);
+    return value == defaults.value(keyword) ? std::vector<std::string>() : split(value, ',');
+  };
+  settings.kex = chosen("kexalgorithms");
+  settings.ciphers = chosen("ciphers");
+  settings.macs = chosen("macs");
+}
+
+void take_answer(SshSettings& settings, const SshAnswer& said, const SshAnswer& defaults,
+                 const std::string& asked_as) {
   settings.identities.clear();
   settings.known_hosts.clear();
-  const std::string address = settings.hostname;
-  for (const std::string& line : lines(result.output)) {
-    const std::size_t blank = line.find(' ');
-    if (blank != std::string::npos)
-      take(settings, line.substr(0, blank), line.substr(blank + 1));
+  for (const auto& [key, value] : said.pairs) {
+    const auto known = keywords().find(key);
+    if (known == keywords().end())
+      continue;
+    const bool unchanged_name = key == "hostname" && value == asked_as;
+    known->second(settings, unchanged_name ? settings.name : value);
   }
-  if (!endpoint.address.empty() && endpoint.address != endpoint.name)
-    settings.hostname = address;
+  take_algorithms(settings, said, defaults);
+}
+
+bool set_on_command_line(const TransportOptions& options, const std::string& keyword) {
+  return std::any_of(options.ssh_options.begin(), options.ssh_options.end(),
+                     [&keyword](const std::string& option) {
+                       return lower(option.substr(0, keyword.size())) == keyword;
+                     });
+}
+
+void take_endpoint(SshSettings& settings, const Endpoint& endpoint,
+                   const TransportOptions& options) {
+  if (!endpoint.address.empty() && endpoint.address != endpoint.name &&
+      !set_on_command_line(options, "hostname"))
+    settings.hostname = endpoint.address;
+  if (!endpoint.user.empty() && !set_on_command_line(options, "user="))
+    settings.user = endpoint.user;
+  if (endpoint.port != 0 && !set_on_command_line(options, "port="))
+    settings.port = endpoint.port;
+  if (!endpoint.identity.empty())
+    settings.identities.insert(settings.identities.begin(), expand_home(endpoint.identity));
+  if (settings.host_key_name.empty())
+    settings.host_key_name = settings.hostname;
 }
 
 }  // namespace
 
-SshSettings resolve_ssh_settings(const Endpoint& endpoint, const TransportOptions& options) {
-  SshSettings settings = defaults(endpoint);
-  if (endpoint.name.starts_with("-") || settings.hostname.starts_with("-")) {
-    settings.problem = "a host's name cannot begin with '-'";
-    return settings;
+std::vector<std::string> ssh_words(const TransportOptions& options) {
+  std::vector<std::string> words = {"ssh"};
+  if (!options.ssh_config.empty())
+    words.insert(words.end(), {"-F", options.ssh_config.string()});
+  for (const std::string& option : options.ssh_options)
+    words.insert(words.end(), {"-o", option});
+  return words;
+}
+
+std::vector<SshSettings> resolve_ssh_settings(const std::vector<Endpoint>& endpoints,
+                                              const TransportOptions& options) {
+  std::vector<std::string> names;
+  for (const Endpoint& endpoint : endpoints)
+    names.push_back(endpoint.name);
+  const SshAnswers answers = ask_ssh(names, options);
+  std::vector<SshSettings> all;
+  for (const Endpoint& endpoint : endpoints) {
+    SshSettings settings = defaults(endpoint);
+    if (endpoint.name.starts_with("-") || settings.hostname.starts_with("-")) {
+      settings.problem = "a host's name cannot begin with '-'";
+    } else if (const SshAnswer* said = answers.of(endpoint.name)) {
+      settings.problem = said->problem;
+      if (said->problem.empty())
+        take_answer(settings, *said, answers.defaults, said->asked_as);
+    }
+    take_endpoint(settings, endpoint, options);
+    all.push_back(std::move(settings));
   }
-  ask_ssh(settings, endpoint, options);
-  if (!endpoint.user.empty())
-    settings.user = endpoint.user;
-  if (endpoint.port != 0)
-    settings.port = endpoint.port;
-  if (!endpoint.identity.empty()) {
-    settings.identities.insert(settings.identities.begin(), expand_home(endpoint.identity));
-  }
-  if (settings.host_key_name.empty())
-    settings.host_key_name = settings.hostname;
-  if (!settings.jump.empty() && settings.problem.empty()) {
-    settings.problem = "the ssh configuration wants ProxyJump or ProxyCommand (" +
-                       clean_line(settings.jump) +
-                       "), which this version does not support yet; run ds-deploy behind the jump "
-                       "host";
-  }
-  return settings;
+  return all;
 }
 
 }  // namespace ds

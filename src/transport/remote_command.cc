@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "transport/remote_command.h"
+
+#include <fmt/format.h>
+
+#include "base/random.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+/// Ends everything that the command started once `$p`, the server's process for this connection,
+/// is gone: sshd itself ends nothing. It polls, because its stdin and stdout are the command's; it
+/// outlives the command by a second at most. A server whose process cannot be seen is left alone.
+constexpr const char* kGuard =
+    "if kill -0 $p 2>/dev/null; then (trap '' TERM HUP; (while sleep 1; do kill -0 $$ || exit; "
+    "kill -0 $p || { kill -TERM 0; sleep 3; kill -KILL 0; }; done) &) </dev/null >/dev/null 2>&1; "
+    "fi\n";
+
+}  // namespace
+
+RemoteCommand::RemoteCommand(const Exec& exec) : nonce_(random_nonce()) {
+  const std::string guard = exec.guarded ? std::string("p=$PPID\n") + kGuard : "";
+  line_ = login_shell_command(guard + "(\n" + exec.script + "\n)\nprintf '\\n%s %s\\n' " + nonce_ +
+                              " \"$?\" >&2");
+}
+
+bool RemoteCommand::read_end(ExecResult& result) const {
+  const std::string frame = "\n" + nonce_ + " ";
+  const std::size_t at = result.err.rfind(frame);
+  if (at == std::string::npos)
+    return false;
+  const std::string said(trim(result.err.substr(at + frame.size())));
+  result.exit_status = static_cast<int>(parse_integer(said, 0, 255).value_or(255));
+  result.err.resize(at);
+  // A shell says 128 + n for a command that signal n ended.
+  if (result.exit_status > 128 && result.exit_status < 128 + 65) {
+    result.outcome = ExecResult::Outcome::signalled;
+    result.message =
+        fmt::format("the command was killed by signal {}", result.exit_status - 128);
+  }
+  return true;
+}
+
+}  // namespace ds

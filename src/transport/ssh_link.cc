@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "transport/ssh_link.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include "base/random.h"
+#include "transport/host_key_refusal.h"
+#include "transport/session.h"
+
+namespace ds {
+namespace {
+
+using Outcome = ExecResult::Outcome;
+
+/// A server that drops connections at random lets one of a few through; 7 tries take about 20 s.
+constexpr int kMostTries = 7;
+
+/// Doubled each time, half of it chance, so that those who were refused together come back apart.
+Clock::duration pause_after(int tries) {
+  const auto whole = std::chrono::milliseconds(300) * (1 << std::min(tries, 5));
+  return whole / 2 + std::chrono::milliseconds(random_below(static_cast<unsigned>(whole.count() / 2)));
+}
+
+}  // namespace
+
+std::string SshLink::where() const {
+  return fmt::format("{}:{}", settings_.hostname, settings_.port);
+}
+
+void SshLink::begin() {
+  tries_ = 0;
+  failure_ = {};
+  open_route();
+}
+
+void SshLink::open_route() {
+  drop();
+  if (!settings_.proxy_command.empty()) {
+    route_ = make_command_route({"/bin/sh", "-c", "exec " + settings_.proxy_command});
+  } else if (!settings_.jumps.empty()) {
+    route_ = services_.bastions.route(settings_, owner_);
+  } else {
+    TcpTarget target{settings_.hostname, settings_.port, settings_.family, settings_.bind_address};
+    if (settings_.alive_interval > 0)
+      target.keepalive = settings_.alive_interval;
+    route_ = make_tcp_route(target, services_.resolver, services_.loop, owner_);
+  }
+  const auto limit = settings_.connect_timeout.count() > 0 ? settings_.connect_timeout
+                                                           : services_.options.connect_timeout;
+  phase_ends_ = services_.loop.now() + limit;
+  phase_ = Phase::route;
+}
+
+void SshLink::drop() {
+  // What is still to send finds a closed socket, so nothing is waited for.
+  if (fd() >= 0 && phase_ > Phase::route)
+    ::shutdown(fd(), SHUT_RDWR);
+  login_.reset();
+  connection_.reset();
+  route_.reset();
+  phase_ = Phase::off;
+}
+
+SshProgress SshLink::step() {
+  SshProgress progress = SshProgress::done;
+  while (phase_ != Phase::ready && progress == SshProgress::done)
+    progress = advance();
+  if (progress == SshProgress::waiting && late())
+    return fail({Outcome::unreachable, what_was_late(), {}});
+  return progress;
+}
+
+bool SshLink::late() const {
+  const bool others_time = phase_ == Phase::pause || (phase_ == Phase::route && route_->queued());
+  return !others_time && services_.loop.now() >= phase_ends_;
+}
+
+std::string SshLink::what_was_late() const {
+  const auto seconds = [](std::chrono::milliseconds limit) { return in_seconds(limit); };
+  if (phase_ == Phase::login) {
+    return fmt::format("{}: the login took longer than {} s{}", where(),
+                       seconds(services_.options.login_timeout),
+                       login_ && login_->waits_for_agent() ? ": the ssh agent gives no answer" : "");
+  }
+  const auto limit = settings_.connect_timeout.count() > 0 ? settings_.connect_timeout
+                                                           : services_.options.connect_timeout;
+  return fmt::format("connect to {}: {} in {} s", where(),
+                     phase_ == Phase::handshake ? "the server answered, but there is no SSH session"
+                                                : "no answer",
+                     seconds(limit));
+}
+
+SshProgress SshLink::advance() {
+  switch (phase_) {
+    case Phase::off:
+      return SshProgress::failed;
+    case Phase::pause:
+      if (services_.loop.now() < phase_ends_)
+        return SshProgress::waiting;
+      open_route();
+      return SshProgress::done;
+    case Phase::route:
+      return reach();
+    case Phase::handshake:
+      return shake_hands();
+    case Phase::login:
+      return log_in();
+    case Phase::ready:
+      break;
+  }
+  return SshProgress::done;
+}
+
+SshProgress SshLink::enter(Phase phase) {
+  phase_ = phase;
+  return SshProgress::done;
+}
+
+SshProgress SshLink::reach() {
+  const bool queued = route_->queued();
+  switch (route_->step()) {
+    case Route::Progress::waiting:
+      if (queued && !route_->queued())
+        phase_ends_ = services_.loop.now() + services_.options.connect_timeout;
+      return SshProgress::waiting;
+    case Route::Progress::failed:
+      return fail({Outcome::unreachable, "connect to " + where() + ": " + route_->problem(), {}});
+    case Route::Progress::connected:
+      break;
+  }
+  const SshAlgorithms algorithms{
+      settings_.kex, settings_.ciphers, settings_.macs,
+      services_.known_hosts.of(settings_).key_types(settings_.host_key_name, settings_.port)};
+  connection_ = std::make_unique<SshConnection>(route_->fd(), algorithms);
+  if (!connection_->lacking().empty()) {
+    const std::string why = fmt::format("libssh2 {} knows no {} that the ssh configuration allows",
+                                        SshConnection::library_version(), connection_->lacking());
+    return fail({Outcome::unreachable, where() + ": " + why, why});
+  }
+  return enter(Phase::handshake);
+}
+
+SshProgress SshLink::shake_hands() {
+  const SshProgress shaken = connection_->handshake();
+  if (shaken == SshProgress::done)
+    return check_key();
+  if (shaken == SshProgress::waiting)
+    return shaken;
+  if (connection_->no_common_algorithm()) {
+    const std::string why =
+        fmt::format("the server and libssh2 {} have no algorithm in common ({})",
+                    SshConnection::library_version(), connection_->last_error());
+    return fail({Outcome::unreachable, where() + ": " + why, why});
+  }
+  return hung_up("no SSH session: " + connection_->last_error());
+}
+
+/// The server closed the connection before it showed its key: too many at one time, mostly.
+SshProgress SshLink::hung_up(const std::string& while_doing) {
+  const std::string behind = route_->problem();
+  const std::string message =
+      fmt::format("{}: {}{}", where(), while_doing, behind.empty() ? "" : " (" + behind + ")");
+  if (!connection_->lost() || ++tries_ >= kMostTries) {
+    return fail({Outcome::unreachable,
+                 message + (tries_ >= kMostTries
+                                ? fmt::format("; tried {} times: the server lets in few at one "
+                                              "time (MaxStartups, PerSourcePenalties): use a "
+                                              "smaller --fanout",
+                                              tries_)
+                                : ""),
+                 {}});
+  }
+  drop();
+  phase_ends_ = services_.loop.now() + pause_after(tries_);
+  return enter(Phase::pause);
+}
+
+SshProgress SshLink::check_key() {
+  const std::string key = connection_->host_key();
+  const KeyDecision decision = decide_host_key(services_.known_hosts, settings_, key);
+  if (!decision.by_openssh.empty())
+    return fail({Outcome::host_key_refused, decision.message, decision.by_openssh});
+  if (!decision.accepted)
+    return fail({Outcome::host_key_refused, decision.message, {}});
+  login_ = std::make_unique<SshLogin>(*connection_, settings_, services_.keys);
+  phase_ends_ = services_.loop.now() + services_.options.login_timeout;
+  return enter(Phase::login);
+}
+
+SshProgress SshLink::log_in() {
+  const SshProgress progress = login_->step();
+  if (progress == SshProgress::done)
+    return enter(Phase::ready);
+  if (progress == SshProgress::waiting)
+    return progress;
+  return fail({Outcome::login_refused, where() + " " + login_->problem(),
+               login_->better_by_openssh()});
+}
+
+SshProgress SshLink::fail(LinkFailure failure) {
+  failure_ = std::move(failure);
+  drop();
+  return SshProgress::failed;
+}
+
+void SshLink::wants(std::vector<pollfd>& waits) const {
+  if (phase_ == Phase::route) {
+    route_->wants(waits);
+  } else if (phase_ == Phase::login && login_->waits_for_agent()) {
+    login_->wants(waits);
+  } else if (phase_ > Phase::route) {
+    // While something is left to send libssh2 reads nothing; waiting for input too would spin.
+    const bool sends = connection_ && connection_->wants_to_send();
+    waits.push_back({fd(), static_cast<short>(sends ? POLLOUT : POLLIN), 0});
+  }
+}
+
+Clock::time_point SshLink::deadline() const {
+  switch (phase_) {
+    case Phase::off:
+    case Phase::ready:
+      return Clock::time_point::max();
+    case Phase::route:
+      if (route_->queued())
+        return Clock::time_point::max();
+      return std::min(phase_ends_, route_->deadline());
+    default:
+      return phase_ends_;
+  }
+}
+
+std::size_t SshLink::descriptors() const {
+  const std::size_t own = settings_.jumps.empty() && settings_.proxy_command.empty() ? 1 : 2;
+  return own + (phase_ == Phase::login ? 1 : 0);
+}
+
+}  // namespace ds
