@@ -16,4 +16,11 @@ std::string random_nonce() {
   return hex(std::string_view(bytes, sizeof bytes));
 }
 
+unsigned random_below(unsigned limit) {
+  unsigned number = 0;
+  if (limit == 0 || ::getrandom(&number, sizeof number, 0) != sizeof number)
+    return 0;
+  return number % limit;
+}
+
 }  // namespace ds

@@ -9,4 +9,7 @@ namespace ds {
 /// nothing a login shell prints can be taken for it.
 std::string random_nonce();
 
+/// An even chance for each of 0 .. limit - 1; 0 for a limit of 0. Not for secrets.
+unsigned random_below(unsigned limit);
+
 }  // namespace ds

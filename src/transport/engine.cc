@@ -1,16 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The event loop: one thread, poll(2), every session a state machine.
+// Which command runs when: the fan-out, the limit of file descriptors, one connection for each
+// host, and who serves it.
+#include <fmt/format.h>
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <deque>
+#include <list>
 #include <map>
 
 #include "base/error.h"
-#include "base/interrupt.h"
+#include "base/text.h"
 #include "transport/session.h"
+#include "transport/ssh_services.h"
 
 namespace ds {
+
+SshServices::SshServices(const TransportOptions& options, Loop& loop)
+    : options(options), loop(loop), resolver(loop), bastions(*this) {}
+
 namespace {
+
+/// Descriptors that are not sessions': files, the event loop, the journal, pipes of children.
+constexpr std::size_t kReserved = 40;
+/// What a session may come to hold while it logs in.
+constexpr std::size_t kForOne = 3;
+
+std::size_t descriptor_limit() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  const std::size_t all = limit.rlim_cur == RLIM_INFINITY ? 1u << 20 : limit.rlim_cur;
+  return all > 2 * kReserved ? all - kReserved : all / 2;
+}
 
 std::string key_of(const Endpoint& endpoint) {
   return std::string(endpoint.kind == Endpoint::Kind::local ? "local" : "ssh") + "\n" +
@@ -18,113 +40,271 @@ std::string key_of(const Endpoint& endpoint) {
          std::to_string(endpoint.port) + "\n" + endpoint.identity;
 }
 
+/// What goes wrong here for one host (its file cannot be read, say) is that host's outcome.
+std::optional<ExecResult> step(HostSession& session) {
+  try {
+    return session.step();
+  } catch (const Error& error) {
+    ExecResult result;
+    result.outcome = ExecResult::Outcome::lost;
+    result.message = error.what();
+    return result;
+  }
+}
+
 class Engine : public Transport {
  public:
-  explicit Engine(TransportOptions options) : options_(std::move(options)) {}
+  explicit Engine(TransportOptions options)
+      : options_(std::move(options)), services_(options_, loop_) {}
+  ~Engine() override { close_all(); }
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
 
-  void start(const Endpoint& endpoint, Exec exec, Done done) override {
-    Connection& connection = connections_[key_of(endpoint)];
-    connection.endpoint = endpoint;
-    connection.queue.push_back({std::move(exec), std::move(done)});
-  }
-
-  void run() override {
-    try {
-      while (admit())
-        turn();
-    } catch (...) {
-      connections_.clear();
-      throw;
-    }
-  }
+  void start(const Endpoint& endpoint, Exec exec, Done done) override;
+  void run() override;
+  std::vector<std::string> notes() const override;
 
  private:
   struct Order {
     Exec exec;
     Done done;
   };
-  struct Connection {
+  struct Host : public Loop::Member {
+    explicit Host(Engine& engine) : engine(engine) {}
+    void wants(std::vector<pollfd>& waits) const override {
+      if (session)
+        session->wants(waits);
+    }
+    Clock::time_point deadline() const override {
+      return session ? session->deadline() : Clock::time_point::max();
+    }
+    void turn() override { engine.move(*this); }
+
+    Engine& engine;
     Endpoint endpoint;
+    SshSettings settings;
+    bool resolved = false;
+    std::string by_openssh;  ///< why the ssh program serves it
     std::unique_ptr<HostSession> session;
-    std::deque<Order> queue;
+    std::deque<Order> orders;  ///< the first is under way while `busy`
     bool busy = false;
-    Done done;
+    bool queued = false;          ///< stands in ready_
+    bool weighs = false;          ///< as counted in weighing_
+    std::size_t descriptors = 0;  ///< as counted in descriptors_
   };
 
-  /// Starts what the fan-out allows. False when nothing is queued or under way.
-  bool admit() {
-    int busy = 0;
-    for (const auto& [key, connection] : connections_)
-      busy += connection.busy ? 1 : 0;
-    for (auto& [key, connection] : connections_) {
-      if (busy >= options_.fanout)
-        break;
-      if (connection.busy || connection.queue.empty())
-        continue;
-      begin(connection);
-      ++busy;
-    }
-    return busy > 0;
-  }
-
-  void begin(Connection& connection) {
-    if (!connection.session) {
-      connection.session = connection.endpoint.kind == Endpoint::Kind::local
-                               ? make_local_session()
-                               : make_ssh_session(connection.endpoint, options_);
-    }
-    Order order = std::move(connection.queue.front());
-    connection.queue.pop_front();
-    connection.done = std::move(order.done);
-    connection.busy = true;
-    connection.session->begin(std::move(order.exec));
-  }
-
-  /// One round: wait for any session, let those that are due move.
-  void turn() {
-    std::vector<pollfd> waits{{interrupt_fd(), POLLIN, 0}};
-    std::vector<std::pair<Connection*, std::size_t>> ends;
-    Clock::time_point due = Clock::now() + std::chrono::seconds(60);
-    for (auto& [key, connection] : connections_) {
-      if (!connection.busy)
-        continue;
-      connection.session->wants(waits);
-      ends.emplace_back(&connection, waits.size());
-      due = std::min(due, connection.session->deadline());
-    }
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(due - Clock::now()).count();
-    ::poll(waits.data(), waits.size(), static_cast<int>(std::clamp<long>(left + 1, 0, 60000)));
-    check_interrupt();
-    std::size_t at = 1;
-    for (const auto& [connection, end] : ends) {
-      bool ready = false;
-      for (; at < end; ++at)
-        ready |= waits[at].revents != 0;
-      move(*connection, ready);
-    }
-  }
-
-  void move(Connection& connection, bool ready) {
-    std::optional<ExecResult> result;
-    if (ready)
-      result = connection.session->step();
-    if (!result && Clock::now() >= connection.session->deadline()) {
-      result = connection.session->expire();
-    }
-    if (!result)
-      return;
-    connection.busy = false;
-    // A broken connection is made anew for the next command.
-    if (result->outcome != ExecResult::Outcome::exited)
-      connection.session.reset();
-    const Done done = std::move(connection.done);
-    done(std::move(*result));
-  }
+  void resolve_all();
+  void admit();
+  bool make_room();
+  void begin(Host& host);
+  void make_session(Host& host);
+  void move(Host& host);
+  bool hand_over(Host& host, const ExecResult& result);
+  void finish(Host& host, ExecResult result);
+  void count(Host& host);
+  void close_all();
 
   TransportOptions options_;
-  std::map<std::string, Connection> connections_;
+  Loop loop_;
+  SshServices services_;
+  std::map<std::string, Host*> by_key_;
+  std::list<Host> hosts_;
+  std::deque<Host*> ready_;  ///< have an order and do nothing
+  std::size_t busy_ = 0, descriptors_ = 0;
+  int weighing_ = 0;
+  std::size_t given_up_ = 0;  ///< idle connections that were closed for want of descriptors
 };
+
+void Engine::start(const Endpoint& endpoint, Exec exec, Done done) {
+  Host*& host = by_key_[key_of(endpoint)];
+  if (host == nullptr) {
+    host = &hosts_.emplace_back(*this);
+    host->endpoint = endpoint;
+  }
+  host->orders.push_back({std::move(exec), std::move(done)});
+  if (!host->busy && !std::exchange(host->queued, true))
+    ready_.push_back(host);
+}
+
+void Engine::run() {
+  try {
+    resolve_all();
+    for (admit(); busy_ > 0; admit())
+      loop_.round();
+  } catch (...) {
+    close_all();
+    throw;
+  }
+}
+
+/// Before anything is connected: ssh is asked about all hosts at once.
+void Engine::resolve_all() {
+  std::vector<Host*> unknown;
+  std::vector<Endpoint> endpoints;
+  for (Host& host : hosts_) {
+    if (host.resolved || host.endpoint.kind == Endpoint::Kind::local)
+      continue;
+    unknown.push_back(&host);
+    endpoints.push_back(host.endpoint);
+  }
+  if (unknown.empty())
+    return;
+  std::vector<SshSettings> settings = resolve_ssh_settings(endpoints, options_);
+  services_.bastions.prepare(settings);
+  for (std::size_t i = 0; i < unknown.size(); ++i) {
+    unknown[i]->settings = std::move(settings[i]);
+    unknown[i]->resolved = true;
+    if (!unknown[i]->settings.needs_openssh.empty())
+      unknown[i]->by_openssh = join(unknown[i]->settings.needs_openssh, ", ");
+    if (options_.backend == SshBackend::openssh)
+      unknown[i]->by_openssh = "--ssh-backend openssh";
+  }
+}
+
+/// Begins what fan-out and descriptors allow.
+void Engine::admit() {
+  while (!ready_.empty() && weighing_ < options_.fanout) {
+    Host& host = *ready_.front();
+    const bool opens = !host.session || !host.session->idle();
+    if (opens && descriptors_ + kForOne > descriptor_limit() && busy_ > 0 && !make_room())
+      return;
+    ready_.pop_front();
+    host.queued = false;
+    begin(host);
+  }
+}
+
+/// Closes an idle connection that nobody waits for now, else the one whose turn comes last.
+bool Engine::make_room() {
+  const auto close = [this](Host& host) {
+    host.session->close_idle();
+    host.session.reset();
+    count(host);
+    ++given_up_;
+    return true;
+  };
+  for (Host& host : hosts_) {
+    if (host.orders.empty() && host.session && host.session->idle())
+      return close(host);
+  }
+  for (auto last = ready_.rbegin(); last != ready_.rend(); ++last) {
+    if (*last != ready_.front() && (*last)->session && (*last)->session->idle())
+      return close(**last);
+  }
+  return false;
+}
+
+void Engine::make_session(Host& host) {
+  if (host.endpoint.kind == Endpoint::Kind::local)
+    host.session = make_local_session(loop_);
+  else if (!host.by_openssh.empty())
+    host.session = make_openssh_session(host.settings, options_, loop_);
+  else
+    host.session = make_ssh_session(host.settings, services_, host);
+}
+
+void Engine::begin(Host& host) {
+  host.busy = true;
+  ++busy_;
+  if (!host.settings.problem.empty()) {
+    ExecResult result;
+    result.outcome = ExecResult::Outcome::unreachable;
+    result.message = host.endpoint.name + ": " + host.settings.problem;
+    finish(host, std::move(result));
+    return;
+  }
+  if (!host.session)
+    make_session(host);
+  try {
+    host.session->begin(host.orders.front().exec);
+    loop_.arm(host);
+    count(host);
+  } catch (const Error& error) {
+    ExecResult result;
+    result.outcome = ExecResult::Outcome::unreachable;
+    result.message = host.endpoint.name + ": " + error.what();
+    finish(host, std::move(result));
+  }
+}
+
+void Engine::move(Host& host) {
+  if (!host.session)
+    return;
+  std::optional<ExecResult> result = step(*host.session);
+  if (result && host.busy && !hand_over(host, *result))
+    finish(host, std::move(*result));
+  else
+    count(host);
+}
+
+/// True where the ssh program goes on in libssh2's place.
+bool Engine::hand_over(Host& host, const ExecResult& result) {
+  const std::string reason = host.session->better_by_openssh();
+  if (reason.empty() || result.ok() || options_.backend != SshBackend::automatic ||
+      !host.by_openssh.empty())
+    return false;
+  host.by_openssh = reason;
+  host.session.reset();
+  loop_.forget(host);
+  --busy_;
+  begin(host);
+  return true;
+}
+
+void Engine::finish(Host& host, ExecResult result) {
+  --busy_;
+  host.busy = false;
+  // A broken connection is made anew for the next command.
+  if (result.outcome != ExecResult::Outcome::exited && host.session)
+    host.session.reset();
+  count(host);
+  const Done done = std::move(host.orders.front().done);
+  host.orders.pop_front();
+  if (!host.orders.empty() && !std::exchange(host.queued, true))
+    ready_.push_back(&host);
+  done(std::move(result));
+}
+
+void Engine::count(Host& host) {
+  const bool weighs = host.busy && host.session && host.session->weighs();
+  const std::size_t descriptors = host.session ? host.session->descriptors() : 0;
+  weighing_ += static_cast<int>(weighs) - static_cast<int>(host.weighs);
+  descriptors_ += descriptors - host.descriptors;
+  host.weighs = weighs;
+  host.descriptors = descriptors;
+}
+
+void Engine::close_all() {
+  for (Host& host : hosts_) {
+    loop_.forget(host);
+    host.session.reset();
+    host.orders.clear();
+    host.busy = host.queued = false;
+    count(host);
+  }
+  ready_.clear();
+  busy_ = 0;
+}
+
+std::vector<std::string> Engine::notes() const {
+  std::map<std::string, std::vector<std::string>> reasons;
+  for (const Host& host : hosts_) {
+    if (!host.by_openssh.empty())
+      reasons[host.by_openssh].push_back(host.endpoint.name);
+  }
+  std::vector<std::string> notes;
+  for (const auto& [reason, names] : reasons) {
+    notes.push_back(fmt::format("{} by the system's ssh, because {}: {}",
+                                ds::count(names.size(), "host"), clean_line(reason),
+                                clean_line(join(names, ", "))));
+  }
+  if (given_up_ > 0) {
+    notes.push_back(fmt::format(
+        "{} closed and opened again, because this process may open {} files (ulimit -n)",
+        ds::count(given_up_, "idle connection"), descriptor_limit() + kReserved));
+  }
+  return notes;
+}
 
 }  // namespace
 

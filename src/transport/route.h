@@ -21,6 +21,8 @@ class Route {
   virtual ~Route() = default;
 
   virtual Progress step() = 0;
+  /// It waits for something that has time limits of its own: a jump host that many share.
+  virtual bool queued() const { return false; }
   virtual void wants(std::vector<pollfd>& waits) const = 0;
   /// When step() has something to do without a descriptor being ready.
   virtual Clock::time_point deadline() const { return Clock::time_point::max(); }

@@ -186,6 +186,7 @@ void take_endpoint(SshSettings& settings, const Endpoint& endpoint,
     settings.port = endpoint.port;
   if (!endpoint.identity.empty())
     settings.identities.insert(settings.identities.begin(), expand_home(endpoint.identity));
+  settings.host_key_port = settings.host_key_name.empty() ? settings.port : 0;
   if (settings.host_key_name.empty())
     settings.host_key_name = settings.hostname;
 }

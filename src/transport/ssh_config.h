@@ -29,6 +29,7 @@ struct SshSettings {
   std::vector<std::filesystem::path> known_hosts;
   std::vector<std::filesystem::path> revoked_host_keys;
   std::string host_key_name;  ///< HostKeyAlias, else hostname
+  int host_key_port = 22;     ///< 0 with a HostKeyAlias, which stands in known_hosts without a port
   UnknownHostKey unknown_host_key = UnknownHostKey::refuse;
   bool hash_known_hosts = false;
   std::vector<std::string> kex, ciphers, macs;  ///< empty unless the user chose them

@@ -116,6 +116,8 @@ class Channel : public SshChannel {
     return SshProgress::done;
   }
 
+  bool has_input() const override { return ::libssh2_poll_channel_read(channel_, 0) != 0; }
+
   bool ended() const override { return ::libssh2_channel_eof(channel_) != 0; }
 
   SshProgress close(Exit& exit) override {

@@ -37,7 +37,8 @@ class SshChannel {
   virtual SshProgress end_input() = 0;
   /// Appends what has come, up to `most` bytes. `waiting`: that is all for now.
   virtual SshProgress get(Stream stream, std::string& into, std::size_t most) = 0;
-  virtual bool ended() const = 0;  ///< nothing more will come
+  virtual bool has_input() const = 0;  ///< get() has something without reading the socket
+  virtual bool ended() const = 0;      ///< nothing more will come
   virtual SshProgress close(Exit& exit) = 0;
 };
 

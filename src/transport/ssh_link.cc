@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 
 #include "base/random.h"
-#include "transport/host_key_refusal.h"
+#include "transport/host_key_decision.h"
 #include "transport/session.h"
 
 namespace ds {
@@ -67,7 +67,7 @@ SshProgress SshLink::step() {
   while (phase_ != Phase::ready && progress == SshProgress::done)
     progress = advance();
   if (progress == SshProgress::waiting && late())
-    return fail({Outcome::unreachable, what_was_late(), {}});
+    return fail({Outcome::unreachable, what_was_late(), {}, {}});
   return progress;
 }
 
@@ -125,18 +125,19 @@ SshProgress SshLink::reach() {
         phase_ends_ = services_.loop.now() + services_.options.connect_timeout;
       return SshProgress::waiting;
     case Route::Progress::failed:
-      return fail({Outcome::unreachable, "connect to " + where() + ": " + route_->problem(), {}});
+      return fail({Outcome::unreachable, "connect to " + where() + ": " + route_->problem(), {}, {}});
     case Route::Progress::connected:
       break;
   }
   const SshAlgorithms algorithms{
       settings_.kex, settings_.ciphers, settings_.macs,
-      services_.known_hosts.of(settings_).key_types(settings_.host_key_name, settings_.port)};
+      services_.known_hosts.of(settings_).key_types(settings_.host_key_name,
+                                                      settings_.host_key_port)};
   connection_ = std::make_unique<SshConnection>(route_->fd(), algorithms);
   if (!connection_->lacking().empty()) {
     const std::string why = fmt::format("libssh2 {} knows no {} that the ssh configuration allows",
                                         SshConnection::library_version(), connection_->lacking());
-    return fail({Outcome::unreachable, where() + ": " + why, why});
+    return fail({Outcome::unreachable, where() + ": " + why, why, {}});
   }
   return enter(Phase::handshake);
 }
@@ -151,7 +152,7 @@ SshProgress SshLink::shake_hands() {
     const std::string why =
         fmt::format("the server and libssh2 {} have no algorithm in common ({})",
                     SshConnection::library_version(), connection_->last_error());
-    return fail({Outcome::unreachable, where() + ": " + why, why});
+    return fail({Outcome::unreachable, where() + ": " + why, why, {}});
   }
   return hung_up("no SSH session: " + connection_->last_error());
 }
@@ -169,7 +170,7 @@ SshProgress SshLink::hung_up(const std::string& while_doing) {
                                               "smaller --fanout",
                                               tries_)
                                 : ""),
-                 {}});
+                 {}, {}});
   }
   drop();
   phase_ends_ = services_.loop.now() + pause_after(tries_);
@@ -179,10 +180,8 @@ SshProgress SshLink::hung_up(const std::string& while_doing) {
 SshProgress SshLink::check_key() {
   const std::string key = connection_->host_key();
   const KeyDecision decision = decide_host_key(services_.known_hosts, settings_, key);
-  if (!decision.by_openssh.empty())
-    return fail({Outcome::host_key_refused, decision.message, decision.by_openssh});
   if (!decision.accepted)
-    return fail({Outcome::host_key_refused, decision.message, {}});
+    return fail({Outcome::host_key_refused, decision.message, decision.by_openssh, decision.seen});
   login_ = std::make_unique<SshLogin>(*connection_, settings_, services_.keys);
   phase_ends_ = services_.loop.now() + services_.options.login_timeout;
   return enter(Phase::login);
@@ -195,7 +194,7 @@ SshProgress SshLink::log_in() {
   if (progress == SshProgress::waiting)
     return progress;
   return fail({Outcome::login_refused, where() + " " + login_->problem(),
-               login_->better_by_openssh()});
+               login_->better_by_openssh(), {}});
 }
 
 SshProgress SshLink::fail(LinkFailure failure) {

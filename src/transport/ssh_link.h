@@ -19,6 +19,7 @@ struct LinkFailure {
   ExecResult::Outcome outcome = ExecResult::Outcome::unreachable;
   std::string message;     ///< clean; what happened and what to do
   std::string by_openssh;  ///< why the ssh program would get further; empty: it would not
+  std::optional<SeenHostKey> seen_key;  ///< that was not taken
 };
 
 class SshLink {
@@ -33,6 +34,7 @@ class SshLink {
   void begin();
   /// `done`: ready. `failed`: failure() says why; begin() may be called again.
   SshProgress step();
+  bool off() const { return phase_ == Phase::off; }
   bool ready() const { return phase_ == Phase::ready; }
   void drop();
 
@@ -40,7 +42,7 @@ class SshLink {
   Clock::time_point deadline() const;
   std::size_t descriptors() const;
 
-  SshConnection& connection() { return *connection_; }
+  SshConnection& connection() const { return *connection_; }
   int fd() const { return route_ ? route_->fd() : -1; }
   const LinkFailure& failure() const { return failure_; }
   const SshSettings& settings() const { return settings_; }

@@ -4,8 +4,8 @@
 #pragma once
 
 #include "transport/bastions.h"
+#include "transport/host_key_decision.h"
 #include "transport/key_ring.h"
-#include "transport/known_hosts.h"
 #include "transport/resolver.h"
 
 namespace ds {

@@ -55,16 +55,6 @@ struct ExecResult {
   bool ok() const { return outcome == Outcome::exited && exit_status == 0; }
 };
 
-/// A host's key as it showed it, for `trust`.
-struct SeenHostKey {
-  std::string host;                  ///< the endpoint's name
-  std::string known_name;            ///< "name" or "[name]:port", as known_hosts has it
-  std::filesystem::path file;        ///< the first UserKnownHostsFile
-  bool hash_names = false;           ///< HashKnownHosts
-  std::string key;                   ///< blob; empty: there is none, see `problem`
-  std::string problem;               ///< why
-};
-
 class Transport {
  public:
   using Done = std::function<void(ExecResult)>;

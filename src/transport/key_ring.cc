@@ -1,0 +1,2 @@
+#include "transport/key_ring.h"
+namespace ds { KeyRing::KeyRing() = default; KeyRing::~KeyRing() = default; }
