@@ -299,7 +299,8 @@ class Fleet:
 
     def ssh(self, name, *command, options=(), timeout=30):
         """Runs the system's ssh; gives its CompletedProcess."""
-        return subprocess.run(["ssh", "-F", self.config, "-o", "BatchMode=yes", *options, name,
-                               *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        # The post-quantum exchange costs the client five times as much as all the rest.
+        return subprocess.run(["ssh", "-F", self.config, "-o", "BatchMode=yes", *options,
+                               "-o", "KexAlgorithms=^curve25519-sha256", name, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, errors="replace",
                               timeout=timeout, check=False)

@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstring>
 #include <iostream>
+#include <random>
 #include <sstream>
 
 #include "support/fleet/process_tree.h"
@@ -57,22 +58,20 @@ int spawn(std::vector<std::string> words, int connection, const std::string& log
 }  // namespace
 
 bool Daemon::listen(std::string& problem) {
-  // A free port of the first host may be taken at another one.
+  // Below the ports that the kernel gives to clients. A port may be taken at one of the hosts.
   const int wanted = settings_.port;
+  std::random_device random;
+  std::uniform_int_distribution<int> ports(10000, 30000);
   for (int attempt = 0; attempt < 20; ++attempt) {
-    settings_.port = wanted;
-    const Host* failed = nullptr;
-    for (Host& host : settings_.hosts) {
-      settings_.port = host.listen(settings_.port);
-      if (settings_.port == 0) {
-        failed = &host;
-        break;
-      }
-    }
-    if (failed == nullptr)
+    settings_.port = wanted != 0 ? wanted : ports(random);
+    const auto failed =
+        std::find_if_not(settings_.hosts.begin(), settings_.hosts.end(),
+                         [this](Host& host) { return host.listen(settings_.port); });
+    if (failed == settings_.hosts.end())
       return true;
-    problem = failed->address + ": " + std::strerror(errno);
-    if (errno != EADDRINUSE || wanted != 0)
+    const int number = errno;
+    problem = failed->address + ": " + std::strerror(number);
+    if (number != EADDRINUSE || wanted != 0)
       return false;
   }
   return false;

@@ -27,6 +27,8 @@ struct Fault {
   Kind kind = Kind::none;
   long number = 0;
 
+  /// Nothing is accepted.
+  bool silences_the_listener() const { return kind == Kind::refuse || kind == Kind::drop; }
   /// The connection is turned away before sshd is started, a limited number of times perhaps.
   bool turns_away() const {
     return kind == Kind::close || kind == Kind::startups || kind == Kind::penalty;

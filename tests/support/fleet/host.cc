@@ -49,15 +49,13 @@ bool connected_pair(const std::string& address, ds::Fd& client, ds::Fd& server) 
   return static_cast<bool>(server);
 }
 
-int Host::listen(int port) {
+bool Host::listen(int port) {
   listener_ = tcp_socket(SOCK_NONBLOCK);
   const int on = 1;
   ::setsockopt(listener_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   const sockaddr_in at = socket_address(address, port);
-  if (::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) != 0 ||
-      ::listen(listener_.get(), kBacklog) != 0)
-    return 0;
-  return port_of(listener_.get());
+  return ::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) == 0 &&
+         ::listen(listener_.get(), kBacklog) == 0;
 }
 
 ds::Fd Host::accept() {
@@ -69,15 +67,19 @@ ds::Fd Host::accept() {
 
 void Host::set_fault(const Fault& next) {
   using Kind = Fault::Kind;
+  if (next.kind != fault.kind && (!accepts_ || next.silences_the_listener())) {
+    fillers_.clear();
+    // On Linux this ends listening and keeps a port that bind() was asked for by number, so that
+    // nobody can take it meanwhile. Done twice, it would end every later connection, too.
+    if (fault.kind != Kind::refuse)
+      ::shutdown(listener_.get(), SHUT_RDWR);
+    if (next.kind == Kind::drop)
+      fill_backlog();
+    else if (next.kind != Kind::refuse)
+      ::listen(listener_.get(), kBacklog);
+  }
   fault = next;
-  fillers_.clear();
-  accepts_ = next.kind != Kind::refuse && next.kind != Kind::drop;
-  // On Linux this ends listening and keeps the port, so that nobody can take it meanwhile.
-  ::shutdown(listener_.get(), SHUT_RDWR);
-  if (next.kind == Kind::drop)
-    fill_backlog();
-  else if (next.kind != Kind::refuse)
-    ::listen(listener_.get(), kBacklog);
+  accepts_ = !next.silences_the_listener();
   const std::string file = root + "/fault";
   ::unlink(file.c_str());
   if (next.in_the_command())

@@ -25,8 +25,8 @@ class Host {
   long accepted = 0;
   std::set<pid_t> sshds;
 
-  /// Binds and listens; `port` 0 takes any. Returns the port, or 0 with errno.
-  int listen(int port);
+  /// Binds and listens; false with errno when it cannot.
+  bool listen(int port);
   /// Which descriptor to poll; -1 while nothing is to be accepted.
   int listener() const { return accepts_ ? listener_.get() : -1; }
   /// The next connection, blocking; empty when there is none.

@@ -80,16 +80,21 @@ Relay::Relay(size_t host, ds::Fd client, ds::Fd server, const Fault& fault)
       up_(client_.get(), server_.get(), fault),
       down_(server_.get(), client_.get(), fault) {}
 
+bool Relay::spent() const {
+  return (fault_.kind == Fault::Kind::reset || fault_.kind == Fault::Kind::stall) &&
+         from_client_ >= static_cast<size_t>(fault_.number);
+}
+
 void Relay::add_to(std::vector<pollfd>& polled, Clock::time_point now) const {
   short client = 0;
   short server = 0;
-  if (stalled_) {
+  if (state_ == State::stalled) {
     client = POLLRDHUP;
+  } else if (state_ == State::draining) {
+    server = POLLIN;
   } else {
-    const bool spent =
-        fault_.kind == Fault::Kind::reset && from_client_ >= static_cast<size_t>(fault_.number);
     client =
-        (up_.wants_to_read() && !spent ? POLLIN : 0) | (down_.wants_to_write(now) ? POLLOUT : 0);
+        (up_.wants_to_read() && !spent() ? POLLIN : 0) | (down_.wants_to_write(now) ? POLLOUT : 0);
     server = (down_.wants_to_read() ? POLLIN : 0) | (up_.wants_to_write(now) ? POLLOUT : 0);
   }
   // Without an interest, poll would report a hang-up again and again.
@@ -97,38 +102,53 @@ void Relay::add_to(std::vector<pollfd>& polled, Clock::time_point now) const {
   polled.push_back({server != 0 ? server_.get() : -1, server, 0});
 }
 
-void Relay::read_from_client(Clock::time_point now) {
-  const bool counts = fault_.kind == Fault::Kind::reset || fault_.kind == Fault::Kind::stall;
-  const size_t most = counts ? fault_.number - from_client_ : kChunk;
-  if (most > 0)
-    from_client_ += up_.read(now, most);
-  stalled_ =
-      fault_.kind == Fault::Kind::stall && from_client_ >= static_cast<size_t>(fault_.number);
+void Relay::step(short client, short server, Clock::time_point now) {
+  if (state_ == State::passing) {
+    pass(client, server, now);
+  } else if (state_ == State::stalled) {
+    over_ = client != 0;
+  } else if (server != 0) {
+    char buffer[4096];
+    const ssize_t count = ::recv(server_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
+    over_ = count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);
+  }
 }
 
-void Relay::step(short client, short server, Clock::time_point now) {
-  if (stalled_) {
-    over_ = client != 0;
-    return;
-  }
+void Relay::pass(short client, short server, Clock::time_point now) {
   if (client & (POLLIN | POLLHUP | POLLERR))
     read_from_client(now);
   if (server & (POLLIN | POLLHUP | POLLERR))
     down_.read(now, kChunk);
   up_.write(now);
   down_.write(now);
-  if (fault_.kind == Fault::Kind::reset && up_.empty() &&
-      from_client_ >= static_cast<size_t>(fault_.number)) {
-    const linger at_once{1, 0};
-    ::setsockopt(client_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    over_ = true;
-  }
   // Once sshd is gone and the client has all of it, nothing can happen any more.
-  over_ = over_ || up_.broken() || down_.over();
+  over_ = up_.broken() || down_.over();
+  if (spent() && up_.empty()) {
+    if (fault_.kind == Fault::Kind::reset)
+      reset_client();
+    else
+      state_ = State::stalled;
+  }
+}
+
+void Relay::read_from_client(Clock::time_point now) {
+  const bool counts = fault_.kind == Fault::Kind::reset || fault_.kind == Fault::Kind::stall;
+  const size_t most = counts ? fault_.number - from_client_ : kChunk;
+  if (most > 0)
+    from_client_ += up_.read(now, most);
+}
+
+/// RST to the client; sshd sees the end of the connection behind all the bytes that it was to get.
+void Relay::reset_client() {
+  const linger at_once{1, 0};
+  ::setsockopt(client_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  client_.close();
+  ::shutdown(server_.get(), SHUT_WR);
+  state_ = State::draining;
 }
 
 Clock::time_point Relay::due() const {
-  return stalled_ ? Clock::time_point::max() : std::min(up_.due(), down_.due());
+  return state_ == State::passing ? std::min(up_.due(), down_.due()) : Clock::time_point::max();
 }
 
 }  // namespace fleet

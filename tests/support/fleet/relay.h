@@ -56,14 +56,18 @@ class Relay {
   bool over() const { return over_; }
 
  private:
+  enum class State { passing, stalled, draining };
+  void pass(short client, short server, Clock::time_point now);
   void read_from_client(Clock::time_point now);
+  void reset_client();
+  bool spent() const;  ///< the client has sent all that it may
 
   size_t host_;
   Fault fault_;
   ds::Fd client_, server_;
   Lane up_, down_;
   size_t from_client_ = 0;
-  bool stalled_ = false;
+  State state_ = State::passing;
   bool over_ = false;
 };
 
