@@ -161,7 +161,6 @@ class Faults(FleetCase):
     def test_silence(self):
         self.fleet.fault(self.one, "never")
         self.assertIsNone(self.greeting())
-        self.expect(self.one, "timed out", options=("-o", "ConnectTimeout=1"))
         self.fleet.fault(self.one, "banner")
         self.assertTrue(self.greeting().startswith(b"SSH-2.0-"))
         with socket.create_connection((self.one, self.fleet.port), 2):
@@ -189,9 +188,10 @@ class Faults(FleetCase):
     def test_stall(self):
         self.fleet.fault(self.one, "stall:100000")
         with open("/dev/zero", "rb") as zeros:
-            done = subprocess.run(["ssh", "-F", self.fleet.config, "-o", "ServerAliveInterval=1", "-o",
-                                   "ServerAliveCountMax=1", self.one, "cat > /dev/null"],
-                                  stdin=zeros, stderr=subprocess.PIPE, timeout=30, check=False)
+            done = subprocess.run(
+                ["ssh", "-F", self.fleet.config, "-o", "ServerAliveInterval=1", "-o",
+                 "ServerAliveCountMax=1", self.one, "cat > /dev/null"],
+                stdin=zeros, stderr=subprocess.PIPE, timeout=30, check=False)
         self.assertIn(b"not responding", done.stderr)
         self.fleet.kill(self.one)
         self.wait_for(lambda: self.fleet.open(self.one) == 0)

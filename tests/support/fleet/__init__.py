@@ -183,7 +183,7 @@ class Fleet:
                                "  GlobalKnownHostsFile /dev/null\n"
                                % (self.port, getpass.getuser(), self.user_key, self.known_hosts))
 
-    def hostfile(self, path, more=""):
+    def hostfile(self, path, more="slots=8"):
         """Writes a hostfile with every host, `more` behind each name; gives the path back."""
         path = pathlib.Path(path)
         path.write_text("".join("%s %s\n" % (name, more) for name in self.hosts))
@@ -300,7 +300,8 @@ class Fleet:
     def ssh(self, name, *command, options=(), timeout=30):
         """Runs the system's ssh; gives its CompletedProcess."""
         # The post-quantum exchange costs the client five times as much as all the rest.
-        return subprocess.run(["ssh", "-F", self.config, "-o", "BatchMode=yes", *options,
-                               "-o", "KexAlgorithms=^curve25519-sha256", name, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        words = ["ssh", "-F", self.config, "-o", "BatchMode=yes", *options,
+                 "-o", "KexAlgorithms=^curve25519-sha256", name, *command]
+        return subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, errors="replace",
                               timeout=timeout, check=False)

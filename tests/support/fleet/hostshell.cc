@@ -2,8 +2,10 @@
 //
 // The ForceCommand of a host: hostshell ROOT. Makes the process look like one on a machine of its
 // own, then runs the command through the host's login shell. ROOT/host says how, ROOT/fault what
-// goes wrong. `hostshell --check ROOT` prints what is separate here; as an ordinary user it takes a
-// user namespace; where the kernel forbids that, too, only HOME and the working directory are.
+// goes wrong. `hostshell --check ROOT` prints what is separate here. Without CAP_SYS_ADMIN it takes
+// a user namespace; where that is forbidden, too, only HOME and the working directory are the
+// host's. In a chroot whose "/" is no mount point, mounts could reach the real system: only the
+// name is.
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -103,13 +105,10 @@ bool separate_tmp(const Settings& settings, const std::string& root) {
 
 /// Words for what now is the host's own.
 std::string separate(const Settings& settings, const std::string& root) {
-  const uid_t user = ::geteuid();
-  const gid_t group = ::getegid();
-  const int user_namespace = user == 0 ? 0 : CLONE_NEWUSER;
-  if (::unshare(CLONE_NEWUTS | CLONE_NEWNS | user_namespace) != 0)
-    return {};
-  if (user != 0) {
-    const std::string users = std::to_string(user), groups = std::to_string(group);
+  const std::string users = std::to_string(::geteuid()), groups = std::to_string(::getegid());
+  if (::unshare(CLONE_NEWUTS | CLONE_NEWNS) != 0) {
+    if (::unshare(CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWUSER) != 0)
+      return {};
     write_small_file("/proc/self/setgroups", "deny");
     write_small_file("/proc/self/uid_map", users + " " + users + " 1");
     write_small_file("/proc/self/gid_map", groups + " " + groups + " 1");
