@@ -35,6 +35,8 @@ Build
 Reach
   ping          one no-op command on every host
                   ds-deploy ping --hostfile cluster
+  trust         shows the keys of hosts that are not known and, once confirmed, adds them
+                  ds-deploy trust --hostfile cluster
 
 ds-deploy COMMAND --help lists the options of a command; those of deploy:
 
@@ -141,8 +143,15 @@ const std::vector<CommandEntry>& commands() {
          app.add_flag("--dry-run", options.dry_run, "print the plan, compile nothing");
          add_talk(app, options);
        }},
-      {"ping", "one no-op command on every host", [](CLI::App& app, Options& options) {
+      {"ping", "one no-op command on every host",
+       [](CLI::App& app, Options& options) {
          add_fleet(app, options);
+         add_talk(app, options);
+       }},
+      {"trust", "shows the keys of hosts that are not known and, once confirmed, adds them",
+       [](CLI::App& app, Options& options) {
+         add_fleet(app, options);
+         app.add_flag("-y,--yes", options.yes, "add the keys without asking");
          add_talk(app, options);
        }}};
   return table;

@@ -28,6 +28,7 @@ struct Options {
   std::vector<std::string> files;   ///< arguments of inspect
   bool require_gpu = false;
   bool strict = false;
+  bool yes = false;
   bool json = false;
   bool verbose = false;
   bool quiet = false;

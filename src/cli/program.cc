@@ -19,6 +19,7 @@
 #include "cli/look.h"
 #include "cli/make_wheel.h"
 #include "cli/session.h"
+#include "cli/trust.h"
 #include "report/report.h"
 #include "rollout/rollout.h"
 
@@ -205,6 +206,8 @@ ExitStatus run_program(const Options& options) {
     return show_report(session);
   if (options.command == "ping")
     return ping(session);
+  if (options.command == "trust")
+    return trust(session);
   return deploy(session);
 }
 

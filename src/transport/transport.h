@@ -10,9 +10,11 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/endpoint.h"
+#include "transport/learn_host_key.h"
 
 namespace ds {
 
@@ -45,6 +47,7 @@ struct ExecResult {
   std::string out;  ///< hostile text: clean() before it is shown
   std::string err;
   std::string message;  ///< what happened and what to do, for all but `exited`; clean already
+  std::optional<SeenHostKey> host_key;  ///< with host_key_refused: the key that was not taken
   std::uint64_t sent_bytes = 0;
   double seconds = 0;
   bool ok() const { return outcome == Outcome::exited && exit_status == 0; }
