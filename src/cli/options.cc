@@ -63,10 +63,17 @@ void add_fleet(CLI::App& app, Options& options) {
   app.add_option("-e,--exclude", options.exclude, "NODE_SPEC of hosts or slots to leave out");
   app.add_option("--limit", options.limit, "only these: a name, a glob or @tag (repeatable)");
   app.add_option("--python", options.python, "interpreter of the environment to deploy to");
-  app.add_option("-F,--ssh-config", options.ssh_config, "configuration file, as ssh -F");
-  app.add_option("-f,--fanout", options.fanout, "hosts talked to at one time (64)")
+  app.add_option("-F,--ssh-config", options.ssh_config, "configuration file, as ssh -F; none: none");
+  app.add_option("-o,--ssh-option", options.ssh_options, "Key=Value, as ssh -o (repeatable)")
+      ->allow_extra_args(false);
+  app.add_option("--ssh-backend", options.ssh_backend,
+                 "libssh2, openssh (a process for each host), or auto (auto)")
+      ->check(CLI::IsMember({"auto", "libssh2", "openssh"}));
+  app.add_option("-f,--fanout", options.fanout, "handshakes and uploads at one time (64)")
       ->check(CLI::Range(1, 100000));
   app.add_option("--connect-timeout", options.connect_timeout, "seconds for one connection (15)")
+      ->check(CLI::Range(1, 86400));
+  app.add_option("--login-timeout", options.login_timeout, "seconds for one login (30)")
       ->check(CLI::Range(1, 86400));
 }
 
@@ -139,7 +146,7 @@ const std::vector<CommandEntry>& commands() {
          add_fleet(app, options);
          add_facts(app, options);
          add_build(app, options);
-         app.add_option("-o,--output", options.output, "where the wheel goes (dist)");
+         app.add_option("--output", options.output, "where the wheel goes (dist)");
          app.add_flag("--dry-run", options.dry_run, "print the plan, compile nothing");
          add_talk(app, options);
        }},

@@ -15,8 +15,11 @@ struct Options {
   std::vector<std::string> limit;
   std::string python;
   std::string ssh_config;
+  std::vector<std::string> ssh_options;  ///< "Key=Value", as ssh -o
+  std::string ssh_backend = "auto";
   int fanout = 64;
   int connect_timeout = 15;  ///< seconds
+  int login_timeout = 30;    ///< seconds
   std::string facts, save_facts;
   std::string ops;  ///< folder of the op library
   std::string build_folder;

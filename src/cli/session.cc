@@ -30,7 +30,13 @@ TransportOptions transport_options(const Options& options) {
   TransportOptions transport;
   transport.fanout = options.fanout;
   transport.ssh_config = expand_home(options.ssh_config);
+  transport.ssh_options = options.ssh_options;
+  transport.backend = options.ssh_backend == "libssh2"   ? SshBackend::libssh2
+                      : options.ssh_backend == "openssh" ? SshBackend::openssh
+                                                         : SshBackend::automatic;
   transport.connect_timeout = std::chrono::seconds(options.connect_timeout);
+  transport.login_timeout = std::chrono::seconds(options.login_timeout);
+  transport.cache = cache_home();
   return transport;
 }
 

@@ -13,6 +13,7 @@ namespace {
 /// is gone: sshd itself ends nothing. It polls, because its stdin and stdout are the command's; it
 /// outlives the command by a second at most. A server whose process cannot be seen is left alone.
 constexpr const char* kGuard =
+    "p=$PPID\n"
     "if kill -0 $p 2>/dev/null; then (trap '' TERM HUP; (while sleep 1; do kill -0 $$ || exit; "
     "kill -0 $p || { kill -TERM 0; sleep 3; kill -KILL 0; }; done) &) </dev/null >/dev/null 2>&1; "
     "fi\n";
@@ -20,9 +21,8 @@ constexpr const char* kGuard =
 }  // namespace
 
 RemoteCommand::RemoteCommand(const Exec& exec) : nonce_(random_nonce()) {
-  const std::string guard = exec.guarded ? std::string("p=$PPID\n") + kGuard : "";
-  line_ = login_shell_command(guard + "(\n" + exec.script + "\n)\nprintf '\\n%s %s\\n' " + nonce_ +
-                              " \"$?\" >&2");
+  line_ = login_shell_command(fmt::format("{}(\n{}\n)\nprintf '\\n%s %s\\n' {} \"$?\" >&2",
+                                          exec.guarded ? kGuard : "", exec.script, nonce_));
 }
 
 bool RemoteCommand::read_end(ExecResult& result) const {
