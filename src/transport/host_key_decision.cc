@@ -44,7 +44,7 @@ KeyDecision decide_host_key(KnownHostsFiles& files, const SshSettings& settings,
   seen.port = settings.host_key_port;
   seen.key = key;
   seen.check = files.of(settings).check(seen.name, seen.port, key);
-  seen.file = settings.known_hosts.empty() ? std::filesystem::path() : settings.known_hosts.front();
+  seen.file = settings.own_known_hosts;
   seen.hash_names = settings.hash_known_hosts;
 
   KeyDecision decision;
@@ -54,7 +54,8 @@ KeyDecision decide_host_key(KnownHostsFiles& files, const SshSettings& settings,
     decision.accepted = true;
     return decision;
   }
-  if (verdict == KeyVerdict::unknown && settings.unknown_host_key != UnknownHostKey::refuse)
+  if (verdict == KeyVerdict::unknown && settings.unknown_host_key != UnknownHostKey::refuse &&
+      !seen.file.empty())
     return learn(seen);
   decision.message = host_key_refusal(seen);
   if (verdict == KeyVerdict::authority)

@@ -31,7 +31,8 @@ SshSettings defaults(const Endpoint& endpoint) {
   for (const char* name : {"id_ed25519", "id_ecdsa", "id_rsa"}) {
     settings.identities.push_back(expand_home(std::string("~/.ssh/") + name));
   }
-  settings.known_hosts = {expand_home("~/.ssh/known_hosts"), "/etc/ssh/ssh_known_hosts"};
+  settings.own_known_hosts = expand_home("~/.ssh/known_hosts");
+  settings.known_hosts = {settings.own_known_hosts, "/etc/ssh/ssh_known_hosts"};
   const char* agent = std::getenv("SSH_AUTH_SOCK");
   if (agent != nullptr)
     settings.agent = agent;
@@ -94,7 +95,15 @@ const std::map<std::string, Take>& keywords() {
          if (value != "SSH_AUTH_SOCK")
            s.agent = value == "none" ? "" : expand_home(expand_tokens(value, s)).string();
        }},
-      {"userknownhostsfile", path_into(&SshSettings::known_hosts)},
+      {"userknownhostsfile",
+       [](SshSettings& s, const std::string& value) {
+         // ssh -G prints the global files first.
+         std::vector<std::filesystem::path> global = std::move(s.known_hosts);
+         s.known_hosts.clear();
+         path_into(&SshSettings::known_hosts)(s, value);
+         s.own_known_hosts = s.known_hosts.empty() ? "" : s.known_hosts.front();
+         s.known_hosts.insert(s.known_hosts.end(), global.begin(), global.end());
+       }},
       {"globalknownhostsfile", path_into(&SshSettings::known_hosts)},
       {"revokedhostkeys", path_into(&SshSettings::revoked_host_keys)},
       {"hostkeyalias", [](SshSettings& s, const std::string& value) { s.host_key_name = value; }},
@@ -158,6 +167,7 @@ void take_answer(SshSettings& settings, const SshAnswer& said, const SshAnswer& 
                  const std::string& asked_as) {
   settings.identities.clear();
   settings.known_hosts.clear();
+  settings.own_known_hosts.clear();
   for (const auto& [key, value] : said.pairs) {
     const auto known = keywords().find(key);
     if (known == keywords().end())

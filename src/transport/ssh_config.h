@@ -26,7 +26,8 @@ struct SshSettings {
   std::vector<std::filesystem::path> certificates;  ///< CertificateFile
   bool identities_only = false;
   std::string agent;  ///< socket path; empty: none
-  std::vector<std::filesystem::path> known_hosts;
+  std::filesystem::path own_known_hosts;  ///< the first UserKnownHostsFile: keys are learnt there
+  std::vector<std::filesystem::path> known_hosts;  ///< the user's files, then the global ones
   std::vector<std::filesystem::path> revoked_host_keys;
   std::string host_key_name;  ///< HostKeyAlias, else hostname
   int host_key_port = 22;     ///< 0 with a HostKeyAlias, which stands in known_hosts without a port

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "transport/host_key.h"
 
 namespace ds {
 namespace {
@@ -68,18 +69,23 @@ bool prefer(LIBSSH2_SESSION* session, int method, const std::vector<std::string>
   return !both.empty() && ::libssh2_session_method_pref(session, method, join(both, ",").c_str()) == 0;
 }
 
-/// The types on file come first, or a host known by one key would show another. Certificates are
-/// left out: nobody here checks them.
+/// The types on file come first, or a host known by one key would show another; then as ssh prefers
+/// them. Certificates are left out: nobody here checks them.
 std::vector<std::string> host_key_order(LIBSSH2_SESSION* session,
                                         const std::vector<std::string>& on_file) {
   std::vector<std::string> types = supported(session, LIBSSH2_METHOD_HOSTKEY);
   std::erase_if(types, [](const std::string& type) {
     return type.find("-cert-") != std::string::npos || type == "ssh-dss";
   });
-  std::stable_partition(types.begin(), types.end(), [&on_file](const std::string& type) {
+  const auto rank = [&on_file](const std::string& type) {
     const std::string on_file_as = type.starts_with("rsa-sha2-") ? "ssh-rsa" : type;
-    return std::find(on_file.begin(), on_file.end(), on_file_as) != on_file.end();
-  });
+    const bool known = std::find(on_file.begin(), on_file.end(), on_file_as) != on_file.end();
+    return std::pair(!known, key_type_rank(on_file_as));
+  };
+  std::stable_sort(types.begin(), types.end(),
+                   [&rank](const std::string& left, const std::string& right) {
+                     return rank(left) < rank(right);
+                   });
   return types;
 }
 
