@@ -2,6 +2,7 @@
 #include "transport/ssh_connection.h"
 
 #include <libssh2.h>
+#include <string.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -215,11 +216,12 @@ struct SshCallbacks {
       asked.push_back({clean_line(text), prompts[i].echo != 0});
     }
     const std::string_view said(instruction, static_cast<std::size_t>(instruction_size));
-    const std::vector<std::string> answers =
+    std::vector<std::string> answers =
         (*Handles::of(abstract).answer)(clean_line(said), asked);
     for (std::size_t i = 0; i < std::min(answers.size(), asked.size()); ++i) {
       responses[i].text = allocated(answers[i]);
       responses[i].length = length(answers[i]);
+      ::explicit_bzero(answers[i].data(), answers[i].size());
     }
   }
 
@@ -298,11 +300,13 @@ SshProgress SshConnection::login_methods(const std::string& user, std::string& m
 SshProgress SshConnection::login_with_key(const std::string& user, const std::string& key_blob,
                                           const Sign& sign) {
   handles_->sign = &sign;
-  handles_->key_accepted = false;
   void* abstract = handles_.get();
-  return progress(::libssh2_userauth_publickey(
-      handles_->session.get(), user.c_str(), reinterpret_cast<const unsigned char*>(key_blob.data()),
-      key_blob.size(), SshCallbacks::sign, &abstract));
+  const SshProgress tried = progress(::libssh2_userauth_publickey(
+      handles_->session.get(), user.c_str(),
+      reinterpret_cast<const unsigned char*>(key_blob.data()), key_blob.size(), SshCallbacks::sign,
+      &abstract));
+  handles_->sign = nullptr;
+  return tried;
 }
 
 SshProgress SshConnection::login_with_file(const std::string& user,
@@ -354,7 +358,8 @@ bool SshConnection::lost() const {
     case LIBSSH2_ERROR_BANNER_RECV:
       return true;
     default:
-      return false;
+      // While it waits for the answer to a login libssh2 puts this over the reason.
+      return last_error().starts_with("Waiting for ");
   }
 }
 
