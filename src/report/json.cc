@@ -71,7 +71,8 @@ std::string report_json(const Report& report) {
                               {"notes", report.notes},
                               {"hosts", hosts},
                               {"seconds", report.seconds}};
-  return whole.dump() + "\n";
+  // A file name need not be UTF-8.
+  return whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace ds
