@@ -37,8 +37,7 @@ Fleet facts_of(const Inventory& hosts, const Fleet& saved, const std::string& fi
   if (!missing.empty()) {
     throw UsageError(
         fmt::format("{} has no facts of {}, named in {}", file, join(missing, ", "), hosts.file),
-        "write the facts anew with ds-deploy facts --save-facts, or leave these hosts out with "
-        "--exclude");
+        "write the facts anew with ds-deploy facts --save-facts, or choose hosts that are in them");
   }
   return fleet;
 }
