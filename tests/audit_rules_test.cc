@@ -152,6 +152,13 @@ TEST_CASE("audit: rules about libraries and the CPU") {
       {"needed-libraries", [](auto&) {}, ok, "all needed libraries are there"},
       {"needed-libraries", [](auto& c) { c.cpu().needed.push_back("libaio.so.1"); }, fail,
        "cpu_adam needs libaio.so.1, which this host's loader does not know"},
+      {"needed-libraries", [](auto& c) { c.cpu().opens = {"libaio.so.1"}; }, fail,
+       "cpu_adam opens libaio.so.1, which this host's loader does not know"},
+      {"needed-libraries",
+       [](auto& c) {
+         c.cpu().opens = {"libgomp.so.1", "libm.so.6"};
+       },
+       ok, "all"},
       {"needed-libraries", [](auto& c) { c.host().libraries.clear(); }, unknown, "not known"},
       {"needed-libraries",
        [](auto& c) {

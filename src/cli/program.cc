@@ -50,11 +50,12 @@ AuditOptions audit_options(const Options& options) {
   AuditOptions audit;
   audit.require_gpu = options.require_gpu;
   audit.strict = options.strict;
+  audit.needs_environment = options.command != "audit";
   return audit;
 }
 
 void refuse_missing_environment(Session& session) {
-  if (!session.options().facts.empty())
+  if (!session.options().facts.empty() || session.options().command == "audit")
     return;
   for (const Host& host : session.inventory().hosts) {
     if (!target_python(host, session.probe()).empty())
@@ -201,7 +202,7 @@ ExitStatus build_only(Session& session) {
   const Options& options = session.options();
   const PlannedWheel planned = plan_wheel(session);
   if (options.dry_run) {
-    const std::string text = options.json ? plan_json(planned.plan)
+    const std::string text = options.json ? plan_json(planned.plan, session.environment())
                                           : "environment  " + session.environment() + "\n" +
                                                 plan_text(planned.plan, options.verbose);
     std::fputs(text.c_str(), stdout);

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/file_limit.h"
 #include "base/interrupt.h"
 
 extern char** environ;
@@ -106,6 +107,8 @@ int spawn(const Command& command, int in, int out, int err, pid_t& pid) {
   const SpawnAttributes attributes;
   std::vector<std::string> words = command.argv;
   std::vector<std::string> variables = merged_environment(command.environment);
+  // posix_spawn has no action for limits.
+  const InheritedFileLimit limit;
   return ::posix_spawnp(&pid, words.front().c_str(), actions.get(), attributes.get(),
                         pointers(words).data(), pointers(variables).data());
 }

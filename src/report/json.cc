@@ -73,7 +73,8 @@ std::string report_json(const Report& report) {
                         {"seconds", report.seconds}};
   if (!report.plan_json.empty())
     whole["plan"] = ordered_json::parse(report.plan_json);
-  return whole.dump() + "\n";
+  // A file name need not be UTF-8.
+  return whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace ds
