@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/file_limit.h"
 #include "base/interrupt.h"
 
 extern char** environ;
@@ -108,6 +109,8 @@ int spawn(const Command& command, int in, int out, int err, pid_t& pid, Group gr
   const SpawnAttributes attributes(group);
   std::vector<std::string> words = command.argv;
   std::vector<std::string> variables = merged_environment(command.environment);
+  // posix_spawn has no action for limits.
+  const InheritedFileLimit limit;
   return ::posix_spawnp(&pid, words.front().c_str(), actions.get(), attributes.get(),
                         pointers(words).data(), pointers(variables).data());
 }
