@@ -135,7 +135,11 @@ SshAnswers ask_ssh(const std::vector<std::string>& names, const TransportOptions
   const SshConfigFiles files = read_ssh_config_files(options);
   SshAnswers answers;
   answers.one_for_all = !files.depends_on_name;
-  std::set<std::string> wanted = {kDefaults};
+  answers.algorithms_chosen = files.sets_algorithms;
+  std::set<std::string> wanted;
+  // Chosen for some hosts: whoever has ssh's own lists is none of them.
+  if (files.sets_algorithms && files.depends_on_name)
+    wanted.insert(kDefaults);
   for (const std::string& name : names) {
     if (answers.one_for_all || !name.starts_with("-"))
       wanted.insert(answers.one_for_all ? kAnyName : name);

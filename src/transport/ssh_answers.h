@@ -21,7 +21,8 @@ struct SshAnswer {
 
 struct SshAnswers {
   bool no_ssh = false;              ///< there is no ssh program: nothing was asked
-  SshAnswer defaults;               ///< what ssh does without any file
+  bool algorithms_chosen = false;   ///< by somebody, perhaps for some hosts alone
+  SshAnswer defaults;               ///< what ssh does without any file; empty if nobody asks
   bool one_for_all = false;         ///< the files hold nothing that depends on a name
   std::map<std::string, SshAnswer> by_name;
   const SshAnswer* of(const std::string& name) const;

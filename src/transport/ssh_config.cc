@@ -152,7 +152,7 @@ const std::map<std::string, Take>& keywords() {
   return table;
 }
 
-/// Lists that differ from ssh's defaults were chosen by somebody.
+/// Lists that differ from ssh's own were chosen by somebody.
 void take_algorithms(SshSettings& settings, const SshAnswer& said, const SshAnswer& defaults) {
   const auto chosen = [&](const char* keyword) {
     const std::string value = said.value(keyword);
@@ -163,8 +163,7 @@ void take_algorithms(SshSettings& settings, const SshAnswer& said, const SshAnsw
   settings.macs = chosen("macs");
 }
 
-void take_answer(SshSettings& settings, const SshAnswer& said, const SshAnswer& defaults,
-                 const std::string& asked_as) {
+void take_answer(SshSettings& settings, const SshAnswer& said, const SshAnswers& answers) {
   settings.identities.clear();
   settings.known_hosts.clear();
   settings.own_known_hosts.clear();
@@ -172,10 +171,11 @@ void take_answer(SshSettings& settings, const SshAnswer& said, const SshAnswer& 
     const auto known = keywords().find(key);
     if (known == keywords().end())
       continue;
-    const bool unchanged_name = key == "hostname" && value == asked_as;
+    const bool unchanged_name = key == "hostname" && value == said.asked_as;
     known->second(settings, unchanged_name ? settings.name : value);
   }
-  take_algorithms(settings, said, defaults);
+  if (answers.algorithms_chosen)
+    take_algorithms(settings, said, answers.defaults);
 }
 
 bool set_on_command_line(const TransportOptions& options, const std::string& keyword) {
@@ -226,7 +226,7 @@ std::vector<SshSettings> resolve_ssh_settings(const std::vector<Endpoint>& endpo
     } else if (const SshAnswer* said = answers.of(endpoint.name)) {
       settings.problem = said->problem;
       if (said->problem.empty())
-        take_answer(settings, *said, answers.defaults, said->asked_as);
+        take_answer(settings, *said, answers);
     }
     take_endpoint(settings, endpoint, options);
     all.push_back(std::move(settings));

@@ -12,6 +12,7 @@ namespace ds {
 struct SshConfigFiles {
   bool depends_on_name = false;  ///< Host, Match or a %-token: each host has to be asked for
   bool depends_on_world = false; ///< Match exec, canonical names: an answer may not be kept
+  bool sets_algorithms = false;  ///< Ciphers, MACs or KexAlgorithms, here or by -o
   std::string contents;          ///< of all files, included ones too
 };
 
