@@ -125,7 +125,7 @@ void dry_run_wheels(Session& session, Report& report, std::vector<Wheel>& wheels
   const PlannedWheel planned = plan_wheel(session);
   say_left_out(planned.plan, report);
   report.plan_text = plan_text(planned.plan, session.options().verbose);
-  report.plan_json = plan_json(planned.plan);
+  report.plan_json = plan_json(planned.plan, session.environment());
   const fs::path built = planned.folder / "wheels" / wheel_file_name(planned.plan);
   if (fs::exists(built)) {
     wheels.push_back(open_wheel(built));
