@@ -209,7 +209,7 @@ SshProgress SshLogin::ask_person() {
     return refuse();
   const Fd terminal = open_terminal();
   if (!terminal) {
-    notes_.push_back("keyboard-interactive needs somebody at a terminal");
+    needs_terminal_ = true;
     return refuse();
   }
   const auto answer = [&](const std::string& instruction,
@@ -254,9 +254,10 @@ std::string SshLogin::what_was_tried() const {
 }
 
 SshProgress SshLogin::refuse() {
-  const std::string takes_what = signed_ ? methods_ + ", and something more than a key" : methods_;
-  problem_ = fmt::format("refused the login of {}: {}; it takes {}", clean_line(settings_.user),
-                         what_was_tried(), takes_what);
+  problem_ =
+      fmt::format("refused the login of {}: {}; it takes {}{}{}", clean_line(settings_.user),
+                  what_was_tried(), methods_, signed_ ? ", and now something more than a key" : "",
+                  needs_terminal_ ? "; keyboard-interactive needs a terminal" : "");
   if (!takes("publickey") && !takes("keyboard-interactive") && !takes("password"))
     better_by_openssh_ = "the server takes only " + methods_;
   return SshProgress::failed;

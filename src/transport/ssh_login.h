@@ -72,8 +72,9 @@ class SshLogin {
   // Of the whole login:
   bool signed_ = false;  ///< a signature was sent, so that what follows may be a second factor
   std::size_t offered_ = 0;
-  int questions_ = 0;  ///< times that the person was asked
-  bool gave_up_ = false;
+  int questions_ = 0;            ///< times that the person was asked
+  bool gave_up_ = false;         ///< the person did
+  bool needs_terminal_ = false;  ///< somebody could have been asked
   std::vector<std::string> tried_, notes_;
   std::string problem_, better_by_openssh_;
   bool after_acceptance_ = false;
