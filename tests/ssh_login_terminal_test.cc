@@ -45,6 +45,7 @@ std::string at_terminal(const SshdHost& host, const std::string& file, const std
             shell_quote(answers) + " " + fs::read_symlink("/proc/self/exe").string() +
             " --no-skip -tc='terminal helper'");
   // Neither an agent nor its folder is left behind.
+  CAPTURE(ran.output);
   CHECK(fs::is_empty(folder.path()));
   CHECK(shell("pgrep -f [s]sh-agent.*" + folder.path().filename().string()).status != 0);
   return ran.output;
@@ -60,7 +61,7 @@ class PamHost {
                                  "/check\naccount required " + account +
                                  "\nsession required pam_permit.so\n");
     host_.emplace(
-        "UsePAM yes\nKbdInteractiveAuthentication yes\n" + methods,
+        "UsePAM yes\nPermitRootLogin yes\nKbdInteractiveAuthentication yes\n" + methods,
         "unshare -m sh -c 'mount --bind " + at + " /etc/pam.d && exec \"$@\"' at /usr/bin/env");
   }
   static bool possible(const std::string& test) {
