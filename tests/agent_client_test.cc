@@ -86,9 +86,8 @@ TEST_CASE("agent client: lists and signs with every type of key") {
     const std::string type = key_type(key.blob);
     const std::string algorithm = type == "ssh-rsa" ? "rsa-sha2-512" : type;
     std::string signature;
-    CHECK(to_the_end(client, [&] {
-            return client.sign(key.blob, "data", algorithm, signature);
-          }) == SshProgress::done);
+    CHECK(to_the_end(client, [&] { return client.sign(key.blob, "data", algorithm, signature); }) ==
+          SshProgress::done);
     CHECK(signature.size() >= 64);
   }
   std::string signature;

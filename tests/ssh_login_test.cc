@@ -6,6 +6,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdlib>
+
 #include "support/login_driver.h"
 #include "support/test_agent.h"
 
@@ -20,19 +22,19 @@ bool possible(const std::string& test) {
 }
 
 bool has(const std::string& text, const std::string& piece) {
-  return text.find(piece) != std::string::npos;
+  const bool found = text.find(piece) != std::string::npos;
+  if (!found)
+    MESSAGE("it says: ", text);
+  return found;
 }
 
 std::string public_half(const SshdHost& host, const std::string& name) {
   return read_file(host.path(name) + ".pub");
 }
 
-const std::vector<std::pair<std::string, std::string>> types = {{"ed25519", "ed25519"},
-                                                                {"ecdsa256", "ecdsa -b 256"},
-                                                                {"ecdsa384", "ecdsa -b 384"},
-                                                                {"ecdsa521", "ecdsa -b 521"},
-                                                                {"rsa", "rsa -b 3072"},
-                                                                {"pem", "rsa -b 2048 -m PEM"}};
+const std::vector<std::pair<std::string, std::string>> types = {
+    {"ed25519", "ed25519"},       {"ecdsa256", "ecdsa -b 256"}, {"ecdsa384", "ecdsa -b 384"},
+    {"ecdsa521", "ecdsa -b 521"}, {"rsa", "rsa -b 3072"},       {"pem", "rsa -b 2048 -m PEM"}};
 
 /// A server that takes a key of each type.
 struct AllTypes {
@@ -61,7 +63,6 @@ TEST_CASE("ssh login: key files of every type, with and without a public half") 
     shell("cp " + file + " " + file + "_alone");
     CHECK(log_in(login_settings(all.host.port(), {file + "_alone"}), ring).ok());
   }
-  CHECK(has(all.host.log(), "Accepted publickey") == false);  // INFO goes to the log only if asked
 }
 
 TEST_CASE("ssh login: agent keys of every type") {
@@ -118,13 +119,12 @@ TEST_CASE("ssh login: the order of keys is ssh's") {
   agent.add(host.path("other"));
   agent.add(host.path("in_agent"));
   KeyRing ring;
-  SshSettings settings =
-      login_settings(host.port(), {host.path("in_file"), host.path("in_agent"),
-                                   host.path("absent")});
+  SshSettings settings = login_settings(
+      host.port(), {host.path("in_file"), host.path("in_agent"), host.path("absent")});
   settings.agent = agent.socket();
-  CHECK(has(log_in(settings, ring).problem,
-            "tried " + host.path("in_agent") + ", agent key 'other', " + host.path("in_file") +
-                "; it takes publickey"));
+  CHECK(has(log_in(settings, ring).problem, "tried " + host.path("in_agent") +
+                                                ", agent key 'other', " + host.path("in_file") +
+                                                "; it takes publickey"));
   settings.identities_only = true;
   CHECK(has(log_in(settings, ring).problem,
             "tried " + host.path("in_agent") + ", " + host.path("in_file") + "; it takes"));
@@ -204,7 +204,7 @@ TEST_CASE("ssh login: certificates") {
   const std::string authority = (folder.path() / "ca").string();
   shell("ssh-keygen -q -t ed25519 -N '' -f " + authority);
   SshdHost host("TrustedUserCAKeys " + authority + ".pub\nAuthorizedKeysFile none\n");
-  const std::string user = trim(shell("id -un").output).data();
+  const std::string user(trim(shell("id -un").output));
   for (const auto& [name, type] : types) {
     CAPTURE(name);
     host.make_key(name, type);
@@ -223,6 +223,30 @@ TEST_CASE("ssh login: certificates") {
     settings.certificates = {host.path(name) + ".certificate"};
     CHECK(log_in(settings, another).ok() == able);
   }
+}
+
+TEST_CASE("ssh login: without ssh-agent libssh2 reads what it can") {
+  if (!possible("ssh login: without ssh-agent"))
+    return;
+  AllTypes all;
+  all.host.make_key("locked", "ed25519", "geheim");
+  const std::string path = std::getenv("PATH"), user(trim(shell("id -un").output));
+  ::setenv("PATH", "/nonexistent", 1);
+  KeyRing ring;
+  const auto outcome = [&](const std::string& name) {
+    SshSettings settings = login_settings(all.host.port(), {all.host.path(name)});
+    settings.user = user;
+    return log_in(settings, ring);
+  };
+  std::vector<LoginOutcome> outcomes;
+  // ECDSA works as well, but libssh2 1.10 loses 76 bytes of memory for each such file.
+  for (const char* name : {"ed25519", "rsa", "locked"})
+    outcomes.push_back(outcome(name));
+  ::setenv("PATH", path.c_str(), 1);
+  CHECK(outcomes[0].problem.empty());
+  if (SshConnection::older_than(1, 11, 0))
+    CHECK(has(outcomes[1].problem, "rsa (needs ssh-agent, which is not installed)"));
+  CHECK(has(outcomes[2].problem, "locked (cannot be used without its passphrase)"));
 }
 
 TEST_CASE("ssh login: refused by what the server takes") {

@@ -179,9 +179,10 @@ SshProgress SshLogin::sign(const LoginKey& key, std::string_view data, std::stri
 
 /// Without ssh-agent and ssh-add libssh2 reads the file, if it can.
 SshProgress SshLogin::offer_file(const LoginKey& key) {
-  if (key_type(key.signs_with) == "ssh-rsa" && SshConnection::older_than(1, 11, 0)) {
-    give_up(key, "libssh2 " + SshConnection::library_version() +
-                     " uses RSA keys only through ssh-agent, which is not installed");
+  const std::string type = key_type(key.signs_with);
+  const bool certificate = key_type(key.blob).find("-cert-v01@") != std::string::npos;
+  if (certificate || (type == "ssh-rsa" && SshConnection::older_than(1, 11, 0))) {
+    give_up(key, "needs ssh-agent, which is not installed");
     return SshProgress::failed;
   }
   const SshProgress progress = connection_.login_with_file(settings_.user, key.file.string());
@@ -201,36 +202,29 @@ void SshLogin::give_up(const LoginKey& key, const std::string& why) {
   ++next_key_;
 }
 
-SshProgress SshLogin::ask_person() {
+bool SshLogin::may_ask_person() {
   // After a key that was not enough the server may want another proof than it said at first.
   if (!signed_ && !takes("keyboard-interactive"))
-    return refuse();
+    return false;
   if (gave_up_ || !ring_.answers_questions() || questions_ >= kMostQuestions)
+    return false;
+  needs_terminal_ = !open_terminal();
+  return !needs_terminal_;
+}
+
+SshProgress SshLogin::ask_person() {
+  if (!asking_ && !may_ask_person())
     return refuse();
-  const Fd terminal = open_terminal();
-  if (!terminal) {
-    notes_.push_back("keyboard-interactive needs somebody at a terminal");
-    return refuse();
-  }
-  const auto answer = [&](const std::string& instruction,
-                          const std::vector<SshConnection::Prompt>& prompts) {
-    std::vector<std::string> answers;
-    if (!instruction.empty())
-      tell_on_terminal(terminal, who() + ": " + instruction);
-    for (const SshConnection::Prompt& prompt : prompts) {
-      std::optional<std::string> given =
-          ask_on_terminal(terminal, who() + ": " + prompt.text + " ", prompt.echo);
-      gave_up_ = !given;
-      if (gave_up_)
-        break;
-      answers.push_back(std::move(*given));
-    }
-    return answers;
-  };
-  const SshProgress progress = connection_.login_interactively(settings_.user, answer);
+  asking_ = true;
+  const SshProgress progress = connection_.login_interactively(
+      settings_.user,
+      [this](const std::string& instruction, const std::vector<SshConnection::Prompt>& prompts) {
+        return answers(instruction, prompts);
+      });
   check_interrupt();
   if (progress == SshProgress::waiting)
     return progress;
+  asking_ = false;
   if (progress == SshProgress::done) {
     phase_ = Phase::done;
     return progress;
@@ -244,6 +238,25 @@ SshProgress SshLogin::ask_person() {
   return SshProgress::done;
 }
 
+/// Fewer than there are prompts once the person gave up: the server refuses then.
+std::vector<std::string> SshLogin::answers(const std::string& instruction,
+                                           const std::vector<SshConnection::Prompt>& prompts) {
+  std::vector<std::string> given;
+  const Fd terminal = open_terminal();
+  if (!instruction.empty() && !gave_up_)
+    tell_on_terminal(terminal, who() + ": " + instruction);
+  for (const SshConnection::Prompt& prompt : prompts) {
+    std::optional<std::string> answer;
+    if (!gave_up_)
+      answer = ask_on_terminal(terminal, who() + ": " + prompt.text + " ", prompt.echo);
+    gave_up_ = !answer;
+    if (gave_up_)
+      break;
+    given.push_back(std::move(*answer));
+  }
+  return given;
+}
+
 std::string SshLogin::who() const {
   return clean_line(settings_.user) + "@" + clean_line(settings_.name);
 }
@@ -254,9 +267,10 @@ std::string SshLogin::what_was_tried() const {
 }
 
 SshProgress SshLogin::refuse() {
-  const std::string takes_what = signed_ ? methods_ + ", and something more than a key" : methods_;
-  problem_ = fmt::format("refused the login of {}: {}; it takes {}", clean_line(settings_.user),
-                         what_was_tried(), takes_what);
+  problem_ =
+      fmt::format("refused the login of {}: {}; it takes {}{}{}", clean_line(settings_.user),
+                  what_was_tried(), methods_, signed_ ? ", and now something more than a key" : "",
+                  needs_terminal_ ? "; keyboard-interactive needs a terminal" : "");
   if (!takes("publickey") && !takes("keyboard-interactive") && !takes("password"))
     better_by_openssh_ = "the server takes only " + methods_;
   return SshProgress::failed;

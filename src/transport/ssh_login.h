@@ -49,7 +49,10 @@ class SshLogin {
   SshProgress sign(const LoginKey& key, std::string_view data, std::string& signature);
   SshProgress offer_file(const LoginKey& key);
   void give_up(const LoginKey& key, const std::string& why);
+  bool may_ask_person();
   SshProgress ask_person();
+  std::vector<std::string> answers(const std::string& instruction,
+                                   const std::vector<SshConnection::Prompt>& prompts);
   SshProgress refuse();
   SshProgress lost();
   std::string who() const;
@@ -72,8 +75,10 @@ class SshLogin {
   // Of the whole login:
   bool signed_ = false;  ///< a signature was sent, so that what follows may be a second factor
   std::size_t offered_ = 0;
-  int questions_ = 0;  ///< times that the person was asked
-  bool gave_up_ = false;
+  bool asking_ = false;
+  int questions_ = 0;            ///< times that the person was asked
+  bool gave_up_ = false;         ///< the person did
+  bool needs_terminal_ = false;  ///< somebody could have been asked
   std::vector<std::string> tried_, notes_;
   std::string problem_, better_by_openssh_;
   bool after_acceptance_ = false;

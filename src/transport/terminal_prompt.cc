@@ -69,6 +69,8 @@ std::optional<std::string> read_line(const Fd& terminal) {
 
 std::optional<std::string> ask_on_terminal(const Fd& terminal, const std::string& prompt,
                                            bool echo) {
+  if (!terminal)
+    return std::nullopt;
   if (echo) {
     write_text(terminal, "\n" + prompt);
     return read_line(terminal);

@@ -53,8 +53,8 @@ class SshdHost {
     SilentPort free;
     port_ = free.port();
     free.close();
-    write("sshd_config", more + "ListenAddress 127.0.0.1\nPort " + std::to_string(port_) + "\nHostKey " +
-                             at + "/host_key\nPidFile " + at +
+    write("sshd_config", more + "ListenAddress 127.0.0.1\nPort " + std::to_string(port_) +
+                             "\nHostKey " + at + "/host_key\nPidFile " + at +
                              "/pid\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n"
                              "AuthorizedKeysFile " +
                              at + "/user_key.pub\n");
@@ -62,8 +62,8 @@ class SshdHost {
     write("known_hosts", "[127.0.0.1]:" + std::to_string(port_) + " " + host_key);
     configure(at + "/user_key");
     const ShellResult started =
-        shell("PATH=$PATH:/usr/sbin:/sbin; [ $(id -u) != 0 ] || mkdir -p /run/sshd; " +
-              through + " $(command -v "
+        shell("PATH=$PATH:/usr/sbin:/sbin; [ $(id -u) != 0 ] || mkdir -p /run/sshd; " + through +
+              " $(command -v "
               "sshd) -E " +
               at + "/log -f " + at + "/sshd_config");
     if (started.status != 0)

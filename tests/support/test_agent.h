@@ -49,8 +49,7 @@ class TestAgent {
 /// The socket of an agent without an agent: the test says its part.
 class FakeAgent {
  public:
-  explicit FakeAgent(int queue = 8)
-      : listening_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit FakeAgent(int queue = 8) : listening_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     socket().copy(address.sun_path, sizeof address.sun_path - 1);
