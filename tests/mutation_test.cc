@@ -231,9 +231,9 @@ TEST_CASE("mutations: text that people and hosts write") {
       {"known_hosts", known_hosts_sample,
        [&](const std::string& text) {
          write_plainly(known, text);
-         const auto lines = read_known_hosts({known});
-         check_host_key(lines, "n1", 22, "a key");
-         check_host_key(lines, "127.0.0.1", 2222, "a key");
+         const KnownHosts lines({known});
+         lines.check("n1", 22, "a key");
+         lines.check("127.0.0.1", 2222, "a key");
        }},
       {"record of ops", op_records_sample, [](const std::string& text) { read_op_records(text); }},
       {"answer of ds_ops", package_answer_sample,

@@ -157,7 +157,6 @@ struct SshConnection::Handles {
   std::string lacking;
   const Sign* sign = nullptr;      ///< of the login under way
   const Answer* answer = nullptr;  ///< of the login under way
-  bool key_accepted = false;
   std::string goodbye;
 
   static Handles& of(void** abstract) { return *static_cast<Handles*>(*abstract); }
@@ -192,7 +191,6 @@ struct SshCallbacks {
   static int sign(LIBSSH2_SESSION* /*session*/, unsigned char** signature, std::size_t* size,
                   const unsigned char* data, std::size_t data_size, void** abstract) {
     Handles& handles = Handles::of(abstract);
-    handles.key_accepted = true;
     std::string made;
     const SshProgress done =
         (*handles.sign)({reinterpret_cast<const char*>(data), data_size}, made);
@@ -240,8 +238,14 @@ SshConnection::SshConnection(int socket, const SshAlgorithms& algorithms)
   if (session == nullptr)
     throw Error("libssh2 cannot make a session");
   ::libssh2_session_set_blocking(session, 0);
+#if LIBSSH2_VERSION_NUM >= 0x010b01
+  ::libssh2_session_callback_set2(
+      session, LIBSSH2_CALLBACK_DISCONNECT,
+      reinterpret_cast<libssh2_cb_generic*>(SshCallbacks::disconnected));
+#else
   ::libssh2_session_callback_set(session, LIBSSH2_CALLBACK_DISCONNECT,
                                  reinterpret_cast<void*>(SshCallbacks::disconnected));
+#endif
   prefer(session, LIBSSH2_METHOD_HOSTKEY, host_key_order(session, algorithms.known_host_keys));
   const struct {
     const char* kind;
@@ -318,10 +322,6 @@ SshProgress SshConnection::login_with_file(const std::string& user,
 
 bool SshConnection::unusable_file() const {
   return ::libssh2_session_last_errno(handles_->session.get()) == LIBSSH2_ERROR_FILE;
-}
-
-bool SshConnection::key_was_accepted() const {
-  return handles_->key_accepted;
 }
 
 SshProgress SshConnection::login_interactively(const std::string& user, const Answer& answer) {
