@@ -240,7 +240,13 @@ ExitStatus ping(Session& session) {
                                   : ExitStatus::unreachable;
   if (session.options().json) {
     print(one_line(ordered_json{
-        {"schema", "ds-deploy.ping/1"}, {"exit", static_cast<int>(status)}, {"hosts", answers}}));
+        {"schema", "ds-deploy.ping/1"},
+        {"exit", static_cast<int>(status)},
+        {"hosts", answers},
+        {"notes", session.transport().notes()}}));
+  } else {
+    for (const std::string& note : session.transport().notes())
+      print("note  " + note + "\n");
   }
   return status;
 }

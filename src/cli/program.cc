@@ -71,6 +71,8 @@ ExitStatus finish(Report report, Session& session, const StageTimes& times) {
   report.environment = session.environment();
   report.command = session.options().command;
   report.seconds = times.seconds;
+  const std::vector<std::string> reached = session.transport().notes();
+  report.notes.insert(report.notes.end(), reached.begin(), reached.end());
   const std::string text =
       session.options().json ? report_json(report) : report_text(report, session.options().verbose);
   std::fputs(text.c_str(), stdout);
