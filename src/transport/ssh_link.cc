@@ -5,6 +5,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <utility>
+
 #include "base/random.h"
 #include "transport/host_key_decision.h"
 #include "transport/session.h"

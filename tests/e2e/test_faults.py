@@ -2,73 +2,57 @@
 """Every fault of a host ends in the right words within its time, and costs that host alone."""
 import json
 import pathlib
+import resource
 import tempfile
-import time
 import unittest
 
 from support import sshd_hosts
-from support.deploy_case import PROGRAM, clean_environment
-from support.fleet_case import DRIVER, Ended, FleetCase
+from support.deploy_case import PROGRAM
+from support.fleet_case import Ended, FleetCase
 
-# A fault, what ds-deploy says of the host, and the seconds that it may take. With each of these no
-# command was run.
-UNREACHABLE = (("refuse", "Connection refused", 2),
-               ("drop", "no answer in 2 s", 4),
-               ("never", "there is no SSH session in 2 s", 4),
-               ("banner", "there is no SSH session in 2 s", 4),
-               ("stall:500", "there is no SSH session in 2 s", 4),
-               ("reset:30", "no SSH session", 8),
-               ("reset:300", "no SSH session", 8))
-LOGIN = (("stall:1500", "the login took longer than 3 s", 6),
-         ("reset:1500", "the connection broke during the login", 4))
+# The host's fault, what ds-deploy says of it, and the seconds that it may take.
+FAULTS = {"n1": ("refuse", "Connection refused", 2),
+          "n2": ("drop", "no answer in 2 s", 4),
+          "n3": ("never", "there is no SSH session in 2 s", 4),
+          "n4": ("banner", "there is no SSH session in 2 s", 4),
+          "n5": ("stall:500", "there is no SSH session in 2 s", 4),
+          "n6": ("reset:15", "no SSH session", 40),
+          "n7": ("reset:300", "no SSH session", 8),
+          "n8": ("reset:1500", "", 4),
+          "n9": ("stall:1500", "the login took longer than 3 s", 6),
+          "n10": ("startups", "tried 7 times", 40),
+          "n11": ("penalty", "tried 7 times", 40),
+          "n12": ("close", "tried 7 times", 40),
+          "n13": ("startups:2", None, 8),
+          "n14": ("penalty:2", None, 8),
+          "n15": ("slow:30", None, 8),
+          "n16": ("rate:20000", None, 8)}
 
 
 class Ping(FleetCase):
-    def check(self, fault, words, seconds):
-        with self.subTest(fault):
-            self.fleet.fault("n3", fault)
-            answers = self.ping(status=5)
-            self.assert_well(answers, but=("n3",))
-            self.assertIn(words, answers["n3"]["message"])
-            self.assertIn("127.0.0.4:%d" % self.fleet.port, answers["n3"]["message"])
-            self.assertLess(self.done.seconds, seconds)
-            self.assert_clean(self.done)
+    number = 20
 
-    def test_no_session(self):
-        self.faults(n3="refuse")
-        for case in UNREACHABLE + LOGIN:
-            self.check(*case)
-
-    def test_turned_away_a_few_times_is_well(self):
-        self.faults(n1="close:2", n2="startups:2", n3="penalty:2")
-        self.assert_well(self.ping())
-        self.assertLess(self.done.seconds, 8)
-
-    def test_turned_away_for_good(self):
-        self.faults(n1="startups", n2="penalty", n3="close")
+    def test_every_fault_at_once(self):
+        before = self.fleet.connections("n10")
+        self.faults(**{name: fault for name, (fault, _, _) in FAULTS.items()})
         answers = self.ping(status=5)
-        self.assert_well(answers, but=("n1", "n2", "n3"))
-        for name in ("n1", "n2", "n3"):
-            self.assertIn("tried 7 times", answers[name]["message"])
-            self.assertIn("MaxStartups", answers[name]["message"])
-            self.assertEqual(self.fleet.connections(name), 7 + self.turned_away_before(name))
-        self.assertLess(self.done.seconds, 40)
-
-    def turned_away_before(self, name):
-        return self.before[name]
-
-    def setUp(self):
-        self.before = {name: self.fleet.connections(name) for name in self.fleet.hosts}
-
-    def test_slow_is_well(self):
-        self.faults(n1="slow:40", n2="rate:20000")
-        self.assert_well(self.ping())
+        self.assert_well(answers, but={name for name, case in FAULTS.items() if case[1] is not None})
+        self.assert_clean(self.done)
+        for name, (fault, words, seconds) in FAULTS.items():
+            with self.subTest(fault):
+                self.assertLess(answers[name]["seconds"], seconds)
+                self.assertEqual(answers[name]["ok"], words is None)
+                self.assertIn(words or "", answers[name]["message"])
+                address = "%s:%d" % (self.fleet.hosts[name]["address"], self.fleet.port)
+                self.assertIn(address if words is not None else "", answers[name]["message"])
+        self.assertIn("MaxStartups", answers["n10"]["message"])
+        self.assertEqual(self.fleet.connections("n10"), before + 7)
 
     def test_down_and_up_again(self):
-        self.fleet.stop("n5")
-        self.addCleanup(self.fleet.start, "n5")
-        self.assertIn("Connection refused", self.ping(status=5)["n5"]["message"])
-        self.fleet.start("n5")
+        self.fleet.stop("n20")
+        self.addCleanup(self.fleet.start, "n20")
+        self.assertIn("Connection refused", self.ping(status=5)["n20"]["message"])
+        self.fleet.start("n20")
         self.assert_well(self.ping())
 
 
@@ -100,7 +84,8 @@ class Commands(FleetCase):
 
     def test_upload_cut_and_stalled(self):
         upload = self.folder / "upload"
-        upload.write_bytes(bytes(1000000))
+        # More than the buffers on the way hold.
+        upload.write_bytes(bytes(20_000_000))
         for fault, outcome, words in (("reset:300000", "lost", "broke during the command"),
                                       ("stall:300000", "timed_out", "no byte of the upload moved")):
             self.faults(n2=fault)
@@ -108,15 +93,16 @@ class Commands(FleetCase):
             self.assertEqual(said["outcome"], outcome, said)
             self.assertIn(words, said["message"])
             self.assertLess(self.done.seconds, 8)
-            self.assertLess(said["sent"], 1000001)
+            self.assertLess(said["sent"], 20_000_000)
 
     def test_cut_anywhere_is_never_well(self):
         """Wherever the connection ends before the command does: an outcome, a sentence, no wait."""
-        for cut in range(1300, 3000, 170):
+        for cut in range(1400, 4600, 400):
             self.faults(n2="reset:%d" % cut)
-            said = self.run_on_all("read line; exit 3", input="x" * 3000)
-            self.assertNotEqual(said["outcome"], "exited", (cut, said))
-            self.assertIn("broke", said["message"], (cut, said))
+            said = self.run_on_all("cat > got", input="x" * 3000)
+            self.assertIn(said["outcome"], ("login_refused", "lost"), (cut, said))
+            if said["outcome"] == "lost":
+                self.assertIn("the connection broke", said["message"], cut)
             self.assertLess(self.done.seconds, 8)
 
     def test_frozen_and_rebooted(self):
@@ -141,7 +127,7 @@ class Deploy(FleetCase):
         done = self.program("facts", "--json", *words)
         self.assertEqual(done.status, status, done.out + done.err)
         self.assert_clean(done)
-        return {host["host"]: host for host in json.loads(done.out)["hosts"]}
+        return {host["name"]: host for host in json.loads(done.out)["hosts"]}
 
     def test_facts(self):
         self.faults(n1="refuse", n2="kill:100", n3="stall:1500")
@@ -152,6 +138,24 @@ class Deploy(FleetCase):
         self.assertIn("Connection refused", hosts["n1"]["problem"])
         self.assertIn("broke during the command", hosts["n2"]["problem"])
         self.assertIn("the login took longer", hosts["n3"]["problem"])
+
+
+class Descriptors(FleetCase):
+    number = 60
+    settings = {"noise": False}
+
+    @staticmethod
+    def few_files():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    def test_sixty_hosts_and_sixty_four_files(self):
+        first, second = self.run_transport(":", ":", preexec=self.few_files)
+        self.assert_well(first)
+        self.assert_well(second)
+        self.assertEqual(len(self.notes), 1)
+        self.assertRegex(self.notes[0], r"^[0-9]+ idle connections closed and opened again, because "
+                         r"this process may open 64 files \(ulimit -n\)$")
+        self.assertLessEqual(max(map(self.fleet.connections, self.fleet.hosts)), 2)
 
 
 class RealMaxStartups(unittest.TestCase):
@@ -172,7 +176,7 @@ class RealMaxStartups(unittest.TestCase):
             hostfile.write_text("".join("%s slots=1\n" % name for name in names))
             done = Ended([PROGRAM, "ping", "--json", "-F", config, "--hostfile", hostfile])
             self.assertEqual(done.status, 0, done.out + done.err)
-            self.assertIn("MaxStartups", hosts.log("n1"))
+            self.assertIn("drop connection", hosts.log("n1"))
 
 
 if __name__ == "__main__":
