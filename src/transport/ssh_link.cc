@@ -61,10 +61,10 @@ std::chrono::milliseconds SshLink::connect_limit() const {
                                                : services_.options.connect_timeout;
 }
 
-/// libssh2 names some of its failures after what it was doing, so the socket is asked too.
+/// The socket is asked: libssh2 names its failures after what it was doing, not after the reason.
 bool SshLink::broken() const {
   pollfd state{fd(), POLLRDHUP, 0};
-  return connection_->lost() || (::poll(&state, 1, 0) == 1 && state.revents != 0);
+  return ::poll(&state, 1, 0) == 1;
 }
 
 void SshLink::drop() {
