@@ -57,6 +57,17 @@ std::vector<std::string> all_but_last(const std::vector<std::string>& jumps) {
   return {jumps.begin(), jumps.end() - 1};
 }
 
+/// The jump host as ssh's last word: it takes a port only as a URI.
+std::string destination(const std::string& jump) {
+  const Endpoint endpoint = jump_endpoint(jump);
+  const std::string user = endpoint.user.empty() ? "" : endpoint.user + "@";
+  if (endpoint.port == 0)
+    return user + endpoint.name;
+  const bool numeric = endpoint.name.find(':') != std::string::npos;
+  return fmt::format("ssh://{}{}:{}", user, numeric ? "[" + endpoint.name + "]" : endpoint.name,
+                     endpoint.port);
+}
+
 /// ssh's own way to the same socket: `ssh -J first,second -W [host]:port last`.
 std::vector<std::string> tunnel_words(const SshSettings& host, const TransportOptions& options) {
   std::vector<std::string> words = ssh_words(options);
@@ -65,14 +76,14 @@ std::vector<std::string> tunnel_words(const SshSettings& host, const TransportOp
   const std::vector<std::string> before = all_but_last(host.jumps);
   if (!before.empty())
     words.insert(words.end(), {"-J", join(before, ",")});
-  words.insert(words.end(),
-               {"-W", fmt::format("[{}]:{}", host.hostname, host.port), "--", host.jumps.back()});
+  words.insert(words.end(), {"-W", fmt::format("[{}]:{}", host.hostname, host.port), "--",
+                             destination(host.jumps.back())});
   return words;
 }
 
 bool master_is_up(const std::string& jump, const TransportOptions& options) {
   std::vector<std::string> words = ssh_words(options);
-  words.insert(words.end(), {"-O", "check", "--", jump});
+  words.insert(words.end(), {"-O", "check", "--", destination(jump)});
   return run_command(Command{words, {}, {}}, std::chrono::seconds(5)).ok();
 }
 
@@ -157,9 +168,10 @@ std::unique_ptr<Route> Bastions::route(const SshSettings& host, Loop::Member& ow
   const Bastion* hop = &through;
   for (std::size_t hops = 1; !hop->settings().jumps.empty(); ++hops) {
     if (hops == kLongestChain) {
-      throw Error(fmt::format("more than {} jump hosts in a row, or one that is reached through "
-                              "itself: see ProxyJump in your ssh configuration",
-                              kLongestChain));
+      throw Error(
+          fmt::format("more than {} jump hosts in a row, or one that is reached through "
+                      "itself: see ProxyJump in your ssh configuration",
+                      kLongestChain));
     }
     hop = &bastion(hop->settings().jumps);
   }

@@ -3,11 +3,12 @@
 import json
 import pathlib
 import resource
+import sys
 import tempfile
 import unittest
 
 from support import sshd_hosts
-from support.deploy_case import PROGRAM
+from support.deploy_case import PROGRAM, ROOT
 from support.fleet_case import Ended, FleetCase
 
 # The host's fault, what ds-deploy says of it, and the seconds that it may take.
@@ -121,7 +122,7 @@ class Commands(FleetCase):
 
 
 class Deploy(FleetCase):
-    number = 4
+    number = 7
 
     def facts(self, *words, status):
         done = self.program("facts", "--json", *words)
@@ -133,11 +134,36 @@ class Deploy(FleetCase):
         self.faults(n1="refuse", n2="kill:100", n3="stall:1500")
         hosts = self.facts(status=5)
         self.assertEqual({name: host["state"] for name, host in hosts.items()},
-                         {"n1": "unreachable", "n2": "failed", "n3": "unreachable",
-                          "n4": "reached"})
+                         {**dict.fromkeys(self.fleet.hosts, "reached"),
+                          "n1": "unreachable", "n2": "failed", "n3": "unreachable"})
         self.assertIn("Connection refused", hosts["n1"]["problem"])
         self.assertIn("broke during the command", hosts["n2"]["problem"])
         self.assertIn("the login took longer", hosts["n3"]["problem"])
+
+
+    def test_states_and_steps(self):
+        """In a deployment; nothing is built here, for these hosts would end it before."""
+        known = self.fleet.known_hosts.read_text()
+        self.addCleanup(self.fleet.known_hosts.write_text, known)
+        self.fleet.known_hosts.write_text("".join(known.splitlines(True)[:-1]))
+        self.fleet.configure("n5", extra_config="AuthorizedKeysFile none\n")
+        self.addCleanup(self.fleet.configure, "n5", extra_config="")
+        self.faults(n1="refuse", n2="kill:100", n3="stall:1500", n4="startups:1", n6="drop")
+        done = self.program("deploy", "--json", "--dry-run", "--python", sys.executable, "--ops",
+                            ROOT / "ops", "--build-dir", self.folder / "build")
+        self.assertEqual(done.status, 8, done.out + done.err)
+        self.assert_clean(done)
+        said = {host["name"]: (host["state"], host["step"], host["message"])
+                for host in json.loads(done.out)["hosts"]}
+        for name, state, step, words in (("n1", "unreachable", "connect", "Connection refused"),
+                                         ("n2", "unreachable", "facts", "broke during the command"),
+                                         ("n3", "unreachable", "connect", "the login took longer"),
+                                         ("n5", "refused", "connect", "refused"),
+                                         ("n6", "unreachable", "connect", "no answer in 2 s"),
+                                         ("n7", "refused", "connect", "SHA256:")):
+            self.assertEqual(said[name][:2], (state, step), said)
+            self.assertIn(words, said[name][2])
+        self.assertNotIn(said["n4"][1], ("connect", "facts"))
 
 
 class Descriptors(FleetCase):

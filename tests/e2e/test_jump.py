@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jump hosts: one connection to each for all hosts behind it, with keys, faults and limits of its own."""
+import getpass
 import hashlib
 import os
 import shutil
 import subprocess
 import unittest
 
-from support.fleet_case import Ended, FleetCase
+from support.fleet_case import FleetCase
 
 
 class JumpCase(FleetCase):
@@ -213,7 +214,8 @@ class Command(JumpCase):
         folder = self.folder / "m"
         folder.mkdir()
         self.addCleanup(shutil.rmtree, folder)
-        config = self.through(more="Host n1\n  ControlPath %s/%%n\n" % folder)
+        config = self.through("%s@n1:%d" % (getpass.getuser(), self.fleet.port),
+                              more="Host n1\n  ControlPath %s/%%n\n" % folder)
         words = ["ssh", "-F", str(config), "-o", "BatchMode=yes"]
         subprocess.run([*words, "-o", "ControlMaster=yes", "-f", "-N", "n1"], check=True,
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
