@@ -19,6 +19,13 @@ constexpr std::size_t kPiece = 1u << 17;
 /// A jump host that is down or refuses is not asked again for each of a thousand hosts.
 constexpr auto kFailureCounts = std::chrono::seconds(60);
 
+/// The jump host's sshd waits minutes for a target that is down, and libssh2 meanwhile asks for no
+/// other channel of the same connection.
+constexpr auto kHeldUp = std::chrono::seconds(2);
+
+/// Bytes that one tunnel hands on before the others get their turn.
+constexpr std::size_t kTurn = 1u << 20;
+
 }  // namespace
 
 void Bastion::Tunnel::wants(std::vector<pollfd>& waits) const {
@@ -32,8 +39,11 @@ void Bastion::Tunnel::wants(std::vector<pollfd>& waits) const {
   waits.push_back({near.get(), events, 0});
 }
 
-Bastion::Bastion(SshSettings settings, SshServices& services)
-    : settings_(std::move(settings)), services_(services), link_(settings_, services, *this) {}
+Bastion::Bastion(SshSettings settings, SshServices& services, int more)
+    : settings_(std::move(settings)),
+      services_(services),
+      link_(settings_, services, *this),
+      more_(more) {}
 
 Bastion::~Bastion() {
   for (Tunnel& tunnel : tunnels_)
@@ -42,6 +52,8 @@ Bastion::~Bastion() {
 }
 
 Bastion::Tunnel& Bastion::add(const std::string& host, int port, Loop::Member& owner) {
+  if (held_up() && more_ > 0)
+    return another().add(host, port, owner);
   Tunnel& tunnel = tunnels_.emplace_back(*this, host, port, owner);
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0) {
@@ -63,6 +75,8 @@ void Bastion::abandon(Tunnel& tunnel) {
 void Bastion::close_idle() {
   if (tunnels_.empty())
     link_.drop();
+  if (another_)
+    another_->close_idle();
 }
 
 void Bastion::wants(std::vector<pollfd>& waits) const {
@@ -71,22 +85,27 @@ void Bastion::wants(std::vector<pollfd>& waits) const {
 }
 
 Clock::time_point Bastion::deadline() const {
-  return tunnels_.empty() ? Clock::time_point::max() : link_.deadline();
+  if (tunnels_.empty())
+    return Clock::time_point::max();
+  const bool may_be_held_up = opening_ != nullptr && !held_up() && any_waits();
+  return std::min(link_.deadline(),
+                  may_be_held_up ? opening_since_ + kHeldUp : Clock::time_point::max());
 }
 
 void Bastion::turn() {
   if (link_.ready() && !finish_what_began())
     return;
   sweep();
-  if (tunnels_.empty())
-    return;
-  if (!link_.ready())
+  if (!link_.ready() && any_waits())
     connect();
-  if (!link_.ready())
-    return;
-  open_tunnels();
+  if (link_.ready())
+    open_tunnels();
   if (link_.ready() && may_send())
     read_all();
+  if (link_.ready())
+    send_all();
+  if (held_up())
+    relieve();
 }
 
 bool Bastion::may_send() const {
@@ -109,17 +128,24 @@ std::string Bastion::broke() const {
 }
 
 void Bastion::connect() {
-  if (services_.loop.now() < failed_until_) {
-    lose("the jump host " + settings_.name + ": " + link_.failure().message);
+  if (!settings_.problem.empty()) {
+    give_up("the jump host " + settings_.name + ": " + settings_.problem);
     return;
   }
-  if (link_.off())
-    link_.begin();
-  if (link_.step() != SshProgress::failed)
-    return;
-  failed_until_ = services_.loop.now() + kFailureCounts;
-  by_openssh_ = link_.failure().by_openssh;
-  lose("the jump host " + settings_.name + ": " + link_.failure().message);
+  if (services_.loop.now() >= failed_until_) {
+    if (link_.off())
+      link_.begin();
+    if (link_.step() != SshProgress::failed)
+      return;
+    failed_until_ = services_.loop.now() + kFailureCounts;
+    by_openssh_ = link_.failure().by_openssh;
+  }
+  give_up("the jump host " + settings_.name + ": " + link_.failure().message);
+}
+
+bool Bastion::any_waits() const {
+  return std::any_of(tunnels_.begin(), tunnels_.end(),
+                     [](const Tunnel& tunnel) { return tunnel.waits(); });
 }
 
 bool Bastion::any_open() const {
@@ -127,16 +153,47 @@ bool Bastion::any_open() const {
                      [](const Tunnel& tunnel) { return tunnel.open; });
 }
 
+bool Bastion::held_up() const {
+  return opening_ != nullptr && services_.loop.now() >= opening_since_ + kHeldUp;
+}
+
+Bastion& Bastion::another() {
+  if (!another_)
+    another_ = std::make_unique<Bastion>(settings_, services_, more_ - 1);
+  return *another_;
+}
+
+/// Those who wait behind a target that gives no answer go on by another connection.
+void Bastion::relieve() {
+  if (opening_->abandoned && !any_open()) {
+    let_go();
+    services_.loop.wake(*this);
+    return;
+  }
+  if (more_ == 0 || !any_waits())
+    return;
+  Bastion& other = another();
+  for (auto at = tunnels_.begin(); at != tunnels_.end();) {
+    const auto tunnel = at++;
+    if (!tunnel->waits())
+      continue;
+    tunnel->bastion = &other;
+    other.tunnels_.splice(other.tunnels_.end(), tunnels_, tunnel);
+  }
+  services_.loop.wake(other);
+}
+
 void Bastion::open_tunnels() {
   while (may_send() || opening_ != nullptr) {
     if (opening_ == nullptr) {
-      const auto next = std::find_if(tunnels_.begin(), tunnels_.end(), [](const Tunnel& tunnel) {
-        return !tunnel.asked && !tunnel.abandoned && tunnel.problem.empty();
-      });
+      const auto next = std::find_if(tunnels_.begin(), tunnels_.end(),
+                                     [](const Tunnel& tunnel) { return tunnel.waits(); });
       if (next == tunnels_.end())
         return;
       opening_ = &*next;
       opening_->asked = true;
+      opening_since_ = services_.loop.now();
+      services_.loop.wake(opening_->owner);
     }
     const SshProgress progress =
         link_.connection().open_tunnel(opening_->host, opening_->port, opening_->channel);
@@ -148,7 +205,7 @@ void Bastion::open_tunnels() {
       if (!link_.ready())
         return;
     } else {
-      tunnel.open = true;
+      tunnel.open = tunnel.opened = true;
       services_.loop.arm(tunnel);
       services_.loop.wake(tunnel.owner);
     }
@@ -156,14 +213,14 @@ void Bastion::open_tunnels() {
 }
 
 void Bastion::refused(Tunnel& tunnel) {
-  if (!link_.connection().lost()) {
+  if (!link_.broken()) {
     end(tunnel, fmt::format("the jump host {} makes no connection to {}:{} ({})", settings_.name,
                             tunnel.host, tunnel.port, link_.connection().last_error()));
   } else if (!any_open() && !tunnel.tried_anew) {
     // It was idle, and the server has closed it.
     tunnel.tried_anew = true;
     tunnel.asked = false;
-    link_.drop();
+    let_go();
     services_.loop.wake(*this);
   } else {
     lose(broke());
@@ -172,15 +229,28 @@ void Bastion::refused(Tunnel& tunnel) {
 
 /// The first get() reads the socket dry; after it the queues tell which channels have something.
 void Bastion::read_all() {
-  bool first = true;
+  bool dry = false;
   for (Tunnel& tunnel : tunnels_) {
     if (!tunnel.open || !link_.ready())
       continue;
-    if (first || tunnel.channel->has_input() || tunnel.channel->ended()) {
+    if (!dry || tunnel.channel->has_input() || tunnel.channel->ended()) {
+      dry |= tunnel.from_host.size() < kPiece;
       receive(tunnel);
       services_.loop.arm(tunnel);
     }
-    first = false;
+  }
+}
+
+/// What could not be sent when it came: another tunnel had half a packet under way, or the jump
+/// host's window was full.
+void Bastion::send_all() {
+  for (Tunnel& tunnel : tunnels_) {
+    if (!link_.ready() || !may_send())
+      return;
+    if (!tunnel.open || tunnel.to_host.empty())
+      continue;
+    send(tunnel);
+    services_.loop.arm(tunnel);
   }
 }
 
@@ -208,7 +278,7 @@ void Bastion::send(Tunnel& tunnel) {
   sending_ = nullptr;
   while (!tunnel.to_host.empty()) {
     const std::optional<std::size_t> put = tunnel.channel->put(tunnel.to_host);
-    if (!put && link_.connection().lost()) {
+    if (!put && link_.broken()) {
       lose(broke());
       return;
     }
@@ -226,20 +296,29 @@ void Bastion::send(Tunnel& tunnel) {
   tunnel.abandoned |= tunnel.input_ended;
 }
 
+/// Hands on what has come, as long as the session takes it: what stays in libssh2's queue raises no
+/// event.
 void Bastion::receive(Tunnel& tunnel) {
-  if (tunnel.from_host.size() < kPiece &&
-      tunnel.channel->get(SshChannel::Stream::out, tunnel.from_host, kPiece) ==
-          SshProgress::failed) {
-    lose(broke());
-    return;
-  }
-  while (!tunnel.from_host.empty()) {
-    const ssize_t put =
-        ::send(tunnel.near.get(), tunnel.from_host.data(), tunnel.from_host.size(), MSG_NOSIGNAL);
-    tunnel.abandoned |= put < 0 && errno != EAGAIN && errno != EINTR;
-    if (put <= 0)
+  SshProgress got = SshProgress::done;
+  for (std::size_t total = 0; got == SshProgress::done; total += kPiece) {
+    if (total >= kTurn) {
+      services_.loop.wake(*this);
       return;
-    tunnel.from_host.erase(0, static_cast<std::size_t>(put));
+    }
+    if (tunnel.from_host.size() < kPiece)
+      got = tunnel.channel->get(SshChannel::Stream::out, tunnel.from_host, kPiece);
+    if (got == SshProgress::failed) {
+      lose(broke());
+      return;
+    }
+    while (!tunnel.from_host.empty()) {
+      const ssize_t put =
+          ::send(tunnel.near.get(), tunnel.from_host.data(), tunnel.from_host.size(), MSG_NOSIGNAL);
+      tunnel.abandoned |= put < 0 && errno != EAGAIN && errno != EINTR;
+      if (put <= 0)
+        return;
+      tunnel.from_host.erase(0, static_cast<std::size_t>(put));
+    }
   }
   if (tunnel.channel->ended() && !tunnel.channel->has_input())
     end(tunnel, "the host closed the connection");
@@ -251,18 +330,38 @@ void Bastion::end(Tunnel& tunnel, const std::string& why) {
     tunnel.problem = why;
   tunnel.near.close();
   tunnel.open = false;
-  tunnel.abandoned = true;
-  services_.loop.wake(tunnel.owner);
+  // The owner of one that was abandoned has gone on to something else.
+  if (!std::exchange(tunnel.abandoned, true))
+    services_.loop.wake(tunnel.owner);
 }
 
 void Bastion::lose(const std::string& why) {
-  sending_ = closing_ = opening_ = nullptr;
   for (Tunnel& tunnel : tunnels_) {
-    end(tunnel, why);
-    tunnel.channel.reset();
+    if (!tunnel.waits())
+      end(tunnel, why);
   }
-  link_.drop();
+  let_go();
   services_.loop.wake(*this);
+}
+
+/// The jump host cannot be reached, or refuses: so it is for all who wait.
+void Bastion::give_up(const std::string& why) {
+  for (Tunnel& tunnel : tunnels_) {
+    if (!tunnel.waits())
+      continue;
+    tunnel.outcome = link_.failure().outcome;
+    tunnel.seen_key = link_.failure().seen_key;
+    end(tunnel, why);
+  }
+  services_.loop.wake(*this);
+}
+
+/// Drops the connection, with every channel that libssh2 frees with it.
+void Bastion::let_go() {
+  sending_ = closing_ = opening_ = nullptr;
+  for (Tunnel& tunnel : tunnels_)
+    tunnel.channel.reset();
+  link_.drop();
 }
 
 /// True once libssh2 is done with the channel.

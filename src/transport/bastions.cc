@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "base/text.h"
 #include "process/process.h"
 #include "transport/bastion.h"
@@ -19,21 +20,20 @@ class TunnelRoute : public Route {
  public:
   TunnelRoute(Bastion& bastion, const std::string& host, int port, Loop::Member& owner,
               std::vector<std::string> by_openssh)
-      : bastion_(bastion),
-        tunnel_(bastion.add(host, port, owner)),
-        by_openssh_(std::move(by_openssh)) {}
-  ~TunnelRoute() override { bastion_.abandon(tunnel_); }
+      : tunnel_(bastion.add(host, port, owner)), by_openssh_(std::move(by_openssh)) {}
+  ~TunnelRoute() override { tunnel_.bastion->abandon(tunnel_); }
   TunnelRoute(const TunnelRoute&) = delete;
   TunnelRoute& operator=(const TunnelRoute&) = delete;
 
   Progress step() override {
     if (instead_)
       return instead_->step();
-    if (tunnel_.open)
+    // Also where the host has hung up since: what it said is in the socket.
+    if (tunnel_.opened)
       return Progress::connected;
     if (tunnel_.problem.empty())
       return Progress::waiting;
-    if (bastion_.by_openssh().empty())
+    if (tunnel_.bastion->by_openssh().empty())
       return Progress::failed;
     instead_ = make_command_route(by_openssh_);
     return instead_->step();
@@ -41,12 +41,13 @@ class TunnelRoute : public Route {
   bool queued() const override { return !instead_ && !tunnel_.asked && tunnel_.problem.empty(); }
   void wants(std::vector<pollfd>& /*waits*/) const override {}
   int fd() const override { return instead_ ? instead_->fd() : tunnel_.far.get(); }
-  std::string problem() const override {
-    return instead_ ? instead_->problem() : tunnel_.problem;
-  }
+  std::string problem() const override { return instead_ ? instead_->problem() : tunnel_.problem; }
+
+  ExecResult::Outcome outcome() const override { return tunnel_.outcome; }
+  std::optional<SeenHostKey> seen_key() const override { return tunnel_.seen_key; }
+  bool worth_another_try() const override { return !instead_ || instead_->worth_another_try(); }
 
  private:
-  Bastion& bastion_;
   Bastion::Tunnel& tunnel_;
   std::vector<std::string> by_openssh_;
   std::unique_ptr<Route> instead_;
@@ -56,21 +57,33 @@ std::vector<std::string> all_but_last(const std::vector<std::string>& jumps) {
   return {jumps.begin(), jumps.end() - 1};
 }
 
+/// The jump host as ssh's last word: it takes a port only as a URI.
+std::string destination(const std::string& jump) {
+  const Endpoint endpoint = jump_endpoint(jump);
+  const std::string user = endpoint.user.empty() ? "" : endpoint.user + "@";
+  if (endpoint.port == 0)
+    return user + endpoint.name;
+  const bool numeric = endpoint.name.find(':') != std::string::npos;
+  return fmt::format("ssh://{}{}:{}", user, numeric ? "[" + endpoint.name + "]" : endpoint.name,
+                     endpoint.port);
+}
+
 /// ssh's own way to the same socket: `ssh -J first,second -W [host]:port last`.
 std::vector<std::string> tunnel_words(const SshSettings& host, const TransportOptions& options) {
   std::vector<std::string> words = ssh_words(options);
-  words.insert(words.end(), {"-o", "BatchMode=yes"});
+  // A process that became a master (ControlPersist) would outlive this run.
+  words.insert(words.end(), {"-o", "BatchMode=yes", "-o", "ControlMaster=no"});
   const std::vector<std::string> before = all_but_last(host.jumps);
   if (!before.empty())
     words.insert(words.end(), {"-J", join(before, ",")});
   words.insert(words.end(), {"-W", fmt::format("[{}]:{}", host.hostname, host.port), "--",
-                             host.jumps.back()});
+                             destination(host.jumps.back())});
   return words;
 }
 
 bool master_is_up(const std::string& jump, const TransportOptions& options) {
   std::vector<std::string> words = ssh_words(options);
-  words.insert(words.end(), {"-O", "check", "--", jump});
+  words.insert(words.end(), {"-O", "check", "--", destination(jump)});
   return run_command(Command{words, {}, {}}, std::chrono::seconds(5)).ok();
 }
 
@@ -126,18 +139,19 @@ void Bastions::prepare_chain(const std::vector<std::string>& jumps) {
       resolve_ssh_settings({jump_endpoint(jumps.back())}, services_.options).front();
   if (!before.empty())
     settings.jumps = before;
-  // "Host *" with ProxyJump names the jump host itself too; ssh passes over that.
+  // "Host *" with ProxyJump names the jump host itself too.
   const auto names_itself = [&settings](const std::string& jump) {
     return jump_endpoint(jump).name == settings.name;
   };
   if (std::any_of(settings.jumps.begin(), settings.jumps.end(), names_itself))
     settings.jumps = before;
-  if (settings.jumps.size() > kLongestChain)
-    settings.problem = fmt::format("more than {} jump hosts in a row", kLongestChain);
   const std::vector<std::string> upstream = settings.jumps;
   const bool has_master =
       !settings.control_path.empty() && master_is_up(jumps.back(), services_.options);
+  const std::string needs_openssh = join(settings.needs_openssh, ", ");
   auto bastion = std::make_unique<Bastion>(std::move(settings), services_);
+  if (!needs_openssh.empty())
+    bastion->use_openssh(needs_openssh);
   if (has_master)
     bastion->use_openssh("a ControlPath connection to the jump host is up");
   bastions_.emplace(key, std::move(bastion));
@@ -151,6 +165,16 @@ Bastion& Bastions::bastion(const std::vector<std::string>& jumps) {
 
 std::unique_ptr<Route> Bastions::route(const SshSettings& host, Loop::Member& owner) {
   Bastion& through = bastion(host.jumps);
+  const Bastion* hop = &through;
+  for (std::size_t hops = 1; !hop->settings().jumps.empty(); ++hops) {
+    if (hops == kLongestChain) {
+      throw Error(
+          fmt::format("more than {} jump hosts in a row, or one that is reached through "
+                      "itself: see ProxyJump in your ssh configuration",
+                      kLongestChain));
+    }
+    hop = &bastion(hop->settings().jumps);
+  }
   const std::vector<std::string> words = tunnel_words(host, services_.options);
   if (!through.by_openssh().empty())
     return make_command_route(words);

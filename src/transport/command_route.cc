@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/text.h"
 #include "process/process.h"
@@ -27,15 +29,18 @@ class CommandRoute : public Route {
   void wants(std::vector<pollfd>& /*waits*/) const override {}
   int fd() const override { return socket_.get(); }
   std::string problem() const override;
+  bool worth_another_try() const override;
 
  private:
   void start();
   void end();
+  const std::string& said() const;
 
   std::vector<std::string> words_;
   Fd socket_;
   SocketChild child_;
   std::string problem_;
+  mutable std::string said_;  ///< on stderr, as far as it was read
 };
 
 void CommandRoute::start() {
@@ -49,12 +54,28 @@ void CommandRoute::start() {
 std::string CommandRoute::problem() const {
   if (!problem_.empty())
     return problem_;
-  std::string said(kLastWords, '\0');
-  const ssize_t got = child_.err ? ::read(child_.err.get(), said.data(), said.size()) : 0;
-  said.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
-  const std::vector<std::string> text = lines(said);
+  const std::vector<std::string> text = lines(said());
   return fmt::format("'{}' ended{}", clean_line(join(words_, " ")),
                      text.empty() ? "" : ": " + clean_line(text.back()));
+}
+
+const std::string& CommandRoute::said() const {
+  char piece[kLastWords];
+  ssize_t got = 0;
+  while (child_.err && (got = ::read(child_.err.get(), piece, sizeof piece)) > 0) {
+    said_.append(piece, static_cast<std::size_t>(got));
+    said_.erase(0, said_.size() - std::min(said_.size(), kLastWords));
+  }
+  return said_;
+}
+
+/// The words are those of OpenSSH's sshd and ssh for a server that hangs up before its greeting.
+bool CommandRoute::worth_another_try() const {
+  const std::string& text = said();
+  const auto has = [&text](const char* words) { return text.find(words) != std::string::npos; };
+  return problem_.empty() &&
+         (text.empty() || has("Connection closed by") || has("Connection reset by") ||
+          has("Not allowed at this time") || has("Exceeded MaxStartups"));
 }
 
 void CommandRoute::end() {

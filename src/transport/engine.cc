@@ -31,6 +31,12 @@ std::size_t descriptor_limit() {
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
   const std::size_t all = limit.rlim_cur == RLIM_INFINITY ? 1u << 20 : limit.rlim_cur;
+  return all;
+}
+
+/// How many of them sessions may have.
+std::size_t for_sessions() {
+  const std::size_t all = descriptor_limit();
   return all > 2 * kReserved ? all - kReserved : all / 2;
 }
 
@@ -89,6 +95,7 @@ class Engine : public Transport {
     std::deque<Order> orders;  ///< the first is under way while `busy`
     bool busy = false;
     bool queued = false;          ///< stands in ready_
+    bool gave_way = false;        ///< its idle connection was closed for want of descriptors
     bool weighs = false;          ///< as counted in weighing_
     std::size_t descriptors = 0;  ///< as counted in descriptors_
   };
@@ -112,7 +119,7 @@ class Engine : public Transport {
   std::deque<Host*> ready_;  ///< have an order and do nothing
   std::size_t busy_ = 0, descriptors_ = 0;
   int weighing_ = 0;
-  std::size_t given_up_ = 0;  ///< idle connections that were closed for want of descriptors
+  std::size_t reopened_ = 0;  ///< connections of hosts that had given way
 };
 
 void Engine::start(const Endpoint& endpoint, Exec exec, Done done) {
@@ -166,7 +173,7 @@ void Engine::admit() {
   while (!ready_.empty() && weighing_ < options_.fanout) {
     Host& host = *ready_.front();
     const bool opens = !host.session || !host.session->idle();
-    if (opens && descriptors_ + kForOne > descriptor_limit() && busy_ > 0 && !make_room())
+    if (opens && descriptors_ + kForOne > for_sessions() && busy_ > 0 && !make_room())
       return;
     ready_.pop_front();
     host.queued = false;
@@ -180,7 +187,7 @@ bool Engine::make_room() {
     host.session->close_idle();
     host.session.reset();
     count(host);
-    ++given_up_;
+    host.gave_way = true;
     return true;
   };
   for (Host& host : hosts_) {
@@ -215,6 +222,7 @@ void Engine::begin(Host& host) {
   }
   if (!host.session)
     make_session(host);
+  reopened_ += std::exchange(host.gave_way, false) ? 1 : 0;
   try {
     host.session->begin(host.orders.front().exec);
     loop_.arm(host);
@@ -298,10 +306,10 @@ std::vector<std::string> Engine::notes() const {
                                 ds::count(names.size(), "host"), clean_line(reason),
                                 clean_line(join(names, ", "))));
   }
-  if (given_up_ > 0) {
+  if (reopened_ > 0) {
     notes.push_back(fmt::format(
         "{} closed and opened again, because this process may open {} files (ulimit -n)",
-        ds::count(given_up_, "idle connection"), descriptor_limit() + kReserved));
+        ds::count(reopened_, "idle connection"), descriptor_limit()));
   }
   return notes;
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <ctime>
 
 #include "base/error.h"
 #include "base/interrupt.h"
@@ -13,13 +14,20 @@
 namespace ds {
 namespace {
 
-/// A gap longer than this between two moments of the loop was no work of ours.
-constexpr auto kStopped = std::chrono::seconds(3);
-constexpr int kLongestWait = 1000;  // ms
+/// A gap longer than this between two moments of the loop, less the work of ours in it, was a stop.
+constexpr auto kStopped = std::chrono::milliseconds(500);
+/// No stop while waiting can hide behind more than this.
+constexpr int kLongestWait = 500;  // ms
+
+Clock::duration own_work() {
+  timespec used{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+}
 
 }  // namespace
 
-Loop::Loop() : epoll_(::epoll_create1(EPOLL_CLOEXEC)), last_(Clock::now()) {
+Loop::Loop() : epoll_(::epoll_create1(EPOLL_CLOEXEC)), last_(Clock::now()), worked_(own_work()) {
   if (!epoll_)
     throw Error("cannot make an event loop: " + errno_text(errno));
 }
@@ -85,13 +93,15 @@ int Loop::time_left() const {
 
 void Loop::notice_stop(Clock::time_point began, int waited_at_most) {
   const Clock::time_point ended = Clock::now();
-  const Clock::duration busy = began - last_;
+  const Clock::duration worked = own_work();
+  const Clock::duration busy = began - last_ - (worked - worked_);
   const Clock::duration overslept = ended - began - std::chrono::milliseconds(waited_at_most);
   for (const Clock::duration gap : {busy, overslept}) {
     if (gap > kStopped)
       stopped_ += gap;
   }
   last_ = ended;
+  worked_ = worked;
 }
 
 void Loop::round() {

@@ -70,6 +70,7 @@ class Loop {
   std::vector<pollfd> waits_;
   Clock::duration stopped_{};
   Clock::time_point last_;
+  Clock::duration worked_;  ///< CPU time of this process at last_
 };
 
 }  // namespace ds

@@ -22,8 +22,8 @@ Outcome outcome_of(const std::string& said) {
   const auto has = [&said](const char* words) { return said.find(words) != std::string::npos; };
   if (has("Host key verification failed") || has("HOST IDENTIFICATION HAS CHANGED"))
     return Outcome::host_key_refused;
-  if (has("Permission denied") || has("Too many authentication failures") ||
-      has("Access denied") || has("account is not available") || has("has expired"))
+  if (has("Permission denied") || has("Too many authentication failures") || has("Access denied") ||
+      has("account is not available") || has("has expired"))
     return Outcome::login_refused;
   return Outcome::unreachable;
 }
@@ -60,8 +60,7 @@ class OpensshSession : public HostSession {
   }
 
   Clock::time_point deadline() const override {
-    return pump_ ? began_ + exec_.time_limit + options_.connect_timeout
-                 : Clock::time_point::max();
+    return pump_ ? began_ + exec_.time_limit + options_.connect_timeout : Clock::time_point::max();
   }
   bool weighs() const override { return pump_ != nullptr; }
   std::size_t descriptors() const override { return pump_ ? 3 : 0; }
@@ -70,9 +69,10 @@ class OpensshSession : public HostSession {
   std::vector<std::string> words() const {
     std::vector<std::string> words = ssh_words(options_);
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(options_.connect_timeout).count();
-    // -x -a -T: no X11, no agent, no terminal; a first -o wins over the configuration.
-    words.insert(words.end(), {"-x", "-a", "-T", "-o", "BatchMode=yes", "-o",
-                               fmt::format("ConnectTimeout={}", seconds)});
+    // -x -a -T: no X11, no agent, no terminal; a first -o wins over the configuration. A process
+    // that became a master (ControlPersist) would keep our pipes open.
+    words.insert(words.end(), {"-x", "-a", "-T", "-o", "BatchMode=yes", "-o", "ControlMaster=no",
+                               "-o", fmt::format("ConnectTimeout={}", seconds)});
     if (settings_.unknown_host_key == UnknownHostKey::refuse)
       words.insert(words.end(), {"-o", "StrictHostKeyChecking=yes"});
     words.insert(words.end(), {"-l", settings_.user, "-p", std::to_string(settings_.port)});

@@ -9,14 +9,23 @@
 namespace ds {
 namespace {
 
-/// Ends everything that the command started once `$p`, the server's process for this connection,
-/// is gone: sshd itself ends nothing. It polls, because its stdin and stdout are the command's; it
+/// Ends everything that the command started once the server's process for this connection is gone:
+/// sshd itself ends nothing. That process is the nearest sshd above (a ForceCommand may have put a
+/// wrapper between), else the parent. It polls, because its stdin and stdout are the command's; it
 /// outlives the command by a second at most. A server whose process cannot be seen is left alone.
-constexpr const char* kGuard =
-    "p=$PPID\n"
-    "if kill -0 $p 2>/dev/null; then (trap '' TERM HUP; (while sleep 1; do kill -0 $$ || exit; "
-    "kill -0 $p || { kill -TERM 0; sleep 3; kill -KILL 0; }; done) &) </dev/null >/dev/null 2>&1; "
-    "fi\n";
+constexpr const char* kGuard = R"sh((trap '' TERM HUP
+(p=$PPID q=$p
+while [ "$q" -gt 1 ] && read -r s < /proc/$q/stat; do
+    c=${s#*\(} s=${s##*\) }
+    case $c in sshd*) p=$q; break ;; esac
+    s=${s#* } q=${s%% *}
+done
+kill -0 $p || exit
+while sleep 1; do
+    kill -0 $$ || exit
+    kill -0 $p || { kill -TERM 0; sleep 3; kill -KILL 0; }
+done) &) </dev/null >/dev/null 2>&1
+)sh";
 
 }  // namespace
 
@@ -30,14 +39,15 @@ bool RemoteCommand::read_end(ExecResult& result) const {
   const std::size_t at = result.err.rfind(frame);
   if (at == std::string::npos)
     return false;
-  const std::string said(trim(result.err.substr(at + frame.size())));
+  // What else is left of the command may go on writing behind it.
+  const std::size_t begins = at + frame.size();
+  const std::string said = result.err.substr(begins, result.err.find('\n', begins) - begins);
   result.exit_status = static_cast<int>(parse_integer(said, 0, 255).value_or(255));
   result.err.resize(at);
   // A shell says 128 + n for a command that signal n ended.
   if (result.exit_status > 128 && result.exit_status < 128 + 65) {
     result.outcome = ExecResult::Outcome::signalled;
-    result.message =
-        fmt::format("the command was killed by signal {}", result.exit_status - 128);
+    result.message = fmt::format("the command was killed by signal {}", result.exit_status - 128);
   }
   return true;
 }

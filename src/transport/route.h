@@ -5,12 +5,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/fd.h"
 #include "transport/loop.h"
 #include "transport/resolver.h"
+#include "transport/transport.h"
 
 namespace ds {
 
@@ -30,6 +32,11 @@ class Route {
   virtual int fd() const = 0;
   /// Why it failed; after the connection broke, what the route knows of the reason. Clean.
   virtual std::string problem() const = 0;
+  /// What a failure means for the host: a jump host on the way may have been reached and refused.
+  virtual ExecResult::Outcome outcome() const { return ExecResult::Outcome::unreachable; }
+  virtual std::optional<SeenHostKey> seen_key() const { return {}; }
+  /// Whether a connection that broke before it said anything may do better in a while.
+  virtual bool worth_another_try() const { return true; }
 };
 
 struct TcpTarget {

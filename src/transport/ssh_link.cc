@@ -2,7 +2,10 @@
 #include "transport/ssh_link.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/socket.h>
+
+#include <utility>
 
 #include "base/random.h"
 #include "transport/host_key_decision.h"
@@ -15,11 +18,14 @@ using Outcome = ExecResult::Outcome;
 
 /// A server that drops connections at random lets one of a few through; 7 tries take about 20 s.
 constexpr int kMostTries = 7;
+/// A server that has said its first word lets us in; if it breaks off then, it is ill.
+constexpr int kMostTriesInside = 3;
 
 /// Doubled each time, half of it chance, so that those who were refused together come back apart.
 Clock::duration pause_after(int tries) {
   const auto whole = std::chrono::milliseconds(300) * (1 << std::min(tries, 5));
-  return whole / 2 + std::chrono::milliseconds(random_below(static_cast<unsigned>(whole.count() / 2)));
+  return whole / 2 +
+         std::chrono::milliseconds(random_below(static_cast<unsigned>(whole.count() / 2)));
 }
 
 }  // namespace
@@ -46,10 +52,19 @@ void SshLink::open_route() {
       target.keepalive = settings_.alive_interval;
     route_ = make_tcp_route(target, services_.resolver, services_.loop, owner_);
   }
-  const auto limit = settings_.connect_timeout.count() > 0 ? settings_.connect_timeout
-                                                           : services_.options.connect_timeout;
-  phase_ends_ = services_.loop.now() + limit;
+  phase_ends_ = services_.loop.now() + connect_limit();
   phase_ = Phase::route;
+}
+
+std::chrono::milliseconds SshLink::connect_limit() const {
+  return settings_.connect_timeout.count() > 0 ? settings_.connect_timeout
+                                               : services_.options.connect_timeout;
+}
+
+/// The socket is asked: libssh2 names its failures after what it was doing, not after the reason.
+bool SshLink::broken() const {
+  pollfd state{fd(), POLLRDHUP, 0};
+  return ::poll(&state, 1, 0) == 1;
 }
 
 void SshLink::drop() {
@@ -79,16 +94,14 @@ bool SshLink::late() const {
 std::string SshLink::what_was_late() const {
   const auto seconds = [](std::chrono::milliseconds limit) { return in_seconds(limit); };
   if (phase_ == Phase::login) {
-    return fmt::format("{}: the login took longer than {} s{}", where(),
-                       seconds(services_.options.login_timeout),
-                       login_ && login_->waits_for_agent() ? ": the ssh agent gives no answer" : "");
+    return fmt::format(
+        "{}: the login took longer than {} s{}", where(), seconds(services_.options.login_timeout),
+        login_ && login_->waits_for_agent() ? ": the ssh agent gives no answer" : "");
   }
-  const auto limit = settings_.connect_timeout.count() > 0 ? settings_.connect_timeout
-                                                           : services_.options.connect_timeout;
-  return fmt::format("connect to {}: {} in {} s", where(),
-                     phase_ == Phase::handshake ? "the server answered, but there is no SSH session"
-                                                : "no answer",
-                     seconds(limit));
+  return fmt::format(
+      "connect to {}: {} in {} s", where(),
+      phase_ == Phase::handshake ? "the server answered, but there is no SSH session" : "no answer",
+      seconds(connect_limit()));
 }
 
 SshProgress SshLink::advance() {
@@ -118,21 +131,23 @@ SshProgress SshLink::enter(Phase phase) {
 }
 
 SshProgress SshLink::reach() {
-  const bool queued = route_->queued();
-  switch (route_->step()) {
+  const Route::Progress reached = route_->step();
+  if (std::exchange(queued_, route_->queued()) && !queued_)
+    phase_ends_ = services_.loop.now() + connect_limit();
+  switch (reached) {
     case Route::Progress::waiting:
-      if (queued && !route_->queued())
-        phase_ends_ = services_.loop.now() + services_.options.connect_timeout;
       return SshProgress::waiting;
     case Route::Progress::failed:
-      return fail({Outcome::unreachable, "connect to " + where() + ": " + route_->problem(), {}, {}});
+      return fail({route_->outcome(),
+                   "connect to " + where() + ": " + route_->problem(),
+                   {},
+                   route_->seen_key()});
     case Route::Progress::connected:
       break;
   }
-  const SshAlgorithms algorithms{
-      settings_.kex, settings_.ciphers, settings_.macs,
-      services_.known_hosts.of(settings_).key_types(settings_.host_key_name,
-                                                      settings_.host_key_port)};
+  const SshAlgorithms algorithms{settings_.kex, settings_.ciphers, settings_.macs,
+                                 services_.known_hosts.of(settings_).key_types(
+                                     settings_.host_key_name, settings_.host_key_port)};
   connection_ = std::make_unique<SshConnection>(route_->fd(), algorithms);
   if (!connection_->lacking().empty()) {
     const std::string why = fmt::format("libssh2 {} knows no {} that the ssh configuration allows",
@@ -157,24 +172,26 @@ SshProgress SshLink::shake_hands() {
   return hung_up("no SSH session: " + connection_->last_error());
 }
 
-/// The server closed the connection before it showed its key: too many at one time, mostly.
+/// The server closed the connection before it showed its key: too many at one time, mostly, where
+/// it has not even said what it is.
 SshProgress SshLink::hung_up(const std::string& while_doing) {
+  const bool at_the_door = !connection_->server_banner().starts_with("SSH-");
   const std::string behind = route_->problem();
-  const std::string message =
+  std::string message =
       fmt::format("{}: {}{}", where(), while_doing, behind.empty() ? "" : " (" + behind + ")");
-  if (!connection_->lost() || ++tries_ >= kMostTries) {
-    return fail({Outcome::unreachable,
-                 message + (tries_ >= kMostTries
-                                ? fmt::format("; tried {} times: the server lets in few at one "
-                                              "time (MaxStartups, PerSourcePenalties): use a "
-                                              "smaller --fanout",
-                                              tries_)
-                                : ""),
-                 {}, {}});
+  if (broken() && route_->worth_another_try() &&
+      ++tries_ < (at_the_door ? kMostTries : kMostTriesInside)) {
+    drop();
+    phase_ends_ = services_.loop.now() + pause_after(tries_);
+    return enter(Phase::pause);
   }
-  drop();
-  phase_ends_ = services_.loop.now() + pause_after(tries_);
-  return enter(Phase::pause);
+  if (tries_ > 1)
+    message += fmt::format("; tried {} times", tries_);
+  if (tries_ > 1 && at_the_door)
+    message +=
+        ": the server lets in few at one time (MaxStartups, PerSourcePenalties): use a "
+        "smaller --fanout";
+  return fail({Outcome::unreachable, message, {}, {}});
 }
 
 SshProgress SshLink::check_key() {
@@ -193,8 +210,8 @@ SshProgress SshLink::log_in() {
     return enter(Phase::ready);
   if (progress == SshProgress::waiting)
     return progress;
-  return fail({Outcome::login_refused, where() + " " + login_->problem(),
-               login_->better_by_openssh(), {}});
+  return fail(
+      {Outcome::login_refused, where() + " " + login_->problem(), login_->better_by_openssh(), {}});
 }
 
 SshProgress SshLink::fail(LinkFailure failure) {

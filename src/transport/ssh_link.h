@@ -36,6 +36,8 @@ class SshLink {
   SshProgress step();
   bool off() const { return phase_ == Phase::off; }
   bool ready() const { return phase_ == Phase::ready; }
+  /// After a failure: the connection itself has ended.
+  bool broken() const;
   void drop();
 
   void wants(std::vector<pollfd>& waits) const;
@@ -54,6 +56,7 @@ class SshLink {
   enum class Phase { off, pause, route, handshake, login, ready };
 
   void open_route();
+  std::chrono::milliseconds connect_limit() const;
   SshProgress advance();
   SshProgress reach();
   SshProgress shake_hands();
@@ -73,6 +76,7 @@ class SshLink {
   std::unique_ptr<SshLogin> login_;
   Phase phase_ = Phase::off;
   int tries_ = 0;                ///< that the server hung up on
+  bool queued_ = false;          ///< as the route was at its last step
   Clock::time_point phase_ends_; ///< connecting and handshake share one limit, the login has its own
   LinkFailure failure_;
 };

@@ -2,6 +2,7 @@
 //
 // Commands over a link by libssh2, one after the other on one connection.
 #include <fmt/format.h>
+#include <poll.h>
 
 #include <algorithm>
 
@@ -48,6 +49,8 @@ class SshSession : public HostSession {
   SshProgress close_channel();
   void finish(const SshChannel::Exit& exit);
   SshProgress fail(Outcome outcome, const std::string& message);
+  SshProgress not_begun(Outcome otherwise, const std::string& doing);
+  std::string what_broke() const;
   SshProgress enter(Phase phase);
   void mind_the_time();
   Clock::time_point stalls_at() const;
@@ -93,9 +96,8 @@ void SshSession::wants(std::vector<pollfd>& waits) const {
 }
 
 Clock::time_point SshSession::stalls_at() const {
-  return phase_ == Phase::transfer && !input_ended_
-             ? moved_ + services_.options.stall_timeout
-             : Clock::time_point::max();
+  return phase_ == Phase::transfer && !input_ended_ ? moved_ + services_.options.stall_timeout
+                                                    : Clock::time_point::max();
 }
 
 Clock::time_point SshSession::deadline() const {
@@ -108,7 +110,9 @@ Clock::time_point SshSession::deadline() const {
 std::optional<ExecResult> SshSession::step() {
   if (phase_ == Phase::idle) {
     // Nothing is asked for: the server has closed the connection, or speaks of itself.
-    link_.drop();
+    pollfd state{link_.fd(), POLLIN, 0};
+    if (link_.ready() && ::poll(&state, 1, 0) != 0)
+      link_.drop();
     return std::nullopt;
   }
   yielded_ = false;
@@ -182,18 +186,30 @@ SshProgress SshSession::open_channel() {
     link_.begin();
     return enter(Phase::link);
   }
+  return not_begun(Outcome::login_refused, "the login worked, but no command can be run");
+}
+
+/// A server that says why, or stays, has refused; where the connection is gone that was all.
+SshProgress SshSession::not_begun(Outcome otherwise, const std::string& doing) {
   const std::string said = link_.connection().server_words();
-  return fail(Outcome::login_refused,
-              fmt::format("{}: the login worked, but no command can be run: {}", link_.where(),
-                          said.empty() ? link_.connection().last_error() : said));
+  if (said.empty() && link_.broken()) {
+    return fail(
+        Outcome::lost,
+        link_.where() + ": the connection broke before the command was run: " + what_broke());
+  }
+  return fail(otherwise,
+              fmt::format("{}: {}: {}", link_.where(), doing, said.empty() ? what_broke() : said));
+}
+
+std::string SshSession::what_broke() const {
+  const std::string behind = link_.route_problem();
+  return link_.connection().last_error() + (behind.empty() ? "" : " (" + behind + ")");
 }
 
 SshProgress SshSession::start_command() {
   const SshProgress started = channel_->exec(command_.line());
-  if (started == SshProgress::failed) {
-    return fail(Outcome::lost, link_.where() + ": the command could not be started: " +
-                                   link_.connection().last_error());
-  }
+  if (started == SshProgress::failed)
+    return not_begun(Outcome::lost, "the command could not be started");
   moved_ = services_.loop.now();
   return started == SshProgress::done ? enter(Phase::transfer) : started;
 }
@@ -225,8 +241,8 @@ bool SshSession::read_all() {
                                      std::pair(SshChannel::Stream::err, &result_.err)}) {
     const SshProgress got = channel_->get(stream, *into, kTurn);
     if (got == SshProgress::failed) {
-      fail(Outcome::lost, link_.where() + ": the connection broke during the command: " +
-                              link_.connection().last_error());
+      fail(Outcome::lost,
+           link_.where() + ": the connection broke during the command: " + what_broke());
       return false;
     }
     more |= got == SshProgress::done;

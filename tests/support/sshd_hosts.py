@@ -63,15 +63,18 @@ class SshdHosts:
     def make_key(path, kind="ed25519"):
         subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True)
 
-    def start(self, *names):
+    def start(self, *names, more=""):
+        """`more`: lines for sshd_config, before ours (the first value of a keyword wins)."""
         for name in names or self.hosts:
             host = self.hosts[name]
             config = host["folder"] / "sshd_config"
             config.write_text(
-                "ListenAddress %(address)s\nPort %(port)d\nHostKey %(folder)s/host_key\n"
-                "PidFile none\nUsePAM no\nStrictModes no\nMaxStartups 200\nLogLevel VERBOSE\n"
+                more + "ListenAddress %(address)s\nPort %(port)d\nHostKey %(folder)s/host_key\n"
+                "PidFile none\nUsePAM no\nStrictModes no\nLogLevel VERBOSE\n"
                 "PasswordAuthentication no\nSetEnv HOME=%(folder)s/home\n" % host
-                + "AuthorizedKeysFile %s.pub\n" % self.user_key)
+                + "AuthorizedKeysFile %s.pub\n" % self.user_key
+                # Of MaxStartups the last one wins.
+                + ("" if "MaxStartups" in more else "MaxStartups 200\n"))
             log = open(host["folder"] / "log", "a")
             host["process"] = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stdout=log,
                                                stderr=log, stdin=subprocess.DEVNULL,

@@ -148,11 +148,16 @@ class Fleet:
             "LogLevel VERBOSE", "PasswordAuthentication no", "PermitUserRC no", "PrintMotd no",
             "PrintLastLog no", "SetEnv HOME=%s/no-home" % self.folder,
             "AuthorizedKeysFile %s.pub" % self.user_key,
-            "ForceCommand '%s' '%s'" % (binary("hostshell"), root)]) + "\n")
+            "ForceCommand " + self.force_command(root)]) + "\n")
         (root / "host").write_text("name=%s\nshell=%s\nseparate=%s\ntmp=%s\n%s" % (
             root.name, host["shell"], "yes" if host["separate"] else "no",
             "read-only" if host["read_only_tmp"] else "", "".join(
                 "keep=%s\n" % path for path in host["keep"])))
+
+    @staticmethod
+    def force_command(root):
+        """For wrappers of it: extra_config="ForceCommand WRAPPER " + this."""
+        return "'%s' '%s'" % (binary("hostshell"), root)
 
     @staticmethod
     def make_key(path, kind="ed25519"):
