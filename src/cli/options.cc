@@ -77,6 +77,9 @@ void add_fleet(CLI::App& app, Options& options) {
   app.add_option("--ssh-backend", options.ssh_backend,
                  "libssh2, openssh (a process for each host), or auto (auto)")
       ->check(CLI::IsMember({"auto", "libssh2", "openssh"}));
+  app.add_flag("-s,--sudo,--pip_sudo", options.sudo, "be root on the hosts, by sudo -n");
+  app.add_flag("-K,--ask-sudo-password", options.ask_sudo_password,
+               "the same, with a password that is asked for once");
   app.add_option("-f,--fanout", options.fanout, "handshakes and uploads at one time (64)")
       ->check(CLI::Range(1, 100000));
   app.add_option("--connect-timeout", options.connect_timeout, "seconds for one connection (15)")

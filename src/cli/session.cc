@@ -35,6 +35,9 @@ TransportOptions transport_options(const Options& options) {
   transport.backend = options.ssh_backend == "libssh2"   ? SshBackend::libssh2
                       : options.ssh_backend == "openssh" ? SshBackend::openssh
                                                          : SshBackend::automatic;
+  transport.sudo = options.ask_sudo_password ? Sudo::ask_password
+                   : options.sudo            ? Sudo::yes
+                                             : Sudo::no;
   transport.connect_timeout = std::chrono::seconds(options.connect_timeout);
   transport.login_timeout = std::chrono::seconds(options.login_timeout);
   transport.cache = cache_home();
