@@ -141,9 +141,8 @@ TEST_CASE("transport: one connection serves many commands, and is made anew when
     CHECK(logins() == 2);
   }
   SUBCASE("during a command") {
-    const ExecResult lost =
-        run(*transport, SshdHost::endpoint(), command("kill -9 " + lines(first.out).back() +
-                                                      "; sleep 1"));
+    const ExecResult lost = run(*transport, SshdHost::endpoint(),
+                                command("kill -9 " + lines(first.out).back() + "; sleep 1"));
     CHECK(lost.outcome == Outcome::lost);
     CHECK(run(*transport, SshdHost::endpoint(), command("echo anew")).out == "anew\n");
   }
@@ -161,9 +160,8 @@ TEST_CASE("transport: many hosts, few at a time, and commands that start command
     const Endpoint endpoint = SshdHost::endpoint("node" + std::to_string(i));
     transport->start(endpoint, command("echo 1"), [&, endpoint](const ExecResult& result) {
       first += result.out == "1\n" ? 1 : 0;
-      transport->start(endpoint, command("echo 2"), [&](const ExecResult& more) {
-        second += more.out == "2\n" ? 1 : 0;
-      });
+      transport->start(endpoint, command("echo 2"),
+                       [&](const ExecResult& more) { second += more.out == "2\n" ? 1 : 0; });
     });
   }
   transport->run();
@@ -182,9 +180,8 @@ TEST_CASE("transport: hosts that cannot be reached say why") {
 
   const ExecResult mute = run(*transport, endpoint, command("true"));
   CHECK(mute.outcome == Outcome::unreachable);
-  CHECK(mute.message ==
-        "connect to 127.0.0.1:" + std::to_string(silent.port()) +
-            ": it takes connections, but no SSH session began in 0.3 s");
+  CHECK(mute.message == "connect to 127.0.0.1:" + std::to_string(silent.port()) +
+                            ": it takes connections, but no SSH session began in 0.3 s");
 
   silent.close();
   const ExecResult closed = run(*transport, endpoint, command("true"));
@@ -196,7 +193,8 @@ TEST_CASE("transport: hosts that cannot be reached say why") {
   CHECK(unnamed.outcome == Outcome::unreachable);
   CHECK(unnamed.message.find("no-such-host.invalid") != std::string::npos);
 
-  const ExecResult option = run(*transport, SshdHost::endpoint("-oProxyCommand=x"), command("true"));
+  const ExecResult option =
+      run(*transport, SshdHost::endpoint("-oProxyCommand=x"), command("true"));
   CHECK(option.outcome == Outcome::unreachable);
   CHECK(option.message.find("cannot begin with '-'") != std::string::npos);
 }

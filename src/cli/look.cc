@@ -239,11 +239,10 @@ ExitStatus ping(Session& session) {
                             : all ? ExitStatus::ok
                                   : ExitStatus::unreachable;
   if (session.options().json) {
-    print(one_line(ordered_json{
-        {"schema", "ds-deploy.ping/1"},
-        {"exit", static_cast<int>(status)},
-        {"hosts", answers},
-        {"notes", session.transport().notes()}}));
+    print(one_line(ordered_json{{"schema", "ds-deploy.ping/1"},
+                                {"exit", static_cast<int>(status)},
+                                {"hosts", answers},
+                                {"notes", session.transport().notes()}}));
   } else {
     for (const std::string& note : session.transport().notes())
       print("note  " + note + "\n");

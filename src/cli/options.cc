@@ -71,7 +71,8 @@ void add_fleet(CLI::App& app, Options& options) {
   app.add_option("--limit", options.limit, "only these: a name, a glob or @tag (repeatable)")
       ->allow_extra_args(false);
   app.add_option("--python", options.python, "interpreter of the environment to deploy to");
-  app.add_option("-F,--ssh-config", options.ssh_config, "configuration file, as ssh -F; none: none");
+  app.add_option("-F,--ssh-config", options.ssh_config,
+                 "configuration file, as ssh -F; none: none");
   app.add_option("-o,--ssh-option", options.ssh_options, "Key=Value, as ssh -o (repeatable)")
       ->allow_extra_args(false);
   app.add_option("--ssh-backend", options.ssh_backend,

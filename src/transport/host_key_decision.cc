@@ -13,8 +13,7 @@ KeyDecision learn(const SeenHostKey& seen) {
   try {
     const KeyCheck check =
         append_host_key(seen.file, seen.name, seen.port, seen.key, seen.hash_names);
-    decision.accepted =
-        check.verdict == KeyVerdict::unknown || check.verdict == KeyVerdict::match;
+    decision.accepted = check.verdict == KeyVerdict::unknown || check.verdict == KeyVerdict::match;
     if (!decision.accepted) {
       decision.seen = seen;
       decision.seen->check = check;

@@ -52,8 +52,7 @@ std::string SudoAccess::script(const std::string& script) const {
       command);
 }
 
-RemoteCommand::RemoteCommand(const Exec& exec, const SudoAccess& access)
-    : nonce_(random_nonce()) {
+RemoteCommand::RemoteCommand(const Exec& exec, const SudoAccess& access) : nonce_(random_nonce()) {
   line_ = login_shell_command(
       access.script(fmt::format("{}(\n{}\n)\nprintf '\\n%s %s\\n' {} \"$?\" >&2",
                                 exec.guarded ? kGuard : "", exec.script, nonce_)));

@@ -63,7 +63,8 @@ bool ask(const std::vector<std::string>& names, const TransportOptions& options,
       found = false;
     } else if (!result.ok()) {
       const std::vector<std::string> said = lines(result.output);
-      problems[name] = "ssh -G failed: " + (said.empty() ? "without a word" : clean_line(said.back()));
+      problems[name] =
+          "ssh -G failed: " + (said.empty() ? "without a word" : clean_line(said.back()));
     } else {
       texts[name] = result.output;
     }

@@ -42,14 +42,19 @@ SshSettings defaults(const Endpoint& endpoint) {
 /// The %-tokens of ssh_config(5) that can stand in a path or a command.
 std::string expand_tokens(const std::string& text, const SshSettings& settings) {
   const std::map<char, std::string> tokens = {
-      {'%', "%"},           {'d', expand_home("~").string()},         {'h', settings.hostname},
-      {'n', settings.name}, {'p', std::to_string(settings.port)},     {'r', settings.user},
-      {'u', login_name()},  {'k', settings.host_key_name.empty() ? settings.hostname
-                                                                 : settings.host_key_name},
+      {'%', "%"},
+      {'d', expand_home("~").string()},
+      {'h', settings.hostname},
+      {'n', settings.name},
+      {'p', std::to_string(settings.port)},
+      {'r', settings.user},
+      {'u', login_name()},
+      {'k', settings.host_key_name.empty() ? settings.hostname : settings.host_key_name},
       {'i', std::to_string(::getuid())}};
   std::string expanded;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto token = text[i] == '%' && i + 1 < text.size() ? tokens.find(text[i + 1]) : tokens.end();
+    const auto token =
+        text[i] == '%' && i + 1 < text.size() ? tokens.find(text[i + 1]) : tokens.end();
     if (token == tokens.end()) {
       expanded += text[i];
     } else {
@@ -74,81 +79,126 @@ Take path_into(std::vector<std::filesystem::path> SshSettings::*list) {
 
 /// Keywords as `ssh -G` prints them. Those that others' tokens refer to come first in its output.
 const std::map<std::string, Take>& keywords() {
-  static const std::map<std::string, Take> table = {
-      {"hostname", [](SshSettings& s, const std::string& value) { s.hostname = value; }},
-      {"user", [](SshSettings& s, const std::string& value) { s.user = value; }},
-      {"port",
-       [](SshSettings& s, const std::string& value) {
-         s.port = static_cast<int>(parse_integer(value, 1, 65535).value_or(22));
-       }},
-      {"addressfamily",
-       [](SshSettings& s, const std::string& value) {
-         s.family = value == "inet" ? AF_INET : value == "inet6" ? AF_INET6 : AF_UNSPEC;
-       }},
-      {"bindaddress", [](SshSettings& s, const std::string& value) { s.bind_address = value; }},
-      {"identityfile", path_into(&SshSettings::identities)},
-      {"certificatefile", path_into(&SshSettings::certificates)},
-      {"identitiesonly",
-       [](SshSettings& s, const std::string& value) { s.identities_only = value == "yes"; }},
-      {"identityagent",
-       [](SshSettings& s, const std::string& value) {
-         if (value != "SSH_AUTH_SOCK")
-           s.agent = value == "none" ? "" : expand_home(expand_tokens(value, s)).string();
-       }},
-      {"userknownhostsfile",
-       [](SshSettings& s, const std::string& value) {
-         // ssh -G prints the global files first.
-         std::vector<std::filesystem::path> global = std::move(s.known_hosts);
-         s.known_hosts.clear();
-         path_into(&SshSettings::known_hosts)(s, value);
-         s.own_known_hosts = s.known_hosts.empty() ? "" : s.known_hosts.front();
-         s.known_hosts.insert(s.known_hosts.end(), global.begin(), global.end());
-       }},
-      {"globalknownhostsfile", path_into(&SshSettings::known_hosts)},
-      {"revokedhostkeys", path_into(&SshSettings::revoked_host_keys)},
-      {"hostkeyalias", [](SshSettings& s, const std::string& value) { s.host_key_name = value; }},
-      {"stricthostkeychecking",
-       [](SshSettings& s, const std::string& value) {
-         s.unknown_host_key = value == "accept-new"                      ? UnknownHostKey::accept_new
-                              : value == "false" || value == "no" || value == "off"
-                                  ? UnknownHostKey::accept_any
-                                  : UnknownHostKey::refuse;
-       }},
-      {"hashknownhosts",
-       [](SshSettings& s, const std::string& value) { s.hash_known_hosts = value == "yes"; }},
-      {"connecttimeout",
-       [](SshSettings& s, const std::string& value) {
-         s.connect_timeout = std::chrono::seconds(parse_integer(value, 1, 86400).value_or(0));
-       }},
-      {"serveraliveinterval",
-       [](SshSettings& s, const std::string& value) {
-         s.alive_interval = static_cast<int>(parse_integer(value, 0, 86400).value_or(0));
-       }},
-      {"proxyjump",
-       [](SshSettings& s, const std::string& value) {
-         if (value != "none")
-           s.jumps = split(value, ',');
-       }},
-      {"proxycommand",
-       [](SshSettings& s, const std::string& value) {
-         if (value != "none")
-           s.proxy_command = expand_tokens(value, s);
-       }},
-      {"controlpath",
-       [](SshSettings& s, const std::string& value) {
-         if (value != "none")
-           s.control_path = value;
-       }},
-      {"pkcs11provider",
-       [](SshSettings& s, const std::string& value) {
-         if (value != "none")
-           s.needs_openssh.push_back("PKCS11Provider is set");
-       }},
-      {"remotecommand",
-       [](SshSettings& s, const std::string& value) {
-         if (value != "none")
-           s.problem = "the ssh configuration sets RemoteCommand, which leaves no room for ours";
-       }}};
+  static const std::map<std::string, Take> table = {{"hostname",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.hostname = value;
+                                                     }},
+                                                    {"user",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.user = value;
+                                                     }},
+                                                    {"port",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.port = static_cast<int>(
+                                                           parse_integer(value, 1, 65535)
+                                                               .value_or(22));
+                                                     }},
+                                                    {"addressfamily",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.family = value == "inet"    ? AF_INET
+                                                                  : value == "inet6" ? AF_INET6
+                                                                                     : AF_UNSPEC;
+                                                     }},
+                                                    {"bindaddress",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.bind_address = value;
+                                                     }},
+                                                    {"identityfile",
+                                                     path_into(&SshSettings::identities)},
+                                                    {"certificatefile",
+                                                     path_into(&SshSettings::certificates)},
+                                                    {"identitiesonly",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.identities_only = value == "yes";
+                                                     }},
+                                                    {"identityagent",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       if (value != "SSH_AUTH_SOCK")
+                                                         s.agent = value == "none"
+                                                                       ? ""
+                                                                       : expand_home(expand_tokens(
+                                                                                         value, s))
+                                                                             .string();
+                                                     }},
+                                                    {"userknownhostsfile",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       // ssh -G prints the global files first.
+                                                       std::vector<std::filesystem::path> global =
+                                                           std::move(s.known_hosts);
+                                                       s.known_hosts.clear();
+                                                       path_into (&SshSettings::known_hosts)(s,
+                                                                                             value);
+                                                       s.own_known_hosts =
+                                                           s.known_hosts.empty()
+                                                               ? ""
+                                                               : s.known_hosts.front();
+                                                       s.known_hosts.insert(s.known_hosts.end(),
+                                                                            global.begin(),
+                                                                            global.end());
+                                                     }},
+                                                    {"globalknownhostsfile",
+                                                     path_into(&SshSettings::known_hosts)},
+                                                    {"revokedhostkeys",
+                                                     path_into(&SshSettings::revoked_host_keys)},
+                                                    {"hostkeyalias",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.host_key_name = value;
+                                                     }},
+                                                    {"stricthostkeychecking",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.unknown_host_key =
+                                                           value == "accept-new"
+                                                               ? UnknownHostKey::accept_new
+                                                           : value == "false" || value == "no" ||
+                                                                   value == "off"
+                                                               ? UnknownHostKey::accept_any
+                                                               : UnknownHostKey::refuse;
+                                                     }},
+                                                    {"hashknownhosts",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.hash_known_hosts = value == "yes";
+                                                     }},
+                                                    {"connecttimeout",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.connect_timeout = std::chrono::seconds(
+                                                           parse_integer(value, 1, 86400)
+                                                               .value_or(0));
+                                                     }},
+                                                    {"serveraliveinterval",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.alive_interval = static_cast<int>(
+                                                           parse_integer(value, 0, 86400)
+                                                               .value_or(0));
+                                                     }},
+                                                    {"proxyjump",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       if (value != "none")
+                                                         s.jumps = split(value, ',');
+                                                     }},
+                                                    {"proxycommand",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       if (value != "none")
+                                                         s.proxy_command = expand_tokens(value, s);
+                                                     }},
+                                                    {"controlpath",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       if (value != "none")
+                                                         s.control_path = value;
+                                                     }},
+                                                    {"pkcs11provider",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       if (value != "none")
+                                                         s.needs_openssh.push_back(
+                                                             "PKCS11Provider is set");
+                                                     }},
+                                                    {"remotecommand",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       if (value != "none")
+                                                         s.problem =
+                                                             "the ssh configuration sets "
+                                                             "RemoteCommand, which leaves no room "
+                                                             "for ours";
+                                                     }}};
   return table;
 }
 

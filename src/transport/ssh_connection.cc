@@ -67,7 +67,8 @@ bool prefer(LIBSSH2_SESSION* session, int method, const std::vector<std::string>
     if (std::find(known.begin(), known.end(), name) != known.end())
       both.push_back(name);
   }
-  return !both.empty() && ::libssh2_session_method_pref(session, method, join(both, ",").c_str()) == 0;
+  return !both.empty() &&
+         ::libssh2_session_method_pref(session, method, join(both, ",").c_str()) == 0;
 }
 
 /// The types on file come first, or a host known by one key would show another; then as ssh prefers
@@ -214,8 +215,7 @@ struct SshCallbacks {
       asked.push_back({clean_line(text), prompts[i].echo != 0});
     }
     const std::string_view said(instruction, static_cast<std::size_t>(instruction_size));
-    std::vector<std::string> answers =
-        (*Handles::of(abstract).answer)(clean_line(said), asked);
+    std::vector<std::string> answers = (*Handles::of(abstract).answer)(clean_line(said), asked);
     for (std::size_t i = 0; i < std::min(answers.size(), asked.size()); ++i) {
       responses[i].text = allocated(answers[i]);
       responses[i].length = length(answers[i]);
@@ -305,19 +305,18 @@ SshProgress SshConnection::login_with_key(const std::string& user, const std::st
                                           const Sign& sign) {
   handles_->sign = &sign;
   void* abstract = handles_.get();
-  const SshProgress tried = progress(::libssh2_userauth_publickey(
-      handles_->session.get(), user.c_str(),
-      reinterpret_cast<const unsigned char*>(key_blob.data()), key_blob.size(), SshCallbacks::sign,
-      &abstract));
+  const SshProgress tried =
+      progress(::libssh2_userauth_publickey(handles_->session.get(), user.c_str(),
+                                            reinterpret_cast<const unsigned char*>(key_blob.data()),
+                                            key_blob.size(), SshCallbacks::sign, &abstract));
   handles_->sign = nullptr;
   return tried;
 }
 
 SshProgress SshConnection::login_with_file(const std::string& user,
                                            const std::string& private_key) {
-  return progress(::libssh2_userauth_publickey_fromfile_ex(handles_->session.get(), user.c_str(),
-                                                           length(user), nullptr,
-                                                           private_key.c_str(), nullptr));
+  return progress(::libssh2_userauth_publickey_fromfile_ex(
+      handles_->session.get(), user.c_str(), length(user), nullptr, private_key.c_str(), nullptr));
 }
 
 bool SshConnection::unusable_file() const {
@@ -326,8 +325,8 @@ bool SshConnection::unusable_file() const {
 
 SshProgress SshConnection::login_interactively(const std::string& user, const Answer& answer) {
   handles_->answer = &answer;
-  return progress(::libssh2_userauth_keyboard_interactive_ex(
-      handles_->session.get(), user.c_str(), length(user), SshCallbacks::prompts));
+  return progress(::libssh2_userauth_keyboard_interactive_ex(handles_->session.get(), user.c_str(),
+                                                             length(user), SshCallbacks::prompts));
 }
 
 SshProgress SshConnection::open_session(std::unique_ptr<SshChannel>& channel) {

@@ -14,27 +14,32 @@ from support.fleet_case import Ended, FleetCase
 # The host's fault, what ds-deploy says of it, and the seconds that it may take.
 FAULTS = {"n1": ("refuse", "Connection refused", 2),
           "n2": ("drop", "no answer in 2 s", 4),
+<<<<<<< HEAD
           "n3": ("never", "no SSH session began in 2 s", 4),
           "n4": ("banner", "no SSH session began in 2 s", 4),
           "n5": ("stall:500", "no SSH session began in 2 s", 4),
           "n6": ("reset:15", "no SSH session", 40),
+=======
+          "n3": ("never", "there is no SSH session in 2 s", 4),
+          "n4": ("banner", "there is no SSH session in 2 s", 4),
+          "n5": ("stall:500", "there is no SSH session in 2 s", 4),
+          "n6": ("close:1", None, 8),
+>>>>>>> 785a33c9b19d3c73e630c3848d59dc4521494acc
           "n7": ("reset:300", "no SSH session", 8),
           "n8": ("reset:1500", "", 4),
           "n9": ("stall:1500", "the login took longer than 3 s", 6),
-          "n10": ("startups", "tried 7 times", 40),
-          "n11": ("penalty", "tried 7 times", 40),
-          "n12": ("close", "tried 7 times", 40),
-          "n13": ("startups:2", None, 8),
-          "n14": ("penalty:2", None, 8),
-          "n15": ("slow:30", None, 8),
-          "n16": ("rate:20000", None, 8)}
+          "n10": ("startups:2", None, 8),
+          "n11": ("penalty:2", None, 8),
+          "n12": ("slow:30", None, 8),
+          "n13": ("rate:20000", None, 8)}
+# These turn everybody away, before a word of their own.
+CLOSED = {"n9": "startups", "n10": "penalty", "n11": "close", "n12": "reset:15"}
 
 
 class Ping(FleetCase):
-    number = 20
+    number = 16
 
     def test_every_fault_at_once(self):
-        before = self.fleet.connections("n10")
         self.faults(**{name: fault for name, (fault, _, _) in FAULTS.items()})
         answers = self.ping(status=5)
         self.assert_well(answers, but={name for name, case in FAULTS.items() if case[1] is not None})
@@ -46,26 +51,41 @@ class Ping(FleetCase):
                 self.assertIn(words or "", answers[name]["message"])
                 address = "%s:%d" % (self.fleet.hosts[name]["address"], self.fleet.port)
                 self.assertIn(address if words is not None else "", answers[name]["message"])
-        self.assertIn("MaxStartups", answers["n10"]["message"])
-        self.assertEqual(self.fleet.connections("n10"), before + 7)
 
     def test_down_and_up_again(self):
-        self.fleet.stop("n20")
-        self.addCleanup(self.fleet.start, "n20")
-        self.assertIn("Connection refused", self.ping(status=5)["n20"]["message"])
-        self.fleet.start("n20")
+        self.fleet.stop("n16")
+        self.addCleanup(self.fleet.start, "n16")
+        self.assertIn("Connection refused", self.ping(status=5)["n16"]["message"])
+        self.fleet.start("n16")
         self.assert_well(self.ping())
 
 
 class Commands(FleetCase):
-    """Faults once a command is under way, on n2 alone."""
+    """Faults once a command is under way, on n2 alone. Meanwhile somebody knocks at CLOSED."""
 
-    def run_on_all(self, script=":", **changes):
-        options = {key: changes.pop(key) for key in ("login", "connect", "stall", "fanout")
-                   if key in changes}
-        phase = [{"host": name, "script": script, "limit": 20, **changes}
-                 for name in self.fleet.hosts]
-        (answers,) = self.run_transport(phase, **options)
+    number = 12
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for name, fault in CLOSED.items():
+            cls.fleet.fault(name, fault)
+        cls.open = [name for name in cls.fleet.hosts if name not in CLOSED]
+        cls.knocking = cls.begin_transport([{"host": name} for name in CLOSED])
+        cls.addClassCleanup(cls.end, cls.knocking)
+
+    def test_turned_away_for_good(self):
+        (answers,) = self.finish(self.knocking)
+        for name, answer in zip(CLOSED, answers):
+            self.assertEqual(answer["outcome"], "unreachable")
+            self.assertIn("tried 7 times", answer["message"])
+            self.assertIn("MaxStartups", answer["message"])
+            self.assertEqual(self.fleet.connections(name), 7)
+            self.assertLess(answer["seconds"], 40)
+
+    def run_on_all(self, script=":", stall=2, **changes):
+        phase = [{"host": name, "script": script, "limit": 20, **changes} for name in self.open]
+        (answers,) = self.run_transport(phase, stall=stall)
         self.assert_well(answers, but=("n2",))
         return answers["n2"]
 
@@ -90,7 +110,7 @@ class Commands(FleetCase):
         for fault, outcome, words in (("reset:300000", "lost", "broke during the command"),
                                       ("stall:300000", "timed_out", "no byte of the upload moved")):
             self.faults(n2=fault)
-            said = self.run_on_all("cat > got", file=str(upload), stall=2)
+            said = self.run_on_all("cat > got", file=str(upload))
             self.assertEqual(said["outcome"], outcome, said)
             self.assertIn(words, said["message"])
             self.assertLess(self.done.seconds, 8)

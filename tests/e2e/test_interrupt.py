@@ -11,7 +11,7 @@ from support.deploy_case import PROGRAM, clean_environment
 from support.fleet_case import FleetCase
 
 # Longer than every time limit of FleetCase.
-PAUSE = 60 if os.environ.get("DS_DEPLOY_LONG") else 6
+PAUSE = 60 if os.environ.get("DS_DEPLOY_LONG") else 4.5
 
 
 class Paused(FleetCase):
@@ -24,7 +24,7 @@ class Paused(FleetCase):
         if fault:
             self.faults(**{name: fault})
         self.children.append((time.monotonic() + moment, name, self.start_transport(
-            [{"host": name, "limit": 4, **command}])))
+            [{"host": name, "limit": 3, **command}])))
 
     def setUp(self):
         self.children = []
@@ -37,7 +37,7 @@ class Paused(FleetCase):
         # Handshake, login and command take some 2.5 s.
         for index, moment in enumerate((0.2, 0.5, 0.8, 1.1, 1.4, 1.7, 2.0, 2.3)):
             self.begin("n%d" % (index + 2), moment, "slow:100")
-        self.begin("n10", 1.5, script="sleep %d" % (PAUSE + 2))
+        self.begin("n10", 1.5, script="sleep %g" % (PAUSE + 1.5))
         self.begin("n11", 1.5, "rate:2000000", script="cat > got; wc -c < got", limit=20,
                    file=str(upload))
         self.pause(meanwhile=lambda: self.fleet.clear("n1"))
@@ -102,19 +102,16 @@ class Ends(FleetCase):
             for name in self.names:
                 self.fleet.kill(name)
 
-    def test_after_an_interrupt_and_after_a_kill(self):
-        for number, status in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
-            child = self.start()
+    def test_after_interrupts_and_a_kill(self):
+        """Of three coordinators, one by the system's ssh."""
+        ends = [(self.start(**options), number, status) for options, number, status in (
+            ({}, signal.SIGINT, 130), ({}, signal.SIGKILL, -9),
+            ({"backend": "openssh"}, signal.SIGINT, 130))]
+        for child, number, status in ends:
             child.send_signal(number)
             began = time.monotonic()
             self.assertEqual(child.wait(10), status)
             self.assertLess(time.monotonic() - began, 3)
-            self.assert_all_end()
-
-    def test_after_an_interrupt_of_the_systems_ssh(self):
-        child = self.start(backend="openssh")
-        child.send_signal(signal.SIGINT)
-        self.assertEqual(child.wait(10), 130)
         self.assert_all_end()
 
     def test_after_a_time_limit(self):

@@ -113,14 +113,20 @@ class FleetCase(unittest.TestCase):
         return [{command["host"]: result for command, result in zip(commands, results)}
                 for commands, results in zip(json.loads(orders)["phases"], answer["phases"])]
 
-    def start_transport(self, *phases, **options):
-        """transport-run as a process to do something to; finish() gives its answers."""
+    @classmethod
+    def begin_transport(cls, *phases, **options):
+        """transport-run as a process; finish() gives its answers, end() has to be called."""
         child = subprocess.Popen([str(DRIVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE, env=clean_environment())
-        self.addCleanup(self.end, child)
-        child.stdin.write(self.order(*phases, **options))
+        child.stdin.write(cls.order(*phases, **options))
         child.stdin.close()
         child.stdin = None
+        return child
+
+    def start_transport(self, *phases, **options):
+        """begin_transport() for this test alone."""
+        child = self.begin_transport(*phases, **options)
+        self.addCleanup(self.end, child)
         return child
 
     @staticmethod
