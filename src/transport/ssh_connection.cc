@@ -158,6 +158,7 @@ struct SshConnection::Handles {
   std::string lacking;
   const Sign* sign = nullptr;      ///< of the login under way
   const Answer* answer = nullptr;  ///< of the login under way
+  bool shaking_hands = false;
   std::string goodbye;
 
   static Handles& of(void** abstract) { return *static_cast<Handles*>(*abstract); }
@@ -263,6 +264,10 @@ SshConnection::SshConnection(int socket, const SshAlgorithms& algorithms)
 }
 
 SshConnection::~SshConnection() {
+  // libssh2 1.10 forgets the keys of an exchange that it was in the middle of. With the socket shut
+  // down this call fails, and releases them.
+  if (handles_->shaking_hands)
+    handshake();
   ::libssh2_session_disconnect(handles_->session.get(), "done");
 }
 
@@ -271,7 +276,10 @@ const std::string& SshConnection::lacking() const {
 }
 
 SshProgress SshConnection::handshake() {
-  return progress(::libssh2_session_handshake(handles_->session.get(), handles_->socket));
+  const SshProgress shaken =
+      progress(::libssh2_session_handshake(handles_->session.get(), handles_->socket));
+  handles_->shaking_hands = shaken == SshProgress::waiting;
+  return shaken;
 }
 
 bool SshConnection::no_common_algorithm() const {
