@@ -6,10 +6,7 @@
 #include <sys/wait.h>
 
 #include "base/text.h"
-#include "process/process.h"
-#include "transport/remote_command.h"
-#include "transport/session.h"
-#include "transport/stream_pump.h"
+#include "transport/process_session.h"
 
 namespace ds {
 namespace {
@@ -28,44 +25,34 @@ Outcome outcome_of(const std::string& said) {
   return Outcome::unreachable;
 }
 
-class OpensshSession : public HostSession {
+class OpensshSession : public ProcessSession {
  public:
   OpensshSession(const SshSettings& settings, const TransportOptions& options,
                  const SudoAccess& sudo, const Loop& loop)
-      : settings_(settings), options_(options), sudo_(sudo), loop_(loop) {}
+      : ProcessSession(sudo, loop), settings_(settings), options_(options) {}
 
-  void begin(Exec exec) override {
-    exec_ = std::move(exec);
-    result_ = {};
-    command_ = RemoteCommand(exec_, sudo_);
-    began_ = loop_.now();
-    pump_ = std::make_unique<StreamPump>(spawn_with_pipes(Command{words(), {}, {}}), exec_.input,
-                                         sudo_.preamble());
+ protected:
+  Command command_for(const Exec& exec) override {
+    command_ = RemoteCommand(exec, sudo_);
+    return {words(), {}, {}};
   }
 
-  void wants(std::vector<pollfd>& waits) const override {
-    if (pump_)
-      pump_->wants(waits);
+  void judge(int status, ExecResult& result) const override {
+    const bool ended = command_.read_end(result);
+    if (!ended && WIFEXITED(status) && WEXITSTATUS(status) == 255) {
+      const std::vector<std::string> said = lines(clean(result.err));
+      result.outcome = outcome_of(result.err);
+      result.message = settings_.name + ", by ssh: " +
+                       (said.empty() ? "it failed without a word" : last_words(said));
+    } else if (!ended && WIFEXITED(status) && WEXITSTATUS(status) != 0) {
+      result.exit_status = WEXITSTATUS(status);
+    } else if (!ended) {
+      result.outcome = Outcome::lost;
+      result.message = settings_.name + ", by ssh: the connection ended before the command did";
+    }
   }
 
-  std::optional<ExecResult> step() override {
-    if (!pump_)
-      return std::nullopt;
-    pump_->move(result_.out, result_.err);
-    if (result_.out.size() + result_.err.size() > exec_.output_limit)
-      return give_up(Outcome::flooded, printed_too_much(exec_));
-    if (pump_->ended())
-      return finished();
-    if (loop_.now() >= deadline())
-      return give_up(Outcome::timed_out, took_too_long(exec_));
-    return std::nullopt;
-  }
-
-  Clock::time_point deadline() const override {
-    return pump_ ? began_ + exec_.time_limit + options_.connect_timeout : Clock::time_point::max();
-  }
-  bool weighs() const override { return pump_ != nullptr; }
-  std::size_t descriptors() const override { return pump_ ? 3 : 0; }
+  std::chrono::milliseconds grace() const override { return options_.connect_timeout; }
 
  private:
   std::vector<std::string> words() const {
@@ -85,23 +72,6 @@ class OpensshSession : public HostSession {
     return words;
   }
 
-  ExecResult finished() {
-    const int status = pump_->reap();
-    const bool ended = command_.read_end(result_);
-    if (!ended && WIFEXITED(status) && WEXITSTATUS(status) == 255) {
-      const std::vector<std::string> said = lines(clean(result_.err));
-      result_.outcome = outcome_of(result_.err);
-      result_.message = settings_.name + ", by ssh: " +
-                        (said.empty() ? "it failed without a word" : last_words(said));
-    } else if (!ended && WIFEXITED(status) && WEXITSTATUS(status) != 0) {
-      result_.exit_status = WEXITSTATUS(status);
-    } else if (!ended) {
-      result_.outcome = Outcome::lost;
-      result_.message = settings_.name + ", by ssh: the connection ended before the command did";
-    }
-    return settled();
-  }
-
   static std::string last_words(const std::vector<std::string>& said) {
     std::string text;
     for (std::size_t i = said.size() > 3 ? said.size() - 3 : 0; i < said.size(); ++i)
@@ -109,28 +79,9 @@ class OpensshSession : public HostSession {
     return text;
   }
 
-  ExecResult give_up(Outcome outcome, std::string message) {
-    result_.outcome = outcome;
-    result_.message = std::move(message);
-    return settled();
-  }
-
-  ExecResult settled() {
-    result_.sent_bytes = pump_->sent();
-    result_.seconds = std::chrono::duration<double>(loop_.now() - began_).count();
-    pump_.reset();
-    return std::move(result_);
-  }
-
   const SshSettings& settings_;
   const TransportOptions& options_;
-  const SudoAccess& sudo_;
-  const Loop& loop_;
-  Exec exec_;
   RemoteCommand command_;
-  ExecResult result_;
-  Clock::time_point began_;
-  std::unique_ptr<StreamPump> pump_;
 };
 
 }  // namespace
