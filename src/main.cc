@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/file_limit.h"
 #include "base/interrupt.h"
 #include "cli/options.h"
 #include "cli/program.h"
@@ -27,6 +28,7 @@ int main(int argc, char** argv) {
       std::fputs(options.printed.c_str(), stdout);
       return 0;
     }
+    ds::raise_file_limit();
     const ds::InterruptHandlers handlers;
     return static_cast<int>(ds::run_program(options));
   } catch (const ds::Error& error) {

@@ -27,6 +27,14 @@ class Refused(Exception):
     """This phase cannot be done on this host; the text says why."""
 
 
+class Damaged(Refused):
+    """Bytes are not those that were sent. `again`: releases that can be staged anew."""
+
+    def __init__(self, text, again=()):
+        super().__init__(text)
+        self.again = list(again)
+
+
 def release_folder(root, sha256):
     if not HEX64.match(sha256):
         raise Refused("%r is no SHA-256" % sha256)
@@ -61,6 +69,8 @@ def write_whole(path, data, mode):
 
 def remove_tree(path):
     """Removes a folder of ours, also a sealed one."""
+    if os.path.islink(path) or os.path.isfile(path):
+        os.unlink(path)
     if not os.path.lexists(path):
         return
     for folder, _, _ in os.walk(path):
@@ -103,8 +113,12 @@ def receive(size, sha256, path):
             out.write(block)
             left -= len(block)
     if digest.hexdigest() != sha256:
-        raise Refused("the wheel was damaged on its way: SHA-256 %s arrived, %s was sent"
+        raise Damaged("the wheel was damaged on its way: SHA-256 %s arrived, %s was sent"
                       % (digest.hexdigest()[:12], sha256[:12]))
+
+
+def sealed_mode(entry):
+    return 0o555 if entry["mode"] & 0o111 else 0o444
 
 
 def unpack(archive, manifest, folder):
@@ -129,36 +143,54 @@ def unpack(archive, manifest, folder):
                     digest.update(block)
                     out.write(block)
                 out.flush()
-                os.fchmod(out.fileno(), 0o555 if entry["mode"] & 0o111 else 0o444)
+                os.fchmod(out.fileno(), sealed_mode(entry))
                 os.fsync(out.fileno())
             if digest.hexdigest() != entry["sha256"]:
-                raise Refused("%s was damaged on its way" % info.filename)
+                raise Damaged("%s was damaged on its way" % info.filename)
 
 
 def byte_compile(folder, final):
-    """Unchecked hash-based .pyc files (PEP 552), so that no import ever writes here again."""
-    compileall.compile_dir(folder, ddir=final, quiet=2, force=True, maxlevels=64,
-                           invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    """Unchecked hash-based .pyc files (PEP 552), so that no import ever writes here again: root may
+    write to a read-only folder, also under -O and -OO. (A list of levels needs Python 3.9.)"""
+    for level in (0, 1, 2):
+        compileall.compile_dir(folder, ddir=final, quiet=2, force=True, maxlevels=64,
+                               optimize=level,
+                               invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     compiled = []
     for path in sorted(walk_files(folder)):
         if path.endswith(".pyc") and "__pycache__" in path.split("/"):
             full = os.path.join(folder, path)
             os.chmod(full, 0o444)
-            compiled.append({"path": path, "size": os.path.getsize(full),
+            compiled.append({"path": path, "size": os.path.getsize(full), "mode": 0o444,
                              "sha256": hash_file(full)})
     return compiled
 
 
 def walk_files(folder):
-    for parent, _, names in os.walk(folder):
-        for name in names:
+    """Everything that is no folder, links to folders among it."""
+    for parent, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        for name in names + links:
             yield os.path.relpath(os.path.join(parent, name), folder).replace(os.sep, "/")
+
+
+def break_seal(root, sha256):
+    """A release that is damaged stops counting, so that it can be staged again."""
+    if sha256 in read_pointer(root):
+        raise Refused("release %s is active, so it is not staged again" % sha256[:12])
+    seal = release_folder(root, sha256) + ".json"
+    if os.path.lexists(seal):
+        os.unlink(seal)
+        sync_folder(os.path.dirname(seal))
+    remove_tree(release_folder(root, sha256))
 
 
 def stage(request, root):
     manifest = request["manifest"]
     sha256 = manifest["wheel"]["sha256"]
     final = release_folder(root, sha256)
+    if request.get("again"):
+        break_seal(root, sha256)
     if read_seal(root, sha256) is not None and os.path.isdir(final):
         return {"changed": False}
     releases = os.path.dirname(final)
@@ -191,7 +223,7 @@ def stage(request, root):
 
 
 def compare(folder, manifest, compiled):
-    """What differs between the folder and what it must hold; at most ten sentences."""
+    """What differs between the folder and what it must hold; a few examples of it."""
     expected = {installed_path(entry["path"]): entry for entry in manifest["files"]}
     expected.update((entry["path"], entry) for entry in compiled)
     problems = []
@@ -204,21 +236,45 @@ def compare(folder, manifest, compiled):
             problems.append("%s is no regular file" % path)
         elif os.path.getsize(full) != entry["size"] or hash_file(full) != entry["sha256"]:
             problems.append("%s has other content" % path)
+        elif stat.S_IMODE(os.lstat(full).st_mode) != sealed_mode(entry):
+            problems.append("%s has mode %03o, not %03o"
+                            % (path, stat.S_IMODE(os.lstat(full).st_mode), sealed_mode(entry)))
     problems += ["%s is missing" % path for path in sorted(expected)]
-    return problems[:10]
+    more = ["and %d more" % (len(problems) - 4)] if len(problems) > 4 else []
+    return problems[:4] + more
+
+
+def find_damage(root, manifest):
+    """Why the release is not what the manifest says, or an empty text. A wheel may have been
+    renamed since it was staged."""
+    sha256 = manifest["wheel"]["sha256"]
+    seal = read_seal(root, sha256)
+    if seal is None:
+        return "it is not sealed"
+    if seal.get("manifest", {}).get("files") != manifest["files"]:
+        return "it is sealed with another manifest"
+    return ", ".join(compare(release_folder(root, sha256), manifest, seal.get("compiled", [])))
 
 
 def verify(request, root):
+    active = read_pointer(root)
+    problems, again = [], []
     for manifest in request["manifests"]:
         sha256 = manifest["wheel"]["sha256"]
-        seal = read_seal(root, sha256)
-        if seal is None:
-            raise Refused("release %s is not sealed" % sha256[:12])
-        if seal.get("manifest") != manifest:
-            raise Refused("release %s is sealed with another manifest" % sha256[:12])
-        problems = compare(release_folder(root, sha256), manifest, seal.get("compiled", []))
-        if problems:
-            raise Refused("release %s is damaged: %s" % (sha256[:12], ", ".join(problems)))
+        damage = find_damage(root, manifest)
+        if not damage:
+            continue
+        problem = "release %s is damaged: %s" % (sha256[:12], damage)
+        if sha256 in active:
+            problem += ("; it is active and jobs may use it, so it is not replaced: deploy another "
+                        "wheel first, or end the jobs, delete %s and deploy again"
+                        % os.path.join(root, "active"))
+        else:
+            again.append(sha256)
+        problems.append(problem)
+    if problems:
+        # What is active stays as it is, so that staging the others again would help nobody.
+        raise Damaged("; ".join(problems), again if len(again) == len(problems) else ())
     return {}
 
 
@@ -287,6 +343,8 @@ def main():
     try:
         answer = phases[request["phase"]](request, release_root(sys.prefix))
         answer["ok"] = True
+    except Damaged as damaged:
+        answer = {"ok": False, "problem": str(damaged), "checksum": True, "again": damaged.again}
     except Refused as refused:
         answer = {"ok": False, "problem": str(refused)}
     except OSError as error:

@@ -10,6 +10,7 @@ import signal
 import sysconfig
 
 HEX64 = re.compile(r"^[0-9a-f]{64}$")
+HOOK = ("_ds_deploy.py", "ds_deploy.pth", "ds_deploy.start")
 
 
 def read(path, limit=1 << 20):
@@ -40,16 +41,36 @@ def python_facts(found):
             "pip": found.get("pip", ("",))[0]}
 
 
-def distributions(names):
-    """Version and folder of each, the first on sys.path, as importlib.metadata finds it."""
-    form = re.compile(r"^(%s)-([^-]+)(?:-py.*)?\.(?:dist|egg)-info$" % "|".join(names))
+def is_ours(folder, root):
+    return folder.startswith(os.path.join(root, "releases") + os.sep)
+
+
+def distributions(names, root):
+    """Version and folder of each, and of all in our releases; the first on sys.path, as
+    importlib.metadata finds it."""
+    form = re.compile(r"^([^-]+)-([^-]+)(?:-py.*)?\.(?:dist|egg)-info$")
     found = {}
     for folder in sys.path:
         for name in names_in(folder):
             match = form.match(name)
-            if match and match.group(1) not in found:
+            if match and match.group(1) not in found and (match.group(1) in names
+                                                          or is_ours(folder, root)):
                 found[match.group(1)] = (match.group(2), folder)
     return found
+
+
+def has_bytes(path, wanted):
+    """None if the file cannot be read. In blocks: libraries are large."""
+    try:
+        with open(path, "rb") as source:
+            tail = b""
+            for block in iter(lambda: source.read(1 << 20), b""):
+                if wanted in tail + block:
+                    return True
+                tail = block[-len(wanted):]
+    except OSError:
+        return None
+    return False
 
 
 def torch_facts(found):
@@ -63,9 +84,11 @@ def torch_facts(found):
     cuda = re.search(r"^cuda\s*(?::[^=]*)?=\s*['\"]([^'\"]+)", text, re.M)
     version = exact.group(1) if exact else found.get("torch", ("unknown",))[0]
     numbers = [int(part) for part in re.findall(r"\d+", version)[:2]]
-    # Official builds use the new C++ ABI from 2.7 on; older ones have either.
+    abi = has_bytes(os.path.join(folder, "lib", "libc10.so"), b"__cxx11")
+    if abi is None and numbers >= [2, 7]:
+        abi = True  # what official builds use since then
     return {"version": version, "cuda": cuda.group(1) if cuda else "", "folder": folder,
-            "cxx11_abi": True if numbers >= [2, 7] else None}
+            "cxx11_abi": abi}
 
 
 def conda_libraries():
@@ -114,9 +137,9 @@ def installed_facts(root, site, found):
     return {"root": root, "sealed": sealed[:1000],
             "root_writable": all(os.access(nearest(path), os.W_OK) for path in (root, site)),
             "active": [name for name in pointer.split() if HEX64.match(name)][:100],
-            "hook": os.path.exists(os.path.join(site, "_ds_deploy.py")),
-            "packages": {name: "%s %s" % found[name] for name in ("ds_ops", "deepspeed")
-                         if name in found}}
+            "hook": all(os.path.isfile(os.path.join(site, name)) for name in HOOK),
+            "packages": {name: "%s %s" % found[name] for name in sorted(found)
+                         if name in ("ds_ops", "deepspeed") or is_ours(found[name][1], root)}}
 
 
 def disk_facts(path):
@@ -140,9 +163,9 @@ def disk_facts(path):
 def main():
     signal.alarm(20)
     facts = {"notes": []}
-    found = distributions(("ds_ops", "deepspeed", "torch", "pip"))
     site = sysconfig.get_paths()["purelib"]
     root = release_root(sys.prefix)
+    found = distributions(("ds_ops", "deepspeed", "torch", "pip"), root)
     parts = (("python", lambda: python_facts(found)), ("torch", lambda: torch_facts(found)),
              ("libstdcxx", libstdcxx_facts),
              ("installed", lambda: installed_facts(root, site, found)),

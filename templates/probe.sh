@@ -98,14 +98,17 @@ sonames() {
 # `exit`, `exec` or an error in a sourced file would end this script: it is tried in a subshell.
 environment() {
     if [ ! -r "$env_script" ]; then
-        say note "env-script $env_script: not found"
+        say env_script_problem "env-script $env_script: not found"
         return 0
     fi
     status=$(. "$env_script" > /dev/null 2>&1 < /dev/null; printf '=%s' "$?")
     case $status in
         *=0) ;;
-        *=*) say note "env-script $env_script ended with status ${status##*=}" ;;
-        *) say note "env-script $env_script did not run to its end under /bin/sh"; return 0 ;;
+        *=*) say env_script_problem "env-script $env_script ended with status ${status##*=}" ;;
+        *)
+            say env_script_problem "env-script $env_script did not run to its end under /bin/sh"
+            return 0
+            ;;
     esac
     . "$env_script" > /dev/null 2>&1 < /dev/null
     set +efu

@@ -19,6 +19,7 @@ ds::Requirements sample() {
   adam.machine = "x86_64";
   adam.glibc = "2.34";
   adam.needed = {"libcudart.so.13", "libc.so.6"};
+  adam.opens = {"libaio.so.1"};
   adam.gpu.units = 2;
   adam.gpu.sass = {"80", "90"};
   adam.gpu.sass_all_units = {"80"};
@@ -54,7 +55,8 @@ TEST_CASE("an inspection as JSON is one line of ds-deploy.inspect/1") {
             R"("glibcxx":"3.4.30","cxxabi":"1.3.13","cpu_level":3,)"
             R"("needed":["libc.so.6","libcudart.so.13"],"torch":"","cuda":"13.0"},)"
             R"("libraries":[{"path":"ds_ops/fused_adam/libfused_adam.so","glibc":"2.34",)"
-            R"("needed":["libcudart.so.13","libc.so.6"],"gpu":{"units":2,"sass":["80","90"],)"
+            R"("needed":["libcudart.so.13","libc.so.6"],"opens":["libaio.so.1"],)"
+            R"("gpu":{"units":2,"sass":["80","90"],)"
             R"("sass_all_units":["80"],"ptx":[{"arch":"90","isa":"9.0"}],)"
             R"("compression":["none","zstd"]}}]})");
   all.libraries[0].gpu = {};
@@ -85,6 +87,7 @@ TEST_CASE("an inspection as text") {
             "  op         fused_adam\n"
             "  glibc      2.34\n"
             "  needs      libcudart.so.13 libc.so.6\n"
+            "  opens      libaio.so.1\n"
             "  gpu        sm_80 sm_90, PTX compute_90 (ISA 9.0); 2 units, compression none zstd\n"
             "  some units sm_90\n");
 }
@@ -127,6 +130,45 @@ TEST_CASE("a wheel needs what its libraries need, without each other") {
   CHECK(found.libraries[1].op == "user");
   CHECK(std::count(found.needed.begin(), found.needed.end(), "libbase.so") == 0);
   CHECK(std::count(found.needed.begin(), found.needed.end(), "libstdc++.so.6") == 1);
+}
+
+TEST_CASE("what an op opens while it runs comes from the record in the wheel") {
+  const ds::TempDir folder;
+  const auto library = ds::toy_library(folder.path(), "libaio_op.so", "int f() { return 1; }\n", "",
+                                       "what an op opens while it runs");
+  if (library.empty())
+    return;
+  ds::WheelSpec spec;
+  spec.name = "ds_ops";
+  spec.version = "0.1.0";
+  spec.tag = "py3-none-linux_x86_64";
+  spec.files = {
+      {.path = "ds_ops/aio_op/libaio_op.so", .content = {}, .source = library, .executable = true},
+      {.path = "ds_ops/other/libother.so", .content = {}, .source = library, .executable = true}};
+  spec.dist_info = {{.path = ds::record_name,
+                     .content = R"({"ops":[{"name":"aio_op","host_needs":["libaio.so.1"]}]})",
+                     .source = {}}};
+  const ds::Requirements found = ds::inspect_file(ds::write_wheel(spec, folder.path() / "dist"));
+  REQUIRE(found.libraries.size() == 2);
+  CHECK(found.libraries[0].opens == std::vector<std::string>{"libaio.so.1"});
+  CHECK(found.libraries[1].opens.empty());
+  CHECK(std::count(found.needed.begin(), found.needed.end(), "libaio.so.1") == 1);
+}
+
+TEST_CASE("a record that somebody else wrote says what it can and breaks nothing") {
+  using Records = std::vector<ds::OpRecord>;
+  for (const char* text : {"", "{", "[]", "7", "{}", R"({"ops":"all"})", R"({"ops":{"name":"x"}})"})
+    CHECK_FALSE(ds::read_op_records(text));
+  CHECK(ds::read_op_records(R"({"ops":[]})") == Records{});
+  CHECK(ds::read_op_records(
+            R"({"ops":[7,null,[],{},{"name":7},{"name":"a b"},{"name":"../x"}]})") == Records{});
+  CHECK(ds::read_op_records(R"({"ops":[{"name":"x","self_test":[1],"host_needs":"libc.so.6"}]})") ==
+        Records{{"x", "", {}}});
+  CHECK(
+      ds::read_op_records(
+          R"({"ops":[{"name":"x","self_test":"a.b:c","host_needs":["libx.so.1",7,"-l.so","x y.so",""]},)"
+          R"({"name":"y","self_test":"os; evil:c"}]})") ==
+      Records{{"x", "a.b:c", {"libx.so.1"}}, {"y", "", {}}});
 }
 
 TEST_CASE("files that are neither wheel nor library are named") {

@@ -56,6 +56,8 @@ TEST_CASE("audit: rules about the environment") {
          c.options.needs_environment = false;
        },
        unknown, "no Python environment was named"},
+      {"env-script", [](auto& c) { c.host().env_script_problem = "env-script /x: not found"; },
+       fail, "env-script /x: not found, and every step"},
       {"externally-managed", [](auto&) {}, ok, "not the operating system's"},
       {"externally-managed", [](auto& c) { c.host().python.externally_managed = true; }, fail,
        "PEP 668"},
@@ -64,10 +66,10 @@ TEST_CASE("audit: rules about the environment") {
        "user ops cannot write to both /opt/.ds-deploy/venv and"},
       {"write-permission", [](auto& c) { c.host().installed = {}; }, unknown, "not known"},
       {"disk", [](auto&) {}, ok, "needed"},
-      {"disk", [](auto& c) { c.host().disk.free_bytes = 52'999'999; }, fail,
-       "/opt has 53.0 MB free, and staging needs 53.0 MB"},
-      {"disk", [](auto& c) { c.host().disk.free_bytes = 53'000'000; }, ok, "free"},
-      {"disk", [](auto& c) { c.host().disk.free_inodes = 119; }, fail, "119 inodes free"},
+      {"disk", [](auto& c) { c.host().disk.free_bytes = 54'999'999; }, fail,
+       "/opt has 55.0 MB free, and staging needs 55.0 MB"},
+      {"disk", [](auto& c) { c.host().disk.free_bytes = 55'000'000; }, ok, "free"},
+      {"disk", [](auto& c) { c.host().disk.free_inodes = 139; }, fail, "139 inodes free"},
       {"disk", [](auto& c) { c.host().disk.free_inodes = -1; }, ok, "free"},
       {"disk", [](auto& c) { c.host().disk.free_bytes = -1; }, unknown, "not known"},
       {"disk",
@@ -150,6 +152,13 @@ TEST_CASE("audit: rules about libraries and the CPU") {
       {"needed-libraries", [](auto&) {}, ok, "all needed libraries are there"},
       {"needed-libraries", [](auto& c) { c.cpu().needed.push_back("libaio.so.1"); }, fail,
        "cpu_adam needs libaio.so.1, which this host's loader does not know"},
+      {"needed-libraries", [](auto& c) { c.cpu().opens = {"libaio.so.1"}; }, fail,
+       "cpu_adam opens libaio.so.1, which this host's loader does not know"},
+      {"needed-libraries",
+       [](auto& c) {
+         c.cpu().opens = {"libgomp.so.1", "libm.so.6"};
+       },
+       ok, "all"},
       {"needed-libraries", [](auto& c) { c.host().libraries.clear(); }, unknown, "not known"},
       {"needed-libraries",
        [](auto& c) {

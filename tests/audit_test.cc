@@ -73,7 +73,7 @@ TEST_CASE("audit: several wheels must all fit, and say the same thing once") {
   CHECK(audited.run().verdict == Verdict::ready);
   audited.wheels.back().python_tag = "cp39-cp39-linux_x86_64";
   CHECK(audited.run().verdict == Verdict::refused);
-  audited.host().disk.free_bytes = 55'999'999;
+  audited.host().disk.free_bytes = 59'999'999;
   CHECK(audited.worst("disk").severity == fail);
 }
 
@@ -84,6 +84,12 @@ TEST_CASE("audit: a wheel that is only planned is not judged by binaries that do
   for (const char* rule : {"glibc", "libstdc++", "cpu-level", "needed-libraries"})
     CHECK(audited.findings(rule).empty());
   CHECK(audited.worst("gpu-image").severity == fail);
+  // What its manifest names is known before there is a binary.
+  audited.cpu().opens = {"libaio.so.1"};
+  const Finding missing = audited.worst("needed-libraries");
+  CHECK(missing.severity == fail);
+  CHECK(missing.op == "cpu_adam");
+  CHECK(missing.fix.find("install the package that has libaio.so.1") != std::string::npos);
 }
 
 TEST_CASE("audit: facts that are all missing are never ok") {

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
+#include <poll.h>
+#include <signal.h>
 
 #include <filesystem>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/sha256.h"
 #include "base/text.h"
 
@@ -82,4 +85,20 @@ TEST_CASE("file: whole or not at all") {
   CHECK_THROWS_AS(read_file(folder.path()), Error);
   CHECK_THROWS_AS(read_file("/dev/zero"), Error);
   CHECK_THROWS_AS(read_file(folder.path() / "absent"), Error);
+}
+
+TEST_CASE("interrupt: once forgotten, a further signal interrupts again") {
+  const InterruptHandlers handlers;
+  const auto woken = [] {
+    pollfd wait{interrupt_fd(), POLLIN, 0};
+    return ::poll(&wait, 1, 0) == 1;
+  };
+  for (int round = 0; round < 2; ++round) {
+    CHECK_NOTHROW(check_interrupt());
+    CHECK_FALSE(woken());
+    ::raise(SIGINT);
+    CHECK(woken());
+    CHECK_THROWS_AS(check_interrupt(), Interrupted);
+    clear_interrupt();
+  }
 }

@@ -64,7 +64,7 @@ struct Workshop {
   }
 
   ds::BuildResult run(ds::FakeCommandRunner& runner) {
-    return ds::build(plan, runner, status, {build, keep_going});
+    return ds::build(plan, runner, status, {build, keep_going, false});
   }
   /// Jobs that a run with an ordinary compiler starts, in order.
   std::string started() {
@@ -226,6 +226,41 @@ TEST_CASE("build: a failed job is shown whole, and what needs it is not run") {
   CHECK(result.ran == 1);
   CHECK(shop.leftovers() == 0);
   CHECK(shop.started() == "big.cc small.cc big.o ");
+}
+
+TEST_CASE("build: the first error is shown, and once") {
+  Workshop shop;
+  shop.keep_going = 0;
+  bool all_messages = false;
+  std::string small = "x.h:1:1: error: 'much' does not name a type";
+  std::size_t blocks = 1;
+  SUBCASE("the same error of a shared header") {}
+  SUBCASE("another error") {
+    small = "small.cc:1:1: error: no such thing";
+  }
+  SUBCASE("the same error, all messages asked for") {
+    all_messages = true;
+  }
+  SUBCASE("another error, all messages asked for") {
+    small = "small.cc:1:1: error: no such thing";
+    all_messages = true;
+    blocks = 2;
+  }
+  ds::FakeCommandRunner runner(2, [&small](const ds::Command& command) {
+    ds::CommandResult result;
+    result.exit_status = 1;
+    result.output = Workshop::last_word(command) == "small.cc"
+                        ? small
+                        : "x.h:1:1: error: 'much' does not name a type";
+    return result;
+  });
+  const ds::BuildResult result =
+      ds::build(shop.plan, runner, shop.status, {shop.build, shop.keep_going, all_messages});
+  CHECK(result.failed.size() == 2);
+  CHECK(result.failed[1].output == small);
+  CHECK(shop.status.failures.size() == 2);
+  CHECK(shop.status.blocks.size() == blocks);
+  CHECK(shop.status.blocks.front() == "x.h:1:1: error: 'much' does not name a type");
 }
 
 TEST_CASE("build: keep_going") {

@@ -203,7 +203,7 @@ TEST_CASE("probe: an env-script that is missing, fails, exits or is no sh") {
   Bench bench;
   const std::string file = (bench.folder.path() / "env").string();
   bench.inventory.hosts[0].env_script = "/no/such/env";
-  CHECK(has_note(bench.ask(), "env-script /no/such/env: not found"));
+  CHECK(bench.ask().env_script_problem == "env-script /no/such/env: not found");
   const std::pair<const char*, const char*> cases[] = {
       {"export CUDA_HOME=/x\nfalse\n", "ended with status 1"},
       {"exit 3\n", "did not run to its end"},
@@ -218,6 +218,8 @@ TEST_CASE("probe: an env-script that is missing, fails, exits or is no sh") {
     CHECK_FALSE(facts.glibc.empty());
     CHECK(has_note(facts, "env-script") == (*note != '\0'));
     CHECK((*note == '\0' || has_note(facts, note)));
+    CHECK(facts.env_script_problem.empty() == (*note == '\0'));
+    CHECK(facts.env_script_problem.find(note) != std::string::npos);
   }
 }
 
@@ -253,7 +255,9 @@ TEST_CASE("probe: the environment's packages, releases and torch are read, not i
              "from typing import Optional\n__version__ = '2.4.1+cu121'\ndebug = False\n"
              "cuda: Optional[str] = '12.1'\n");
   fs::create_directories(site + "/deepspeed-0.14.0.dist-info");
+  fs::create_directories(site + "/torch/lib");
   write_file(site + "/_ds_deploy.py", "");
+  write_file(site + "/ds_deploy.start", "_ds_deploy:activate\n");
   const std::string root = (bench.folder.path() / ".ds-deploy/env-1").string();
   const std::string whole(64, 'a'), torn(64, 'b');
   fs::create_directories(root + "/releases/" + whole);
@@ -274,12 +278,46 @@ TEST_CASE("probe: the environment's packages, releases and torch are read, not i
   CHECK(facts.installed.root_writable);
   CHECK(facts.installed.sealed == std::vector<std::string>{whole});
   CHECK(facts.installed.active == std::vector<std::string>{whole});
-  CHECK(facts.installed.hook);
-  CHECK(facts.installed.packages.at("deepspeed") == "0.14.0 " + site);
+  CHECK_FALSE(facts.installed.hook);  // it has two of three files
+  CHECK(facts.installed.packages ==
+        std::map<std::string, std::string>{{"deepspeed", "0.14.0 " + site}});
   CHECK(facts.disk.free_bytes > 0);
   // In a chroot the kernel does not list the root.
-  const bool listed = shell("grep -q '^[^ ]* [^ ]* [^ ]* [^ ]* / ' /proc/self/mountinfo").status == 0;
+  const bool listed =
+      shell("grep -q '^[^ ]* [^ ]* [^ ]* [^ ]* / ' /proc/self/mountinfo").status == 0;
   CHECK_FALSE((listed && facts.disk.filesystem.empty()));
+}
+
+TEST_CASE("probe: what lies in our releases, and the C++ ABI of an older torch") {
+  if (!needs("python3 -m venv --help", "probe of a deployed environment", "python3 has no venv"))
+    return;
+  Bench bench;
+  const std::string venv = (bench.folder.path() / "env-1").string();
+  REQUIRE(shell("python3 -m venv --without-pip " + venv).status == 0);
+  const std::string site = std::string(
+      trim(shell(venv + "/bin/python -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))'")
+               .output));
+  const std::string release =
+      (bench.folder.path() / ".ds-deploy/env-1/releases" / std::string(64, 'a')).string();
+  fs::create_directories(release + "/any_wheel-2.0.dist-info");
+  fs::create_directories(site + "/unrelated-1.0.dist-info");
+  fs::create_directories(site + "/torch/lib");
+  write_file(site + "/torch/version.py", "__version__ = '2.4.1'\n");
+  write_file(site + "/_ds_deploy.py", "import sys\nsys.path.insert(1, '" + release + "')\n");
+  write_file(site + "/ds_deploy.start", "");
+  write_file(site + "/ds_deploy.pth", "import _ds_deploy\n");
+  bench.options.python = venv + "/bin/python";
+  const std::string block(1u << 20, 'x');
+  for (const bool modern : {true, false}) {
+    // The word stands across the border of two blocks.
+    write_file(site + "/torch/lib/libc10.so",
+               block.substr(7) + (modern ? "NSt7__cxx1112basic_string" : "Ss") + block);
+    const HostFacts facts = bench.ask();
+    CHECK(facts.torch.cxx11_abi == modern);
+    CHECK(facts.installed.hook);
+    CHECK(facts.installed.packages ==
+          std::map<std::string, std::string>{{"any_wheel", "2.0 " + release}});
+  }
 }
 
 TEST_CASE("facts: a whole answer counts, even if the session ended badly after it") {

@@ -91,7 +91,8 @@ TEST_CASE("hostfile: users and IPv6 names") {
   for (const std::string text :
        {"fe80::1%eth0 slots=1", "[fe80::1%eth0] slots=1", "root@[fe80::1%eth0] slots=1"}) {
     CAPTURE(text);
-    CHECK(only_host(text).name == "fe80::1%eth0");
+    CHECK(only_host(text).name == "[fe80::1%eth0]");
+    CHECK(only_host(text).endpoint.name == "fe80::1%eth0");
     CHECK(only_host(text).endpoint.address == "fe80::1%eth0");
   }
   CHECK(only_host("n1 slots=1 addr=[::1]").endpoint.address == "::1");
@@ -128,16 +129,16 @@ TEST_CASE("hostfile: names that could hurt are refused and shown harmless") {
 }
 
 TEST_CASE("selection: NODE_SPEC as documented") {
-  CHECK(selected({}) == "w0:0123 w1:0123 fe80::1:01 last:0 ");
+  CHECK(selected({}) == "w0:0123 w1:0123 [fe80::1]:01 last:0 ");
   CHECK(selected({.include = "w0", .exclude = {}, .limit = {}}) == "w0:0123 ");
   CHECK(selected({.include = "w1:2,0@w0", .exclude = {}, .limit = {}}) == "w0:0123 w1:02 ");
   CHECK(selected({.include = "w1:0@w1:3@w1:0", .exclude = {}, .limit = {}}) == "w1:03 ");
-  CHECK(selected({.include = "[fe80::1]:1", .exclude = {}, .limit = {}}) == "fe80::1:1 ");
+  CHECK(selected({.include = "[fe80::1]:1", .exclude = {}, .limit = {}}) == "[fe80::1]:1 ");
   CHECK(selected({.include = "[fe80::1]@last", .exclude = {}, .limit = {}}) ==
-        "fe80::1:01 last:0 ");
-  CHECK(selected({.include = "fe80::1", .exclude = {}, .limit = {}}) == "fe80::1:01 ");
+        "[fe80::1]:01 last:0 ");
+  CHECK(selected({.include = "fe80::1", .exclude = {}, .limit = {}}) == "[fe80::1]:01 ");
   CHECK(selected({.include = {}, .exclude = "w0@w1:1@last:0", .limit = {}}) ==
-        "w1:023 fe80::1:01 ");
+        "w1:023 [fe80::1]:01 ");
 }
 
 TEST_CASE("selection: refusals") {
@@ -162,7 +163,9 @@ TEST_CASE("selection: --limit takes names, globs and tags, and they add up") {
   CHECK(selected({.include = {}, .exclude = {}, .limit = {"w*"}}) == "w0:0123 w1:0123 ");
   CHECK(selected({.include = {}, .exclude = {}, .limit = {"last", "@rack1"}}) == "w0:0123 last:0 ");
   CHECK(selected({.include = {}, .exclude = {}, .limit = {"[fe80::1],w1"}}) ==
-        "w1:0123 fe80::1:01 ");
+        "w1:0123 [fe80::1]:01 ");
+  for (const std::string pattern : {"fe80::1", "[fe80::1]", "fe80*", "*::?"})
+    CHECK(selected({.include = {}, .exclude = {}, .limit = {pattern}}) == "[fe80::1]:01 ");
   CHECK(selected({.include = "w0:1@w1", .exclude = {}, .limit = {"@a100"}}) == "w0:1 w1:0123 ");
   CHECK(refusal({.include = {}, .exclude = {}, .limit = {"w0", "x*"}})
             .find("--limit: 'x*' matches no host") != std::string::npos);

@@ -47,10 +47,27 @@ TEST_CASE("report: exit status") {
   CHECK(exit_status(report_of({good, back})) == ExitStatus::host_failed);
   CHECK(exit_status(report_of({failed, key})) == ExitStatus::key_refused);
   CHECK(exit_status(report_of({key, stuck})) == ExitStatus::rollback_failed);
+  HostOutcome damaged = outcome("i", HostState::failed, "stage");
+  damaged.checksum_refused = true;
+  CHECK(exit_status(report_of({damaged, failed})) == ExitStatus::key_refused);
+  // A host that went back because of another one has not failed itself.
+  const HostOutcome taken_back = outcome("j", HostState::rolled_back, "rollback");
+  const HostOutcome unknown = outcome("k", HostState::unknown, "rollback");
+  CHECK(exit_status(report_of({taken_back, unknown})) == ExitStatus::unreachable);
+  CHECK(exit_status(report_of({taken_back, back})) == ExitStatus::host_failed);
+  CHECK(exit_status(report_of({taken_back})) == ExitStatus::host_failed);
 
   Report stopped = report_of({good, dead});
   stopped.interrupted = true;
   CHECK(exit_status(stopped) == ExitStatus::interrupted);
+  stopped = report_of({taken_back});
+  stopped.interrupted = true;
+  CHECK(exit_status(stopped) == ExitStatus::interrupted);
+  stopped.interrupted = false;
+  stopped.stopped = Error("the wheel is gone");
+  CHECK(exit_status(stopped) == ExitStatus::internal);
+  stopped.hosts.push_back(failed);
+  CHECK(exit_status(stopped) == ExitStatus::host_failed);
 
   Report dry = report_of({outcome("a", HostState::ready)});
   CHECK(exit_status(dry) == ExitStatus::unreachable);
@@ -93,4 +110,21 @@ TEST_CASE("report: JSON holds what programs ask for") {
   CHECK(host["left_out"] == false);
   CHECK(host["owed"] == nlohmann::json::array());
   CHECK(host["findings"][0]["severity"] == "ok");
+}
+
+TEST_CASE("report: a dry run shows the plan, and says nothing twice") {
+  Report report = report_of({outcome("node1", HostState::ready)});
+  report.dry_run = true;
+  report.left_out = {"fused_adam: no nvcc was found"};
+  report.notes = {"the wheel is not built yet"};
+  CHECK_FALSE(nlohmann::json::parse(report_json(report)).contains("plan"));
+  report.plan_text = "left out     fused_adam: no nvcc was found\n1 job\n  a.o  because b\n";
+  report.plan_json = R"({"schema":"ds-deploy.plan/1","jobs":[{"name":"a.o"}]})";
+  const std::string text = report_text(report, false);
+  CHECK(text.find(
+            "plan\n  left out     fused_adam: no nvcc was found\n  1 job\n    a.o  because b\n") !=
+        std::string::npos);
+  CHECK(text.find("fused_adam") == text.rfind("fused_adam"));
+  CHECK(text.find("note         the wheel is not built yet\n") != std::string::npos);
+  CHECK(nlohmann::json::parse(report_json(report))["plan"]["jobs"][0]["name"] == "a.o");
 }

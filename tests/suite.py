@@ -25,7 +25,14 @@ class Totals:
         self.skips = []
 
     def add_unit_tests(self, binary):
-        """doctest prints one summary line; tests that lack a tool print SKIPPED: name: reason."""
+        """doctest prints one summary line; tests that lack a tool print SKIPPED: name: reason.
+
+        A binary that cannot be run is one failure, as one that crashes.
+        """
+        if not binary.exists():
+            print("%s was not built" % binary)
+            self.failed += 1
+            return
         done = subprocess.run([str(binary)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, errors="replace", check=False)
         skips = re.findall(r"^SKIPPED: (.*)$", done.stdout, re.M)
@@ -43,7 +50,12 @@ class Totals:
 
     def add_ops(self, build, pattern):
         """The ops' own tests, in the package that ds-deploy builds of them."""
-        python, package = ops_environment(build)
+        try:
+            python, package = ops_environment(build)
+        except subprocess.CalledProcessError as error:
+            print("the ops could not be built for their tests:\n%s\n%s" % (error, error.stdout))
+            self.failed += 1
+            return
         for folder in sorted(ROOT.glob("ops/*/tests")):
             if (folder.parent / "op.yaml").exists() and not (
                     package / "ds_ops" / folder.parent.name).exists():
@@ -65,6 +77,21 @@ class Totals:
             self.failed += bad
             self.passed += max(int(ran.group(1)) if ran else 0, bad) - bad - len(skips)
 
+    def add_thread_sanitizer(self):
+        """The unit tests of the tsan preset; all of them count as one test."""
+        try:
+            for words in (("cmake", "--preset", "tsan"),
+                          ("cmake", "--build", "--preset", "tsan", "--target", "unit-tests")):
+                run_checked(*words, cwd=ROOT)
+            # Its own long form took its time in the other build.
+            run_checked(ROOT / "build-tsan" / "tests" / "unit-tests", cwd=ROOT, DS_DEPLOY_LONG="")
+        except subprocess.CalledProcessError as error:
+            print("the unit tests under ThreadSanitizer failed: %s\n%s" % (error, error.stdout))
+            self.failed += 1
+        else:
+            print("the unit tests under ThreadSanitizer passed")
+            self.passed += 1
+
     def add_suite(self, suite, verbosity):
         result = unittest.TextTestRunner(stream=sys.stdout, verbosity=verbosity).run(suite)
         bad = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
@@ -73,19 +100,35 @@ class Totals:
         self.skips += ["%s: %s" % (test.id(), reason) for test, reason in result.skipped]
 
 
+def run_checked(*words, cwd=None, **variables):
+    """What the command prints; CalledProcessError, with that, if it fails or cannot be started."""
+    words = [str(word) for word in words]
+    try:
+        return subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace", check=True, cwd=cwd,
+                              env={**os.environ, **variables}).stdout
+    except OSError as error:
+        raise subprocess.CalledProcessError(127, words, str(error)) from error
+
+
 def ops_environment(build):
-    """An interpreter, with NumPy where pip can bring it, and the folder of the built package."""
+    """An interpreter, with NumPy where pip can bring it, and the folder of the built package.
+
+    PyTorch is a large download: it comes only where DS_DEPLOY_TORCH=1 asks for it.
+    """
     environment = build / "ops-env"
     if not (environment / "bin" / "python").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-    subprocess.run([str(environment / "bin" / "pip"), "install", "-q", "numpy"], check=False,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        run_checked(sys.executable, "-m", "venv", environment)
+    wanted = ["numpy"] + (["torch"] if os.environ.get("DS_DEPLOY_TORCH") == "1" else [])
+    for module in wanted:
+        subprocess.run([str(environment / "bin" / "pip"), "install", "-q", module], check=False,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     package = build / "ops-package"
     shutil.rmtree(package, ignore_errors=True)
-    done = subprocess.run([str(build / "ds-deploy"), "build", "-l", "-q", "--output",
-                           str(package / "dist"), "--build-dir", str(build / "test-ops")],
-                          stdout=subprocess.PIPE, text=True, check=True)
-    with zipfile.ZipFile(done.stdout.strip()) as wheel:
+    said = run_checked(build / "ds-deploy", "build", "-l", "-q", "--output", package / "dist",
+                       "--build-dir", build / "test-ops")
+    # Warnings come before the wheel's path.
+    with zipfile.ZipFile(said.strip().splitlines()[-1]) as wheel:
         wheel.extractall(package)
     return environment / "bin" / "python", package
 
@@ -114,6 +157,8 @@ def main():
                                 top_level_dir=str(TESTS / folder))
         totals.add_suite(suite, 2)
     totals.add_ops(build, options.pattern)
+    if options.long:
+        totals.add_thread_sanitizer()
     print("took %.0f s" % (time.monotonic() - began))
     for skip in totals.skips:
         print("skipped: " + skip)

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include "base/file.h"
 #include "base/text.h"
+#include "support/shell.h"
 #include "transport/bastions.h"
 #include "transport/remote_command.h"
 
@@ -100,5 +102,23 @@ TEST_CASE("jump host: every way to write one") {
     CHECK(endpoint.name == expected.name);
     CHECK(endpoint.port == expected.port);
     CHECK(endpoint.kind == Endpoint::Kind::ssh);
+  }
+}
+
+TEST_CASE("remote command: sudo keeps stdin for the command, with and without a password") {
+  if (!needs("sudo -n true", "remote command: sudo", "no sudo without a password"))
+    return;
+  TempDir folder;
+  for (const Sudo sudo : {Sudo::yes, Sudo::ask_password}) {
+    const SudoAccess access{sudo, "secret"};
+    const std::string script = folder.path() / "script";
+    write_file(script, access.script("id -u; cat; exit 3"));
+    write_file(folder.path() / "input", access.preamble() + "for the command\n");
+    const ShellResult ran = shell("sh " + script + " < " + (folder.path() / "input").string());
+    CAPTURE(ran.output);
+    CHECK(ran.output == "0\nfor the command\n");
+    CHECK(ran.status == 3);
+    // No secret where `ps` or a log could show it.
+    CHECK(read_file(script).find("secret") == std::string::npos);
   }
 }

@@ -141,9 +141,8 @@ TEST_CASE("transport: one connection serves many commands, and is made anew when
     CHECK(logins() == 2);
   }
   SUBCASE("during a command") {
-    const ExecResult lost =
-        run(*transport, SshdHost::endpoint(), command("kill -9 " + lines(first.out).back() +
-                                                      "; sleep 1"));
+    const ExecResult lost = run(*transport, SshdHost::endpoint(),
+                                command("kill -9 " + lines(first.out).back() + "; sleep 1"));
     CHECK(lost.outcome == Outcome::lost);
     CHECK(run(*transport, SshdHost::endpoint(), command("echo anew")).out == "anew\n");
   }
@@ -161,9 +160,8 @@ TEST_CASE("transport: many hosts, few at a time, and commands that start command
     const Endpoint endpoint = SshdHost::endpoint("node" + std::to_string(i));
     transport->start(endpoint, command("echo 1"), [&, endpoint](const ExecResult& result) {
       first += result.out == "1\n" ? 1 : 0;
-      transport->start(endpoint, command("echo 2"), [&](const ExecResult& more) {
-        second += more.out == "2\n" ? 1 : 0;
-      });
+      transport->start(endpoint, command("echo 2"),
+                       [&](const ExecResult& more) { second += more.out == "2\n" ? 1 : 0; });
     });
   }
   transport->run();
@@ -182,8 +180,8 @@ TEST_CASE("transport: hosts that cannot be reached say why") {
 
   const ExecResult mute = run(*transport, endpoint, command("true"));
   CHECK(mute.outcome == Outcome::unreachable);
-  CHECK(mute.message ==
-        "connect to 127.0.0.1:" + std::to_string(silent.port()) + ": no answer in 0.3 s");
+  CHECK(mute.message == "connect to 127.0.0.1:" + std::to_string(silent.port()) +
+                            ": it takes connections, but no SSH session began in 0.3 s");
 
   silent.close();
   const ExecResult closed = run(*transport, endpoint, command("true"));
@@ -195,7 +193,8 @@ TEST_CASE("transport: hosts that cannot be reached say why") {
   CHECK(unnamed.outcome == Outcome::unreachable);
   CHECK(unnamed.message.find("no-such-host.invalid") != std::string::npos);
 
-  const ExecResult option = run(*transport, SshdHost::endpoint("-oProxyCommand=x"), command("true"));
+  const ExecResult option =
+      run(*transport, SshdHost::endpoint("-oProxyCommand=x"), command("true"));
   CHECK(option.outcome == Outcome::unreachable);
   CHECK(option.message.find("cannot begin with '-'") != std::string::npos);
 }
@@ -213,12 +212,11 @@ TEST_CASE("transport: a login that is refused says what was tried") {
   const ExecResult refused = run(*transport, SshdHost::endpoint(), command("true"));
   CHECK(refused.outcome == Outcome::login_refused);
   CHECK(refused.message.find("tried " + host.path("stranger") + ", " + host.path("locked") +
-                             " (cannot be used without its passphrase); it takes publickey") !=
-        std::string::npos);
+                             "; it takes publickey") != std::string::npos);
 }
 
-TEST_CASE("transport: the agent's keys come after the files") {
-  if (!SshdHost::possible("transport: the agent's keys come after the files") ||
+TEST_CASE("transport: the agent's keys") {
+  if (!SshdHost::possible("transport: the agent's keys") ||
       !needs("command -v ssh-agent", "transport: the agent's keys", "no ssh-agent"))
     return;
   SshdHost host;
@@ -231,11 +229,13 @@ TEST_CASE("transport: the agent's keys come after the files") {
     host.configure(host.path("absent"), "  IdentityAgent " + socket + "\n");
     return run(*make_transport(host.options()), SshdHost::endpoint(), command("echo in"));
   };
-  CHECK(login().message.find("tried agent (no answer, or no keys)") != std::string::npos);
+  CHECK(login().message.find("holds no keys, or is locked") != std::string::npos);
   for (const std::string key : {"other", "user_key"})
     shell("SSH_AUTH_SOCK=" + socket + " ssh-add -q " + host.path(key));
   CHECK(login().out == "in\n");
   shell("SSH_AUTH_SOCK=" + socket + " ssh-add -q -d " + host.path("user_key"));
-  CHECK(login().message.find("tried agent (1 key)") != std::string::npos);
+  const std::string refused = login().message;
+  CAPTURE(refused);
+  CHECK(refused.find("tried agent key ") != std::string::npos);
   shell("kill $(cat " + host.path("agent_pid") + ")");
 }

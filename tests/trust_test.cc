@@ -111,6 +111,8 @@ TEST_CASE("trust: a name that shows two keys, and no file to add to") {
   bench.unknown("n2", "alias", 'b');
   bench.unknown("n3", "n3", 'c');
   bench.results.back().host_key->file.clear();
+  bench.unknown("n4", "n4", 'd');
+  bench.results.back().host_key->file = "/dev/null";
   for (const TrustedHost& host : bench.sorted()) {
     CAPTURE(host.host);
     CHECK(host.state == State::refused);

@@ -4,7 +4,9 @@
 // the images of its fatbins, CPU level, Python tag. Nothing is ever run or loaded.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,6 +49,7 @@ struct LibraryNeeds {
   std::string machine;                 ///< "x86_64"
   std::string glibc, glibcxx, cxxabi;  ///< highest version needed; empty: none
   std::vector<std::string> needed;     ///< DT_NEEDED
+  std::vector<std::string> opens;      ///< sonames that it loads while it runs: its op says so
   std::string soname, runpath;
   int cpu_level = 0;   ///< from GNU_PROPERTY_X86_ISA_1_NEEDED; 0: not stated
   std::string python;  ///< "cp311", "abi3" from the file name; empty: any
@@ -61,7 +64,8 @@ struct Requirements {
   std::string requires_python;
   std::string glibc, glibcxx, cxxabi;  ///< the maximum over the libraries
   int cpu_level = 0;
-  std::vector<std::string> needed;  ///< union of DT_NEEDED, sorted, without the wheel's own
+  std::vector<std::string> needed;  ///< union of `needed` and `opens` of the libraries, sorted,
+                                    ///< without the wheel's own
   std::string torch;                ///< "" or "any"
   std::string cuda;  ///< toolkit of the newest PTX or cubin, as far as it shows: "13.0"
   std::uint64_t installed_bytes = 0;  ///< sum of the sizes of the wheel's files
@@ -69,6 +73,21 @@ struct Requirements {
   std::vector<LibraryNeeds> libraries;
   bool operator==(const Requirements&) const = default;
 };
+
+/// What an op of ours says of itself in its wheel, as no binary shows it.
+struct OpRecord {
+  std::string name;
+  std::string self_test;                ///< "module:function", or empty
+  std::vector<std::string> host_needs;  ///< sonames that it loads while it runs
+  bool operator==(const OpRecord&) const = default;
+};
+
+/// Where a wheel of ours keeps them, below its .dist-info.
+inline constexpr const char* record_name = "ds_deploy/requirements.json";
+
+/// The ops of such a record. Whoever made the wheel wrote it: what has not the form of a name, a
+/// self-test or a soname is left out; nothing if it is no record at all.
+std::optional<std::vector<OpRecord>> read_op_records(std::string_view text);
 
 /// Reads one ELF file. Error (usage) for anything damaged or hostile; never reads out of bounds.
 LibraryNeeds inspect_library(std::string_view bytes, const std::string& path);

@@ -95,6 +95,7 @@ void sum_needed(Requirements& sum) {
   std::set<std::string> needed;
   for (const LibraryNeeds& library : sum.libraries) {
     needed.insert(library.needed.begin(), library.needed.end());
+    needed.insert(library.opens.begin(), library.opens.end());
   }
   for (const LibraryNeeds& library : sum.libraries) {
     needed.erase(library.soname);
@@ -137,11 +138,20 @@ Requirements inspect_wheel(const Wheel& wheel) {
   sum.installed_files = wheel.entries.size();
   for (const WheelEntry& entry : wheel.entries)
     sum.installed_bytes += entry.size;
-  read_wheel(wheel, [&sum](const WheelEntry& entry, std::string_view content) {
+  std::vector<OpRecord> records;
+  read_wheel(wheel, [&](const WheelEntry& entry, std::string_view content) {
+    if (entry.path == wheel.dist_info + "/" + record_name)
+      records = read_op_records(content).value_or(std::vector<OpRecord>());
     if (!is_library_name(entry.path))
       return;
     add(sum, inspect(content, entry.path, sum.file + ": " + entry.path));
   });
+  for (LibraryNeeds& library : sum.libraries) {
+    for (const OpRecord& record : records) {
+      if (!library.op.empty() && library.op == record.name)
+        library.opens = record.host_needs;
+    }
+  }
   std::sort(sum.libraries.begin(), sum.libraries.end(),
             [](const auto& left, const auto& right) { return left.path < right.path; });
   sum_needed(sum);

@@ -90,6 +90,7 @@ void library_rows(std::string& out, const LibraryNeeds& library) {
   row(out, "libstdc++", libstdcxx(library.glibcxx, library.cxxabi));
   row(out, "cpu", cpu(library.cpu_level));
   row(out, "needs", join(library.needed, " "));
+  row(out, "opens", join(library.opens, " "));
   row(out, "runpath", library.runpath);
   const GpuImages& gpu = library.gpu;
   if (gpu.units == 0)
@@ -110,6 +111,7 @@ std::string inspect_json(const Requirements& requirements) {
     libraries.push_back(Json{{"path", library.path},
                              {"glibc", library.glibc},
                              {"needed", library.needed},
+                             {"opens", library.opens},
                              {"gpu", gpu_json(library.gpu)}});
   }
   const Json all = {{"schema", "ds-deploy.inspect/1"},

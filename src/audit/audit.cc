@@ -16,6 +16,7 @@ struct Rule {
 
 constexpr std::array rules = {
     Rule{"environment", environment_rule},
+    Rule{"env-script", env_script_rule},
     Rule{"externally-managed", externally_managed_rule},
     Rule{"machine", machine_rule},
     Rule{"python", python_rule},

@@ -13,9 +13,10 @@ namespace ds {
 namespace {
 
 /// While a wheel is staged the archive and its unpacked files lie on the disk at once, then byte
-/// code comes on top.
-constexpr std::uint64_t copies_on_disk = 3;
+/// code for three levels of optimization comes on top.
+constexpr std::uint64_t copies_on_disk = 5;
 constexpr std::uint64_t spare_bytes = 50'000'000;
+constexpr std::uint64_t files_on_disk = 4;
 constexpr std::uint64_t spare_inodes = 100;
 
 bool is_sealed(const HostFacts& host, const Requirements& wheel) {
@@ -48,6 +49,17 @@ Findings environment_rule(const Subject& subject) {
   return {finding(severity, "no Python environment was named for this host",
                   "name its interpreter with --python PATH or python= in the hostfile, or activate "
                   "an environment that has the same path there")};
+}
+
+Findings env_script_rule(const Subject& subject) {
+  const std::string& problem = subject.host.env_script_problem;
+  if (problem.empty())
+    return {};
+  return {
+      finding(Severity::fail, problem + ", and every step on this host begins with it",
+              "name a file with env-script= that sh can source there to its end, with status 0; "
+              "or " +
+                  leave_out(subject))};
 }
 
 Findings externally_managed_rule(const Subject& subject) {
@@ -85,7 +97,7 @@ Findings disk_rule(const Subject& subject) {
     if (!is_built(wheel) || is_sealed(subject.host, wheel))
       continue;
     bytes += copies_on_disk * wheel.installed_bytes;
-    files += 2 * wheel.installed_files;
+    files += files_on_disk * wheel.installed_files;
   }
   if (files == 0)
     return {finding(Severity::ok, "nothing has to be copied")};

@@ -7,6 +7,7 @@
 #include <array>
 #include <filesystem>
 #include <set>
+#include <utility>
 
 #include "audit/rule.h"
 #include "base/text.h"
@@ -116,24 +117,25 @@ bool is_there(const std::string& soname, const HostFacts& host) {
          comes_with_torch(soname, host.torch) || (soname == "libcuda.so.1" && !host.gpus.empty());
 }
 
-Finding missing_library(const Subject& subject, const LibraryNeeds& library,
+/// `verb`: "needs" what it is linked with, "opens" what it loads while it runs.
+Finding missing_library(const Subject& subject, const LibraryNeeds& library, const char* verb,
                         const std::string& soname) {
   if (subject.host.libraries.empty()) {
     return finding(Severity::unknown,
-                   fmt::format("{} needs {}, and which libraries this host has is not known",
-                               label(library), soname),
+                   fmt::format("{} {} {}, and which libraries this host has is not known",
+                               label(library), verb, soname),
                    "", label(library));
   }
   if (has_own_folder(library)) {
     return finding(Severity::unknown,
-                   fmt::format("{} needs {}, which the loader does not know; whether it lies in {} "
+                   fmt::format("{} {} {}, which the loader does not know; whether it lies in {} "
                                "is not known",
-                               label(library), soname, library.runpath),
+                               label(library), verb, soname, library.runpath),
                    "", label(library));
   }
   return finding(
       Severity::fail,
-      fmt::format("{} needs {}, which this host's loader does not know", label(library), soname),
+      fmt::format("{} {} {}, which this host's loader does not know", label(library), verb, soname),
       fmt::format("install the package that has {}, or put its folder into "
                   "LD_LIBRARY_PATH (env-script=), or {}",
                   soname, leave_out(subject)),
@@ -206,13 +208,16 @@ Findings needed_libraries_rule(const Subject& subject) {
       // The rule gpu has told that device code does not run there.
       if (library.gpu.units > 0 && subject.host.gpus.empty())
         continue;
-      for (const std::string& soname : library.needed) {
-        if (is_runtime(soname) || own.contains(soname))
-          continue;
-        if (is_there(soname, subject.host)) {
-          ++present;
-        } else {
-          missing.push_back(missing_library(subject, library, soname));
+      for (const auto& [verb, sonames] :
+           {std::pair("needs", &library.needed), std::pair("opens", &library.opens)}) {
+        for (const std::string& soname : *sonames) {
+          if (is_runtime(soname) || own.contains(soname))
+            continue;
+          if (is_there(soname, subject.host)) {
+            ++present;
+          } else {
+            missing.push_back(missing_library(subject, library, verb, soname));
+          }
         }
       }
     }

@@ -36,6 +36,7 @@ std::string label(const LibraryNeeds& library);
 std::string leave_out(const Subject& subject);
 
 Findings environment_rule(const Subject& subject);
+Findings env_script_rule(const Subject& subject);
 Findings externally_managed_rule(const Subject& subject);
 Findings write_permission_rule(const Subject& subject);
 Findings disk_rule(const Subject& subject);

@@ -39,8 +39,10 @@ std::string read_file(const std::filesystem::path& file, std::size_t limit) {
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0)
     fail("read", file, errno);
-  if (S_ISDIR(status.st_mode))
-    fail("read", file, EISDIR);
+  if (S_ISDIR(status.st_mode)) {
+    throw Error("cannot read " + file.string() + ": it is a folder", "name a file",
+                ExitStatus::usage);
+  }
   if (!S_ISREG(status.st_mode)) {
     throw Error("cannot read " + file.string() + ": it is not a regular file", {},
                 ExitStatus::usage);

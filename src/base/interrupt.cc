@@ -60,4 +60,15 @@ void check_interrupt() {
     throw Interrupted{};
 }
 
+void clear_interrupt() {
+  signals_seen = 0;
+  char bytes[64];
+  while (wake_pipe[0] >= 0 && ::read(wake_pipe[0], bytes, sizeof bytes) > 0) {
+  }
+  // A signal that came meanwhile may have lost its byte here.
+  if (signals_seen > 0) {
+    [[maybe_unused]] const ssize_t written = ::write(wake_pipe[1], "!", 1);
+  }
+}
+
 }  // namespace ds

@@ -21,4 +21,8 @@ int interrupt_fd();
 /// Throws Interrupted if a signal came.
 void check_interrupt();
 
+/// Forgets the signals that came, for work that must still be done after Interrupted: bringing
+/// hosts back. A further signal interrupts again, and one after that ends at once.
+void clear_interrupt();
+
 }  // namespace ds

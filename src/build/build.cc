@@ -227,8 +227,17 @@ class Build {
       words.push_back(shell_quote(word));
     const std::string command =
         clean(fmt::format("cd {} && {}", shell_quote(shown.cwd.string()), join(words, " ")));
-    status_.item_finished(plan_.jobs[id].name, failure, true, output);
+    status_.item_finished(plan_.jobs[id].name, failure, true, to_show(output));
     result_.failed.push_back({plan_.jobs[id].op, plan_.jobs[id].name, command, output});
+  }
+
+  /// What a failed job said, or nothing: an error in a header that eight jobs read is one error.
+  std::string to_show(const std::string& output) const {
+    const std::vector<FailedJob>& before = result_.failed;
+    const bool shown = std::any_of(before.begin(), before.end(), [&output](const FailedJob& job) {
+      return job.output == output;
+    });
+    return before.empty() || (options_.all_messages && !shown) ? output : std::string();
   }
 
   /// Why a job has failed, in a few words; empty if it has not.

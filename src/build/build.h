@@ -16,6 +16,7 @@ namespace ds {
 struct BuildOptions {
   std::filesystem::path folder;  ///< objects, libraries, depfiles and stamps; made if absent
   int keep_going = 1;            ///< stop starting jobs after so many failures; 0: never
+  bool all_messages = false;     ///< show those of later failures too, unless they were shown
 };
 
 struct FailedJob {

@@ -9,6 +9,7 @@
 
 #include "artifact/artifact.h"
 #include "base/text.h"
+#include "cli/package_answer.h"
 
 namespace ds {
 namespace {
@@ -18,6 +19,11 @@ using nlohmann::ordered_json;
 void print(const std::string& text) {
   std::fputs(text.c_str(), stdout);
   std::fflush(stdout);
+}
+
+/// Paths and names need not be UTF-8.
+std::string one_line(const ordered_json& json) {
+  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 ExitStatus status_of(const std::vector<HostFacts>& hosts) {
@@ -121,8 +127,8 @@ ExitStatus show_facts(Session& session) {
 namespace {
 
 /// What `python -m ds_ops --json` said on each host that has the package.
-std::vector<ordered_json> ask_packages(Session& session, const Fleet& fleet) {
-  std::vector<ordered_json> answers(fleet.hosts.size());
+std::vector<PackageAnswer> ask_packages(Session& session, const Fleet& fleet) {
+  std::vector<PackageAnswer> answers(fleet.hosts.size());
   for (std::size_t i = 0; i < fleet.hosts.size(); ++i) {
     const HostFacts& facts = fleet.hosts[i];
     const Host& host = session.inventory().hosts[i];
@@ -133,12 +139,9 @@ std::vector<ordered_json> ask_packages(Session& session, const Fleet& fleet) {
     if (!host.env_script.empty())
       exec.script += ". " + shell_path(host.env_script) + "\n";
     exec.script += "exec " + shell_path(facts.python.asked) + " -B -m ds_ops --json";
+    exec.output_limit = 1u << 20;
     session.transport().start(host.endpoint, exec, [&answers, i](const ExecResult& result) {
-      for (const std::string& line : lines(result.out)) {
-        ordered_json parsed = ordered_json::parse(line, nullptr, false);
-        if (parsed.is_object() && parsed.contains("ops"))
-          answers[i] = std::move(parsed);
-      }
+      answers[i] = read_package_answer(result);
     });
   }
   session.transport().run();
@@ -146,35 +149,48 @@ std::vector<ordered_json> ask_packages(Session& session, const Fleet& fleet) {
 }
 
 /// The field's table: "op name ..... installed .. compatible".
-std::string ops_table(const ordered_json& answer) {
-  if (!answer.is_object())
-    return "  ds_ops is not installed\n";
+std::string ops_table(const PackageAnswer& answer) {
+  if (!answer.installed) {
+    return "  " + (answer.problem.empty() ? "ds_ops is not installed" : answer.problem) + "\n";
+  }
   const std::string rule = "  " + std::string(50, '-') + "\n";
   std::string text = rule + "  op name ................ installed .. loads\n" + rule;
-  for (const ordered_json& op : answer["ops"]) {
-    const std::string name = clean_line(op.value("name", "?"));
-    const std::string said = clean_line(op.value("state", "?"));
-    text += fmt::format("  {:.<23} [YES] ...... {}\n", name + " ", said);
-  }
+  for (const PackageAnswer::Op& op : answer.ops)
+    text += fmt::format("  {:.<23} [YES] ...... {}\n", op.name + " ", op.state);
   return text;
+}
+
+ordered_json package_json(const PackageAnswer& answer) {
+  if (!answer.installed)
+    return nullptr;
+  ordered_json ops = ordered_json::array();
+  for (const PackageAnswer::Op& op : answer.ops)
+    ops.push_back({{"name", op.name}, {"state", op.state}, {"message", op.message}});
+  return {{"version", answer.version}, {"ops", ops}};
+}
+
+std::string packages_json(Session& session, const std::vector<PackageAnswer>& answers) {
+  const Fleet& fleet = session.fleet();
+  ordered_json hosts = ordered_json::array();
+  for (std::size_t i = 0; i < fleet.hosts.size(); ++i) {
+    hosts.push_back({{"name", fleet.hosts[i].host},
+                     {"package", package_json(answers[i])},
+                     {"problem", answers[i].problem}});
+  }
+  const ordered_json whole = {{"schema", "ds-deploy.ops/1"},
+                              {"environment", session.environment()},
+                              {"facts", ordered_json::parse(facts_to_json(fleet))},
+                              {"hosts", hosts}};
+  return one_line(whole);
 }
 
 }  // namespace
 
 ExitStatus show_report(Session& session) {
   const Fleet& fleet = session.fleet();
-  const std::vector<ordered_json> answers = ask_packages(session, fleet);
+  const std::vector<PackageAnswer> answers = ask_packages(session, fleet);
   if (session.options().json) {
-    ordered_json hosts = ordered_json::array();
-    for (std::size_t i = 0; i < fleet.hosts.size(); ++i) {
-      const ordered_json& said = answers[i];
-      hosts.push_back({{"name", fleet.hosts[i].host},
-                       {"package", said.is_object() ? said : ordered_json(nullptr)}});
-    }
-    const ordered_json whole = {{"schema", "ds-deploy.ops/1"},
-                                {"facts", ordered_json::parse(facts_to_json(fleet))},
-                                {"hosts", hosts}};
-    print(whole.dump() + "\n");
+    print(packages_json(session, answers));
     return status_of(fleet.hosts);
   }
   print("environment  " + session.environment() + "\n");
@@ -223,11 +239,13 @@ ExitStatus ping(Session& session) {
                             : all ? ExitStatus::ok
                                   : ExitStatus::unreachable;
   if (session.options().json) {
-    print(ordered_json{{"schema", "ds-deploy.ping/1"},
-                       {"exit", static_cast<int>(status)},
-                       {"hosts", answers}}
-              .dump() +
-          "\n");
+    print(one_line(ordered_json{{"schema", "ds-deploy.ping/1"},
+                                {"exit", static_cast<int>(status)},
+                                {"hosts", answers},
+                                {"notes", session.transport().notes()}}));
+  } else {
+    for (const std::string& note : session.transport().notes())
+      print("note  " + note + "\n");
   }
   return status;
 }

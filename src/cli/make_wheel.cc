@@ -23,8 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-constexpr const char* record_name = "ds_deploy/requirements.json";
-
 std::map<std::string, std::string> environment_map() {
   std::map<std::string, std::string> variables;
   for (char** entry = environ; *entry != nullptr; ++entry) {
@@ -102,14 +100,15 @@ std::string requirements_record(const PlannedWheel& planned) {
                    {"glibcxx", needs.glibcxx},
                    {"cxxabi", needs.cxxabi},
                    {"cpu_level", needs.cpu_level},
-                   {"needed", needs.needed}});
+                   {"needed", needs.needed},
+                   {"host_needs", op_named(planned.library, op.name).host_needs}});
   }
   const ordered_json record = {{"schema", "ds-deploy.requirements/1"},
                                {"cuda", planned.plan.cuda},
                                {"compiler", planned.plan.compiler},
                                {"nvcc", planned.plan.nvcc},
                                {"ops", ops}};
-  return record.dump(1) + "\n";
+  return record.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 WheelSpec wheel_spec(const PlannedWheel& planned) {
@@ -133,9 +132,12 @@ WheelSpec wheel_spec(const PlannedWheel& planned) {
   for (const FailedJob& job : result.failed)
     ops.insert(job.op);
   const std::vector<std::string> names(ops.begin(), ops.end());
+  const char* messages = result.failed.size() == 1
+                             ? "the compiler's messages stand above"
+                             : "the messages of the first stand above, -v shows those of all";
   throw Error(fmt::format("{} failed to compile: {}; no host was changed",
                           count(result.failed.size(), "job"), join(names, ", ")),
-              "the compiler's messages stand above; DS_BUILD_<OP>=0 leaves an op out",
+              fmt::format("{}; DS_BUILD_<OP>=0 leaves an op out", messages),
               ExitStatus::build_failed);
 }
 
@@ -157,8 +159,9 @@ PlannedWheel plan_wheel(Session& session) {
 
 Wheel make_wheel(const PlannedWheel& planned, const fs::path& output, Session& session) {
   const std::unique_ptr<CommandRunner> runner = make_command_runner(job_count(session.options()));
-  const BuildResult result = build(planned.plan, *runner, session.status(),
-                                   {planned.folder, session.options().keep_going});
+  const BuildResult result =
+      build(planned.plan, *runner, session.status(),
+            {planned.folder, session.options().keep_going, session.options().verbose});
   if (!result.ok())
     refuse(result);
   session.status().note(
@@ -182,6 +185,7 @@ Requirements predicted_requirements(const PlannedWheel& planned) {
     needs.path = library_path(op);
     needs.op = op.name;
     needs.machine = planned.builder.machine;
+    needs.opens = op_named(planned.library, op.name).host_needs;
     if (op.kind == Op::Kind::cuda)
       needs.gpu.units = 1;
     for (const std::string& arch : op.archs) {
@@ -205,18 +209,14 @@ Parcel parcel_of(const Wheel& wheel) {
   read_wheel(wheel, [&](const WheelEntry& entry, std::string_view content) {
     if (entry.path != record)
       return;
-    const ordered_json parsed = ordered_json::parse(content, nullptr, false);
-    if (!parsed.is_object() || !parsed.contains("ops") || !parsed["ops"].is_array())
+    const std::optional<std::vector<OpRecord>> ops = read_op_records(content);
+    if (!ops)
       return;
     parcel.imports.push_back(wheel.name);
-    for (const ordered_json& op : parsed["ops"]) {
-      const std::string name = op.value("name", "");
-      const std::string self_test = op.value("self_test", "");
-      if (name.empty())
-        continue;
-      parcel.imports.push_back(wheel.name + "." + name);
-      if (!self_test.empty())
-        parcel.self_tests[name] = self_test;
+    for (const OpRecord& op : *ops) {
+      parcel.imports.push_back(wheel.name + "." + op.name);
+      if (!op.self_test.empty())
+        parcel.self_tests[op.name] = op.self_test;
     }
   });
   return parcel;
@@ -249,7 +249,7 @@ std::string plan_text(const BuildPlan& plan, bool verbose) {
   return text;
 }
 
-std::string plan_json(const BuildPlan& plan) {
+std::string plan_json(const BuildPlan& plan, const std::string& environment) {
   ordered_json jobs = ordered_json::array(), left_out = ordered_json::array(),
                ops = ordered_json::array();
   for (const Job& job : plan.jobs) {
@@ -265,6 +265,7 @@ std::string plan_json(const BuildPlan& plan) {
   for (const PlannedOp& op : plan.ops)
     ops.push_back({{"name", op.name}, {"archs", op.archs}});
   const ordered_json whole = {{"schema", "ds-deploy.plan/1"},
+                              {"environment", environment},
                               {"wheel", wheel_file_name(plan)},
                               {"archs", plan.archs},
                               {"archs_because", plan.archs_because},
@@ -274,7 +275,7 @@ std::string plan_json(const BuildPlan& plan) {
                               {"left_out", left_out},
                               {"notes", plan.notes},
                               {"jobs", jobs}};
-  return whole.dump() + "\n";
+  return whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace ds

@@ -41,6 +41,6 @@ Parcel parcel_of(const Wheel& wheel);
 
 /// The plan as people read it: one line per job with its because.
 std::string plan_text(const BuildPlan& plan, bool verbose);
-std::string plan_json(const BuildPlan& plan);
+std::string plan_json(const BuildPlan& plan, const std::string& environment);
 
 }  // namespace ds

@@ -50,25 +50,37 @@ Exit status: 0 every host is where the command takes it, 2 usage, 3 the audit re
 
 void add_talk(CLI::App& app, Options& options) {
   app.add_flag("--json", options.json, "print the result as JSON");
+  app.add_option("-j,--jobs", options.jobs,
+                 "compile jobs at one time, where any run (MAX_JOBS, else one per core)")
+      ->check(CLI::Range(1, 4096));
   app.add_flag("-v,--verbose", options.verbose, "also commands, passes and notes");
   app.add_flag("-q,--quiet", options.quiet, "no progress");
   app.add_option("--color", options.color, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}));
 }
 
-void add_fleet(CLI::App& app, Options& options) {
+void add_hostfile(CLI::App& app, Options& options) {
   app.add_option("-H,--hostfile", options.hostfile, "hosts, in DeepSpeed's format (/job/hostfile)");
+}
+
+void add_fleet(CLI::App& app, Options& options) {
+  add_hostfile(app, options);
   app.add_flag("-l,--local_only,--local-only", options.local_only, "this machine alone");
   app.add_option("-i,--include", options.include, "NODE_SPEC of hosts: worker-0@worker-1:0,2");
   app.add_option("-e,--exclude", options.exclude, "NODE_SPEC of hosts or slots to leave out");
-  app.add_option("--limit", options.limit, "only these: a name, a glob or @tag (repeatable)");
+  app.add_option("--limit", options.limit, "only these: a name, a glob or @tag (repeatable)")
+      ->allow_extra_args(false);
   app.add_option("--python", options.python, "interpreter of the environment to deploy to");
-  app.add_option("-F,--ssh-config", options.ssh_config, "configuration file, as ssh -F; none: none");
+  app.add_option("-F,--ssh-config", options.ssh_config,
+                 "configuration file, as ssh -F; none: none");
   app.add_option("-o,--ssh-option", options.ssh_options, "Key=Value, as ssh -o (repeatable)")
       ->allow_extra_args(false);
   app.add_option("--ssh-backend", options.ssh_backend,
                  "libssh2, openssh (a process for each host), or auto (auto)")
       ->check(CLI::IsMember({"auto", "libssh2", "openssh"}));
+  app.add_flag("-s,--sudo,--pip_sudo", options.sudo, "be root on the hosts, by sudo -n");
+  app.add_flag("-K,--ask-sudo-password", options.ask_sudo_password,
+               "the same, with a password that is asked for once");
   app.add_option("-f,--fanout", options.fanout, "handshakes and uploads at one time (64)")
       ->check(CLI::Range(1, 100000));
   app.add_option("--connect-timeout", options.connect_timeout, "seconds for one connection (15)")
@@ -86,9 +98,6 @@ void add_build(CLI::App& app, Options& options) {
   app.add_option("--ops", options.ops, "folder of the op library (the one that came along)");
   app.add_option("--build-dir", options.build_folder,
                  "objects and wheels ($XDG_CACHE_HOME/ds-deploy)");
-  app.add_option("-j,--jobs", options.jobs,
-                 "compile jobs at one time (MAX_JOBS, else one per core)")
-      ->check(CLI::Range(1, 4096));
   app.add_option("-k,--keep-going", options.keep_going, "stop after N failed jobs, 0: never (1)")
       ->check(CLI::Range(0, 1000000));
 }
@@ -103,7 +112,8 @@ void add_deploy(CLI::App& app, Options& options) {
   add_facts(app, options);
   add_build(app, options);
   add_audit(app, options);
-  app.add_option("--wheel", options.wheels, "deploy this wheel, build none (repeatable)");
+  app.add_option("--wheel", options.wheels, "deploy this wheel, build none (repeatable)")
+      ->allow_extra_args(false);
   app.add_flag("--dry-run", options.dry_run, "facts, plan and audit; no host is changed");
   add_talk(app, options);
 }
@@ -139,6 +149,8 @@ const std::vector<CommandEntry>& commands() {
       {"inspect", "what a wheel or a library really needs",
        [](CLI::App& app, Options& options) {
          app.add_option("FILE", options.files, "wheels or ELF files")->required();
+         // So that one set of options serves every command; nothing is asked of the hosts.
+         add_hostfile(app, options);
          add_talk(app, options);
        }},
       {"build", "the wheel only",
@@ -183,6 +195,10 @@ std::string hint_for(const std::string& word, const CLI::App& app) {
   const std::vector<std::string> extras = app.remaining(true);
   const std::string word = extras.empty() ? std::string() : extras.front();
   const bool option = word.starts_with("-");
+  if (word.ends_with(".whl")) {
+    throw UsageError(fmt::format("'{}' stands alone", clean_line(word)),
+                     "write --wheel before each wheel, or name wheels after 'audit' or 'inspect'");
+  }
   throw UsageError(fmt::format("unknown {} '{}'", option ? "option" : "command", clean_line(word)),
                    hint_for(word, app));
 }

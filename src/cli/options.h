@@ -17,6 +17,8 @@ struct Options {
   std::string ssh_config;
   std::vector<std::string> ssh_options;  ///< "Key=Value", as ssh -o
   std::string ssh_backend = "auto";
+  bool sudo = false;
+  bool ask_sudo_password = false;
   int fanout = 64;
   int connect_timeout = 15;  ///< seconds
   int login_timeout = 30;    ///< seconds

@@ -51,11 +51,12 @@ AuditOptions audit_options(const Options& options) {
   AuditOptions audit;
   audit.require_gpu = options.require_gpu;
   audit.strict = options.strict;
+  audit.needs_environment = options.command != "audit";
   return audit;
 }
 
 void refuse_missing_environment(Session& session) {
-  if (!session.options().facts.empty())
+  if (!session.options().facts.empty() || session.options().command == "audit")
     return;
   for (const Host& host : session.inventory().hosts) {
     if (!target_python(host, session.probe()).empty())
@@ -70,6 +71,8 @@ ExitStatus finish(Report report, Session& session, const StageTimes& times) {
   report.environment = session.environment();
   report.command = session.options().command;
   report.seconds = times.seconds;
+  const std::vector<std::string> reached = session.transport().notes();
+  report.notes.insert(report.notes.end(), reached.begin(), reached.end());
   const std::string text =
       session.options().json ? report_json(report) : report_text(report, session.options().verbose);
   std::fputs(text.c_str(), stdout);
@@ -83,12 +86,28 @@ void say_left_out(const BuildPlan& plan, Report& report) {
   report.notes = plan.notes;
 }
 
+/// The wheels that were named, each a distribution of its own: on a host the first would hide the
+/// second.
+std::vector<Wheel> named_wheels(const Options& options) {
+  std::vector<Wheel> wheels;
+  for (const std::string& file : options.wheels) {
+    wheels.push_back(open_wheel(fs::absolute(expand_home(file))));
+    const std::string name = normalised_name(wheels.back().name);
+    for (std::size_t i = 0; i + 1 < wheels.size(); ++i) {
+      if (normalised_name(wheels[i].name) != name)
+        continue;
+      throw UsageError(
+          fmt::format("{} and {} are both wheels of {}: only one of them could be imported",
+                      wheels[i].file.string(), wheels.back().file.string(), name),
+          "name one of them");
+    }
+  }
+  return wheels;
+}
+
 /// The wheels that go out: those that were named, else the one that is built from the ops.
 std::vector<Wheel> obtain_wheels(Session& session, Report& report, StageTimes& times) {
-  std::vector<Wheel> wheels;
-  for (const std::string& file : session.options().wheels) {
-    wheels.push_back(open_wheel(fs::absolute(expand_home(file))));
-  }
+  std::vector<Wheel> wheels = named_wheels(session.options());
   if (!wheels.empty())
     return wheels;
   const PlannedWheel planned = plan_wheel(session);
@@ -102,13 +121,13 @@ std::vector<Wheel> obtain_wheels(Session& session, Report& report, StageTimes& t
 /// A dry run compiles nothing: a wheel of this plan that is there is read, else it is predicted.
 void dry_run_wheels(Session& session, Report& report, std::vector<Wheel>& wheels,
                     std::vector<Requirements>& requirements) {
-  for (const std::string& file : session.options().wheels) {
-    wheels.push_back(open_wheel(fs::absolute(expand_home(file))));
-  }
+  wheels = named_wheels(session.options());
   if (!wheels.empty())
     return;
   const PlannedWheel planned = plan_wheel(session);
   say_left_out(planned.plan, report);
+  report.plan_text = plan_text(planned.plan, session.options().verbose);
+  report.plan_json = plan_json(planned.plan, session.environment());
   const fs::path built = planned.folder / "wheels" / wheel_file_name(planned.plan);
   if (fs::exists(built)) {
     wheels.push_back(open_wheel(built));
@@ -118,6 +137,18 @@ void dry_run_wheels(Session& session, Report& report, std::vector<Wheel>& wheels
   report.notes.push_back(
       "the wheel is not built yet: what it needs is predicted from the plan; glibc, libstdc++ and "
       "size are known after 'ds-deploy build'");
+}
+
+/// A run that ended early has a report all the same.
+void say_how_it_ended(Report& report, Session& session) {
+  if (report.interrupted)
+    report.notes.emplace_back("the run was interrupted");
+  if (!report.stopped)
+    return;
+  const std::string fix = report.stopped->fix();
+  report.notes.push_back("the run was stopped: " + report.stopped->what() +
+                         (fix.empty() ? "" : "; " + fix));
+  session.status().warning(report.notes.back());
 }
 
 ExitStatus deploy(Session& session) {
@@ -163,6 +194,8 @@ ExitStatus deploy(Session& session) {
                                     session.transport(), session.status());
     report.hosts = std::move(result.hosts);
     report.interrupted = result.interrupted;
+    report.stopped = std::move(result.stopped);
+    say_how_it_ended(report, session);
   }
   times.finished("rollout");
   return finish(std::move(report), session, times);
@@ -172,7 +205,7 @@ ExitStatus build_only(Session& session) {
   const Options& options = session.options();
   const PlannedWheel planned = plan_wheel(session);
   if (options.dry_run) {
-    const std::string text = options.json ? plan_json(planned.plan)
+    const std::string text = options.json ? plan_json(planned.plan, session.environment())
                                           : "environment  " + session.environment() + "\n" +
                                                 plan_text(planned.plan, options.verbose);
     std::fputs(text.c_str(), stdout);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "cli/replay.h"
 
 namespace ds {
 namespace {
@@ -34,6 +35,9 @@ TransportOptions transport_options(const Options& options) {
   transport.backend = options.ssh_backend == "libssh2"   ? SshBackend::libssh2
                       : options.ssh_backend == "openssh" ? SshBackend::openssh
                                                          : SshBackend::automatic;
+  transport.sudo = options.ask_sudo_password ? Sudo::ask_password
+                   : options.sudo            ? Sudo::yes
+                                             : Sudo::no;
   transport.connect_timeout = std::chrono::seconds(options.connect_timeout);
   transport.login_timeout = std::chrono::seconds(options.login_timeout);
   transport.cache = cache_home();
@@ -52,6 +56,25 @@ Inventory read_inventory(const Options& options) {
   return parse_hostfile(read_file(expand_home(file), 64u << 20), file);
 }
 
+Selection selection_of(const Options& options) {
+  return {options.include, options.exclude, options.limit};
+}
+
+/// --python as a host can take it: commands there begin in "/", not in the caller's folder.
+std::string asked_python(const Options& options) {
+  const std::string& python = options.python;
+  const bool relative = python.find('/') != std::string::npos && !python.starts_with('/') &&
+                        !python.starts_with("~/");
+  if (!relative)
+    return python;
+  if (options.local_only)
+    return std::filesystem::absolute(python).string();
+  throw UsageError(fmt::format("--python {} is a relative path, and on a host it would depend on "
+                               "where the login begins",
+                               clean_line(python)),
+                   "write the whole path, from / or ~/, or a bare program name");
+}
+
 }  // namespace
 
 std::string inherited_python() {
@@ -65,15 +88,15 @@ std::string inherited_python() {
 
 Session::Session(const Options& options)
     : options_(options), status_(make_status(status_options(options), stderr)) {
-  probe_.python = options.python;
+  probe_.python = asked_python(options);
   probe_.inherited_python = inherited_python();
   transport_ = make_transport(transport_options(options));
 }
 
 const Inventory& Session::inventory() {
   if (!inventory_) {
-    const Selection selection{options_.include, options_.exclude, options_.limit};
-    inventory_ = std::make_unique<Inventory>(select_hosts(read_inventory(options_), selection));
+    inventory_ =
+        std::make_unique<Inventory>(select_hosts(read_inventory(options_), selection_of(options_)));
   }
   return *inventory_;
 }
@@ -82,13 +105,24 @@ const Fleet& Session::fleet() {
   if (fleet_)
     return *fleet_;
   if (!options_.facts.empty()) {
-    fleet_ = std::make_unique<Fleet>(facts_from_json(read_file(options_.facts), options_.facts));
+    fleet_ = std::make_unique<Fleet>(replayed());
     return *fleet_;
   }
   fleet_ = std::make_unique<Fleet>(gather_facts(inventory(), probe_, *transport_, *status_));
   if (!options_.save_facts.empty())
     write_file(options_.save_facts, facts_to_json(*fleet_));
   return *fleet_;
+}
+
+Fleet Session::replayed() {
+  const std::string& file = options_.facts;
+  const Fleet saved = facts_from_json(read_file(expand_home(file)), file);
+  if (options_.hostfile.empty() && !options_.local_only) {
+    refuse_tags(selection_of(options_), file);
+    inventory_ = std::make_unique<Inventory>(
+        select_hosts(inventory_of(saved, file), selection_of(options_)));
+  }
+  return facts_of(inventory(), saved, file);
 }
 
 HostFacts Session::build_machine() {

@@ -26,7 +26,8 @@ class Session {
   /// The hosts that the command line asks for.
   const Inventory& inventory();
 
-  /// Their facts: replayed, or asked for now (and saved, if that is wanted).
+  /// Their facts: replayed, or asked for now (and saved, if that is wanted). Without a hostfile
+  /// the hosts are those of the replayed facts.
   const Fleet& fleet();
 
   /// This machine's facts, for compiling: a local host of the fleet, else asked for now.
@@ -36,6 +37,8 @@ class Session {
   std::string environment();
 
  private:
+  Fleet replayed();
+
   const Options& options_;
   std::unique_ptr<Status> status_;
   std::unique_ptr<Transport> transport_;

@@ -67,6 +67,19 @@ NewKeys new_keys(const std::vector<TrustedHost>& hosts) {
   return files;
 }
 
+/// Why the key would not be found again; empty if it would be.
+std::string no_place_for_it(const std::filesystem::path& file) {
+  if (file.empty())
+    return "the key is not known, and UserKnownHostsFile names no file to add it to";
+  std::error_code problem;
+  const auto type = std::filesystem::status(file, problem).type();
+  const bool keeps =
+      type == std::filesystem::file_type::regular || type == std::filesystem::file_type::not_found;
+  return keeps ? ""
+               : clean_line("the key is not known, and UserKnownHostsFile " + file.string() +
+                            " is no regular file to add it to");
+}
+
 TrustedHost judge(const Host& host, const ExecResult& result) {
   TrustedHost judged{host.name, State::known, {}, {}};
   switch (result.outcome) {
@@ -79,10 +92,8 @@ TrustedHost judge(const Host& host, const ExecResult& result) {
       judged.message = result.message;
       if (result.host_key && result.host_key->check.verdict == KeyVerdict::unknown) {
         judged.seen = *result.host_key;
-        judged.state = judged.seen.file.empty() ? State::refused : State::fresh;
-        judged.message = judged.seen.file.empty()
-                             ? "the ssh configuration names no UserKnownHostsFile to add the key to"
-                             : "";
+        judged.message = no_place_for_it(judged.seen.file);
+        judged.state = judged.message.empty() ? State::fresh : State::refused;
       }
       break;
     default:

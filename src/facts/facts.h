@@ -83,6 +83,7 @@ struct HostFacts {
   std::int64_t memory_mb = 0;
   std::string glibc;                       ///< "2.36"
   std::string libstdcxx, glibcxx, cxxabi;  ///< path, "3.4.30", "1.3.13"
+  std::string env_script_problem;          ///< "env-script /x: not found"; empty: none, or it works
   PythonFacts python;
   TorchFacts torch;
   InstalledFacts installed;

@@ -87,6 +87,7 @@ void fields(HostFacts& host, Visit&& visit) {
   visit("libstdcxx", host.libstdcxx);
   visit("glibcxx", host.glibcxx);
   visit("cxxabi", host.cxxabi);
+  visit("env_script_problem", host.env_script_problem);
   visit("python", host.python);
   visit("torch", host.torch);
   visit("installed", host.installed);

@@ -78,16 +78,18 @@ void take_gpu(HostFacts& host, const std::string& value) {
 }
 
 void take(HostFacts& host, const std::string& key, const std::string& value) {
-  const std::pair<const char*, std::string*> texts[] = {{"kernel", &host.kernel},
-                                                        {"machine", &host.machine},
-                                                        {"hostname", &host.hostname},
-                                                        {"user", &host.user},
-                                                        {"os", &host.os},
-                                                        {"machine_id", &host.machine_id},
-                                                        {"boot_id", &host.boot_id},
-                                                        {"cpu_model", &host.cpu_model},
-                                                        {"glibc", &host.glibc},
-                                                        {"driver", &host.driver}};
+  const std::pair<const char*, std::string*> texts[] = {
+      {"kernel", &host.kernel},
+      {"machine", &host.machine},
+      {"hostname", &host.hostname},
+      {"user", &host.user},
+      {"os", &host.os},
+      {"machine_id", &host.machine_id},
+      {"boot_id", &host.boot_id},
+      {"cpu_model", &host.cpu_model},
+      {"glibc", &host.glibc},
+      {"driver", &host.driver},
+      {"env_script_problem", &host.env_script_problem}};
   for (const auto& [name, place] : texts) {
     if (key == name)
       *place = clean_line(value);
@@ -108,7 +110,7 @@ void take(HostFacts& host, const std::string& key, const std::string& value) {
     add_tool(host.nvcc, value);
   if (key == "gpu")
     take_gpu(host, value);
-  if (key == "note")
+  if (key == "note" || key == "env_script_problem")
     add_note(host, value);
   if (key != "python")
     return;

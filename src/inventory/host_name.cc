@@ -62,6 +62,10 @@ std::string_view without_brackets(std::string_view text) {
                                                                : text;
 }
 
+std::string with_brackets(std::string_view text) {
+  return is_ipv6(text) ? "[" + std::string(text) + "]" : std::string(text);
+}
+
 std::optional<NameFault> host_name_fault(std::string_view name) {
   if (name.empty())
     return NameFault{"the host name is empty", "write a name before slots="};

@@ -25,4 +25,7 @@ bool is_ipv6(std::string_view text);
 /// "[::1]" without its brackets; other text as it is.
 std::string_view without_brackets(std::string_view text);
 
+/// "[::1]" for "::1"; other text as it is.
+std::string with_brackets(std::string_view text);
+
 }  // namespace ds

@@ -109,7 +109,7 @@ class HostfileParser {
     if (problems_.size() != before)
       return;
     if (host.endpoint.address.empty())
-      host.endpoint.address = host.name;
+      host.endpoint.address = host.endpoint.name;
     add(std::move(host));
   }
 
@@ -124,8 +124,8 @@ class HostfileParser {
     word = without_brackets(word);
     if (const auto wrong = host_name_fault(word))
       fault(*wrong);
-    host.name = word;
-    host.endpoint.name = host.name;
+    host.name = with_brackets(word);
+    host.endpoint.name = word;
   }
 
   void parse_slots(const std::vector<std::string>& words, Host& host) {

@@ -13,7 +13,7 @@
 namespace ds {
 
 struct Host {
-  std::string name;  ///< without user@ and brackets; unique
+  std::string name;  ///< as reports show it: without user@, IPv6 in brackets; unique
   Endpoint endpoint;
   int slots = 0;
   std::vector<int> selected_slots;  ///< after --include/--exclude, sorted; all of them at first

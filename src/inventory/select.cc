@@ -29,7 +29,7 @@ std::string hint(const std::string& nearest, const std::string& otherwise) {
 
 const Host* find_host(const Inventory& inventory, std::string_view name) {
   for (const Host& host : inventory.hosts) {
-    if (host.name == name)
+    if (host.name == with_brackets(name))
       return &host;
   }
   return nullptr;
@@ -66,7 +66,7 @@ NodeSpec split_spec(std::string_view spec, const Inventory& inventory) {
   if (bracket != std::string_view::npos && colon != std::string_view::npos && colon < bracket) {
     colon = std::string_view::npos;
   }
-  const std::string name(without_brackets(spec.substr(0, colon)));
+  const std::string name(spec.substr(0, colon));
   if (colon == std::string_view::npos)
     return {name, std::nullopt};
   return {name, std::string(spec.substr(colon + 1))};
@@ -117,7 +117,10 @@ bool matches(const Host& host, const std::string& pattern) {
     return std::any_of(host.tags.begin(), host.tags.end(),
                        [&](const std::string& tag) { return glob_match(pattern.substr(1), tag); });
   }
-  return host.name == without_brackets(pattern) || glob_match(pattern, host.name);
+  // In a glob the brackets of an IPv6 name would be a set of characters.
+  const std::string bare(without_brackets(host.name));
+  return host.name == with_brackets(pattern) || glob_match(pattern, host.name) ||
+         glob_match(std::string(without_brackets(pattern)), bare);
 }
 
 std::string nearest(const std::string& pattern, const Inventory& inventory) {

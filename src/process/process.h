@@ -51,6 +51,14 @@ std::unique_ptr<CommandRunner> make_command_runner(int jobs);
 CommandResult run_command(const Command& command,
                           std::chrono::milliseconds limit = std::chrono::seconds(60));
 
+/// The terminal that this process was started from, if it may read there: not in the background,
+/// not without one (cron, CI).
+Fd open_terminal();
+
+/// Runs one command to its end that talks to the person at `terminal`, in our own process group,
+/// because another may not read there. No time limit; throws Interrupted.
+CommandResult run_on_terminal(const Command& command, const Fd& terminal);
+
 /// A child with pipes on stdin, stdout and stderr, all non-blocking on our side.
 struct Child {
   pid_t pid = -1;

@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/file_limit.h"
 #include "base/interrupt.h"
 
 extern char** environ;
@@ -33,10 +34,10 @@ class SpawnActions {
   posix_spawn_file_actions_t actions_;
 };
 
-/// A process group of its own, default signal handlers, nothing blocked.
+/// Default signal handlers, nothing blocked.
 class SpawnAttributes {
  public:
-  SpawnAttributes() {
+  explicit SpawnAttributes(Group group) {
     ::posix_spawnattr_init(&attributes_);
     sigset_t none, all;
     ::sigemptyset(&none);
@@ -44,8 +45,9 @@ class SpawnAttributes {
     ::posix_spawnattr_setsigmask(&attributes_, &none);
     ::posix_spawnattr_setsigdefault(&attributes_, &all);
     ::posix_spawnattr_setpgroup(&attributes_, 0);
-    ::posix_spawnattr_setflags(
-        &attributes_, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    const int flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                      (group == Group::own ? POSIX_SPAWN_SETPGROUP : 0);
+    ::posix_spawnattr_setflags(&attributes_, static_cast<short>(flags));
   }
   ~SpawnAttributes() { ::posix_spawnattr_destroy(&attributes_); }
   SpawnAttributes(const SpawnAttributes&) = delete;
@@ -92,7 +94,7 @@ void set_nonblocking(int fd) {
   ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
-int spawn(const Command& command, int in, int out, int err, pid_t& pid) {
+int spawn(const Command& command, int in, int out, int err, pid_t& pid, Group group) {
   SpawnActions actions;
   if (in >= 0) {
     ::posix_spawn_file_actions_adddup2(actions.get(), in, STDIN_FILENO);
@@ -104,9 +106,11 @@ int spawn(const Command& command, int in, int out, int err, pid_t& pid) {
   if (!command.cwd.empty()) {
     ::posix_spawn_file_actions_addchdir_np(actions.get(), command.cwd.c_str());
   }
-  const SpawnAttributes attributes;
+  const SpawnAttributes attributes(group);
   std::vector<std::string> words = command.argv;
   std::vector<std::string> variables = merged_environment(command.environment);
+  // posix_spawn has no action for limits.
+  const InheritedFileLimit limit;
   return ::posix_spawnp(&pid, words.front().c_str(), actions.get(), attributes.get(),
                         pointers(words).data(), pointers(variables).data());
 }

@@ -13,8 +13,10 @@ struct Pipe {
 Pipe make_pipe();
 void set_nonblocking(int fd);
 
+enum class Group { own, ours };
+
 /// Starts `command` with these descriptors (`in` < 0: /dev/null). Returns 0 or an errno value.
-int spawn(const Command& command, int in, int out, int err, pid_t& pid);
+int spawn(const Command& command, int in, int out, int err, pid_t& pid, Group group = Group::own);
 
 /// Waits for a child and fills in status, signal and peak memory.
 void reap(pid_t pid, CommandResult& result);

@@ -20,7 +20,7 @@ bool rollback_failed(const HostOutcome& host) {
 
 bool host_failed(const HostOutcome& host) {
   return (host.state == HostState::failed && host.step != "facts") ||
-         host.state == HostState::rolled_back;
+         (host.state == HostState::rolled_back && host.step != "rollback");
 }
 
 bool incompatible(const HostOutcome& host) {
@@ -35,12 +35,14 @@ ExitStatus exit_status(const Report& report) {
   };
   if (any(rollback_failed))
     return ExitStatus::rollback_failed;
-  if (any([](const HostOutcome& host) { return host.key_refused; }))
+  if (any([](const HostOutcome& host) { return host.key_refused || host.checksum_refused; }))
     return ExitStatus::key_refused;
   if (any(host_failed))
     return ExitStatus::host_failed;
   if (report.interrupted)
     return ExitStatus::interrupted;
+  if (report.stopped)
+    return report.stopped->status();
   // Good hosts that a bad one holds back are told apart from hosts that are themselves out of
   // reach.
   const auto out_of_reach = [&](const HostOutcome& host) {
@@ -54,7 +56,11 @@ ExitStatus exit_status(const Report& report) {
     return ExitStatus::incompatible;
   const bool done =
       !any([&](const HostOutcome& host) { return !is_goal(host.state, report.dry_run); });
-  return done ? ExitStatus::ok : ExitStatus::unreachable;
+  if (done)
+    return ExitStatus::ok;
+  const bool back =
+      any([](const HostOutcome& host) { return host.state == HostState::rolled_back; });
+  return back ? ExitStatus::host_failed : ExitStatus::unreachable;
 }
 
 }  // namespace ds

@@ -60,18 +60,21 @@ std::string report_json(const Report& report) {
   ordered_json hosts = ordered_json::array();
   for (const HostOutcome& host : report.hosts)
     hosts.push_back(host_json(host, report));
-  const ordered_json whole = {{"schema", "ds-deploy.report/1"},
-                              {"run", report.run},
-                              {"command", report.command},
-                              {"exit", static_cast<int>(exit_status(report))},
-                              {"environment", report.environment},
-                              {"dry_run", report.dry_run},
-                              {"wheels", wheels},
-                              {"left_out", report.left_out},
-                              {"notes", report.notes},
-                              {"hosts", hosts},
-                              {"seconds", report.seconds}};
-  return whole.dump() + "\n";
+  ordered_json whole = {{"schema", "ds-deploy.report/1"},
+                        {"run", report.run},
+                        {"command", report.command},
+                        {"exit", static_cast<int>(exit_status(report))},
+                        {"environment", report.environment},
+                        {"dry_run", report.dry_run},
+                        {"wheels", wheels},
+                        {"left_out", report.left_out},
+                        {"notes", report.notes},
+                        {"hosts", hosts},
+                        {"seconds", report.seconds}};
+  if (!report.plan_json.empty())
+    whole["plan"] = ordered_json::parse(report.plan_json);
+  // A file name need not be UTF-8.
+  return whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace ds

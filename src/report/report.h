@@ -5,6 +5,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,16 +33,19 @@ struct Report {
   std::string environment;  ///< "/opt/venv/bin/python", or "3 environments: ..."
   bool dry_run = false;
   bool interrupted = false;
+  std::optional<Error> stopped;  ///< the run could not go on after the first byte was sent
   std::vector<ReportedWheel> wheels;
   std::vector<std::string> left_out;  ///< "fused_adam: no nvcc was found"
   std::vector<HostOutcome> hosts;
   AuditReport audit;
   std::vector<std::string> notes;
+  std::string plan_text, plan_json;       ///< of a dry run; empty where wheels were named
   std::map<std::string, double> seconds;  ///< by stage
 };
 
 /// The brief's table: 0 if every host is where the command takes it; else the first of 6, 8, 7, 4,
-/// 130, 5, 3 that applies.
+/// 130, 5, 3 that applies. A run that was stopped has its error's status in the place of 130. A
+/// host that only went back with others has not failed.
 ExitStatus exit_status(const Report& report);
 
 std::string report_text(const Report& report, bool verbose);

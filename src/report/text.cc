@@ -175,16 +175,28 @@ std::string summary(const Report& report) {
                      join(pieces, ", "), human_bytes(sent), human_seconds(seconds));
 }
 
+/// The plan names ops that are left out and notes too; they are not said twice.
+std::string plan_section(const Report& report) {
+  std::string text;
+  for (const std::string& line : lines(report.plan_text))
+    text += "  " + line + "\n";
+  return text.empty() ? text : "plan\n" + text;
+}
+
 }  // namespace
 
 std::string report_text(const Report& report, bool verbose) {
   std::string text = "environment  " + report.environment + "\n";
   for (const ReportedWheel& wheel : report.wheels)
     text += wheel_text(wheel);
+  const auto planned = [&report](const std::string& said) {
+    return report.plan_text.find(said) != std::string::npos;
+  };
   for (const std::string& left_out : report.left_out)
-    text += "left out     " + left_out + "\n";
+    text += planned(left_out) ? "" : "left out     " + left_out + "\n";
   for (const std::string& note : report.notes)
-    text += "note         " + note + "\n";
+    text += planned(note) ? "" : "note         " + note + "\n";
+  text += plan_section(report);
   text += findings_text(report, verbose);
   text += self_tests_text(report);
   text +=

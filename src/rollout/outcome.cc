@@ -56,7 +56,8 @@ HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
     outcome.step = "audit";
     outcome.message = audit == nullptr ? "it was not audited" : first_failure(*audit);
   } else {
-    outcome.state = facts.installed.active == wanted ? HostState::unchanged : HostState::ready;
+    const bool there = !wanted.empty() && facts.installed.active == wanted;
+    outcome.state = there ? HostState::unchanged : HostState::ready;
     outcome.step = "audit";
   }
   return outcome;

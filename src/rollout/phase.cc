@@ -55,37 +55,69 @@ std::string last_words(const ExecResult& result) {
 
 std::string text_of(const json& answer, const char* key) {
   const auto found = answer.find(key);
-  return found != answer.end() && found->is_string() ? clean_line(found->get<std::string>())
+  return found != answer.end() && found->is_string() ? clean_line(found->get<std::string>(), 1000)
                                                      : std::string();
 }
 
-void fail(RolloutHost& host, const std::string& step, std::string message) {
+void fail(RolloutHost& host, const PhaseDescription& phase, HostState state, std::string message) {
+  // Why a host had to go back is worth as much as why it could not.
+  if (phase.name == "rollback")
+    message = host.outcome.message + "; going back failed: " + message;
   host.good = false;
-  host.outcome.state = HostState::failed;
-  host.outcome.step = step;
+  host.outcome.state = state;
+  host.outcome.step = phase.name;
   host.outcome.message = std::move(message);
 }
 
-void take_answer(const PhaseDescription& phase, RolloutHost& host, const std::string& nonce,
-                 const ExecResult& result) {
-  if (result.outcome != ExecResult::Outcome::exited) {
-    fail(host, phase.name, result.message);
-    return;
+/// The command did not run to its end.
+void take_failure(const PhaseDescription& phase, RolloutHost& host, const ExecResult& result) {
+  switch (result.outcome) {
+    case ExecResult::Outcome::unreachable:
+    case ExecResult::Outcome::lost:
+    case ExecResult::Outcome::timed_out:
+      fail(host, phase, phase.moves_pointer ? HostState::unknown : HostState::unreachable,
+           result.message);
+      return;
+    case ExecResult::Outcome::login_refused:
+    case ExecResult::Outcome::host_key_refused:
+      host.outcome.key_refused |= result.outcome == ExecResult::Outcome::host_key_refused;
+      if (phase.name == "rollback") {
+        fail(host, phase, HostState::unknown, result.message);
+      } else {
+        fail(host, phase, HostState::refused, result.message);
+        host.outcome.step = "connect";
+      }
+      return;
+    default:
+      fail(host, phase, HostState::failed, result.message);
   }
+}
+
+/// The word for the progress line.
+std::string take_answer(const PhaseDescription& phase, RolloutHost& host, const std::string& nonce,
+                        const ExecResult& result) {
+  // A whole answer is an answer, also where the session ended badly after it.
   const json answer = find_answer(result.out, nonce);
-  if (!answer.is_object()) {
-    fail(host, phase.name,
-         fmt::format("the {} command ended with status {} and gave no answer{}", phase.name,
-                     result.exit_status, last_words(result)));
-    return;
-  }
   try {
-    phase.accept(host, answer);
-    if (!answer.value("ok", false))
-      fail(host, phase.name, text_of(answer, "problem"));
+    if (answer.is_object()) {
+      phase.accept(host, answer);
+      if (answer.value("ok", false))
+        return phase.done_word;
+      if (phase.forgive && phase.forgive(host, answer))
+        return text_of(answer, "problem");
+      host.outcome.checksum_refused |= answer.value("checksum", false);
+      fail(host, phase, HostState::failed, text_of(answer, "problem"));
+    } else if (result.outcome != ExecResult::Outcome::exited) {
+      take_failure(phase, host, result);
+    } else {
+      fail(host, phase, HostState::failed,
+           fmt::format("the {} command ended with status {} and gave no answer{}", phase.name,
+                       result.exit_status, last_words(result)));
+    }
   } catch (const json::exception&) {
-    fail(host, phase.name, "the host's answer is malformed");
+    fail(host, phase, HostState::failed, "the host's answer is malformed");
   }
+  return "failed: " + host.outcome.message;
 }
 
 }  // namespace
@@ -101,16 +133,14 @@ void run_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& h
     Exec exec = phase_exec(phase, *host, command, nonce);
     const std::uint64_t preamble = exec.input.bytes.size();
     status.item_started(host->outcome.host);
-    transport.start(
-        host->host->endpoint, std::move(exec),
-        [&phase, &status, host, nonce, preamble](const ExecResult& result) {
-          take_answer(phase, *host, nonce, result);
-          host->outcome.seconds[phase.name] += result.seconds;
-          host->outcome.sent_bytes += result.sent_bytes - std::min(result.sent_bytes, preamble);
-          status.item_finished(host->outcome.host,
-                               host->good ? phase.done_word : "failed: " + host->outcome.message,
-                               !host->good);
-        });
+    transport.start(host->host->endpoint, std::move(exec),
+                    [&phase, &status, host, nonce, preamble](const ExecResult& result) {
+                      const std::string word = take_answer(phase, *host, nonce, result);
+                      host->outcome.seconds[phase.name] += result.seconds;
+                      host->outcome.sent_bytes +=
+                          result.sent_bytes - std::min(result.sent_bytes, preamble);
+                      status.item_finished(host->outcome.host, word, !host->good);
+                    });
   }
   transport.run();
   status.stage_finished();

@@ -6,13 +6,12 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/text.h"
 #include "rollout/rollout_state.h"
 
 namespace ds {
 namespace {
-
-using nlohmann::json;
 
 /// One run of the phases over all hosts.
 class Rollout {
@@ -28,18 +27,22 @@ class Rollout {
   RolloutResult run(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit);
 
  private:
-  void go(const AuditReport& audit);
+  void go();
   void admit(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit);
+  void do_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts) {
+    run_phase(phase, hosts, transport_, status_);
+  }
   bool all_good() const;
   std::vector<RolloutHost*> good_hosts();
   std::string who_failed() const;
-  void stop_before_activation(HostState state, const std::string& doing);
+  bool holds_all(const RolloutHost& host) const;
+  void stop_before_activation(const std::string& because);
   void stage();
   void verify();
   void activate();
-  void confirm();
-  void roll_back_all();
-  void settle();
+  void roll_back_all(const std::string& because);
+  void end_early(const std::string& because);
+  void settle(const std::string& because);
   void share_outcomes(const AuditReport& audit);
 
   const std::vector<Parcel>& parcels_;
@@ -48,6 +51,8 @@ class Rollout {
   Status& status_;
   std::vector<std::string> wanted_;
   std::vector<RolloutHost> hosts_;
+  bool began_ = false;       ///< the first byte was sent: every host is good
+  bool activating_ = false;  ///< hosts change from here on
 };
 
 void Rollout::admit(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit) {
@@ -64,6 +69,7 @@ void Rollout::admit(const Inventory& inventory, const Fleet& fleet, const AuditR
     entry.good =
         entry.outcome.state == HostState::ready || entry.outcome.state == HostState::unchanged;
     entry.takes_part = verdict == nullptr || verdict->same_target_as.empty();
+    entry.held.insert(facts->installed.sealed.begin(), facts->installed.sealed.end());
     hosts_.push_back(std::move(entry));
   }
 }
@@ -93,15 +99,19 @@ std::string Rollout::who_failed() const {
   return join(names, ", ") + (total > 3 ? fmt::format(" and {} more", total - 3) : "");
 }
 
-/// Good hosts stay where they are, in `state`, and say why.
-void Rollout::stop_before_activation(HostState state, const std::string& doing) {
-  const std::string why = fmt::format("nothing was activated, because {} {}", who_failed(), doing);
+bool Rollout::holds_all(const RolloutHost& host) const {
+  return std::all_of(wanted_.begin(), wanted_.end(),
+                     [&host](const std::string& sha256) { return host.held.contains(sha256); });
+}
+
+/// Good hosts stay where they are and say why.
+void Rollout::stop_before_activation(const std::string& because) {
   for (RolloutHost& host : hosts_) {
     if (!host.good)
       continue;
-    if (host.outcome.state == HostState::ready)
-      host.outcome.state = state;
-    host.outcome.message = why;
+    if (host.outcome.state == HostState::ready && began_ && holds_all(host))
+      host.outcome.state = HostState::staged;
+    host.outcome.message = "nothing was activated, because " + because;
   }
 }
 
@@ -109,141 +119,108 @@ void Rollout::stage() {
   for (const Parcel& parcel : parcels_) {
     std::vector<RolloutHost*> lacking;
     for (RolloutHost* host : good_hosts()) {
-      const std::vector<std::string>& sealed = host->facts->installed.sealed;
-      if (std::find(sealed.begin(), sealed.end(), parcel.wheel->sha256) == sealed.end()) {
+      if (!host->held.contains(parcel.wheel->sha256))
         lacking.push_back(host);
-      }
     }
-    PhaseDescription phase;
-    phase.name = "stage";
-    phase.done_word = "staged";
-    phase.command = [&](const RolloutHost&) {
-      return PhaseCommand{{{"phase", "stage"},
-                           {"run", options_.run},
-                           {"manifest", json::parse(manifest_json(*parcel.wheel))}},
-                          parcel.wheel->file};
-    };
-    phase.accept = [](RolloutHost& host, const json& answer) {
-      host.changed |= answer.value("changed", false);
-    };
-    run_phase(phase, lacking, transport_, status_);
+    do_phase(stage_phase(parcel, options_.run, false), lacking);
   }
 }
 
+/// A sealed release that is damaged and not in use is replaced, once.
 void Rollout::verify() {
-  json manifests = json::array();
-  for (const Parcel& parcel : parcels_) {
-    manifests.push_back(json::parse(manifest_json(*parcel.wheel)));
+  do_phase(verify_phase(parcels_, true), good_hosts());
+  std::vector<RolloutHost*> mended;
+  for (RolloutHost* host : good_hosts()) {
+    if (host->damaged.empty())
+      continue;
+    mended.push_back(host);
+    for (const std::string& sha256 : host->damaged)
+      host->held.erase(sha256);
   }
-  PhaseDescription phase;
-  phase.name = "verify";
-  phase.done_word = "verified";
-  phase.command = [&](const RolloutHost&) {
-    return PhaseCommand{{{"phase", "verify"}, {"manifests", manifests}}, {}};
-  };
-  phase.accept = [](RolloutHost&, const json&) {};
-  run_phase(phase, good_hosts(), transport_, status_);
+  for (const Parcel& parcel : parcels_) {
+    std::vector<RolloutHost*> lacking;
+    for (RolloutHost* host : mended) {
+      if (host->good && host->damaged.contains(parcel.wheel->sha256))
+        lacking.push_back(host);
+    }
+    do_phase(stage_phase(parcel, options_.run, true), lacking);
+  }
+  std::erase_if(mended, [](const RolloutHost* host) { return !host->good; });
+  do_phase(verify_phase(parcels_, false), mended);
 }
 
 void Rollout::activate() {
-  PhaseDescription phase;
-  phase.name = "activate";
-  phase.done_word = "active";
-  phase.command = [&](const RolloutHost&) {
-    return PhaseCommand{{{"phase", "activate"},
-                         {"releases", wanted_},
-                         {"hook", std::string(template_text("hook.py"))}},
-                        {}};
-  };
-  phase.accept = [&](RolloutHost& host, const json& answer) {
-    if (!answer.value("ok", false))
-      return;
-    host.previous = answer.at("previous").get<std::vector<std::string>>();
-    host.activated = host.previous != wanted_;
-    host.changed |= answer.value("changed", false);
-    host.outcome.state = HostState::active;
-    host.outcome.step = "activate";
-    host.outcome.release = join(wanted_, "+");
-  };
+  activating_ = true;
   std::vector<RolloutHost*> needed;
   for (RolloutHost* host : good_hosts()) {
-    if (host->facts->installed.active != wanted_ || !host->facts->installed.hook) {
-      // Should the answer be lost, this is what the host goes back to.
-      host->previous = host->facts->installed.active;
-      host->activated = host->previous != wanted_;
-      host->outcome.state = HostState::unknown;
-      needed.push_back(host);
-    }
+    if (host->facts->installed.active == wanted_ && host->facts->installed.hook)
+      continue;
+    // Should the answer be lost, this is what the host goes back to.
+    host->previous = host->facts->installed.active;
+    host->activated = host->previous != wanted_;
+    needed.push_back(host);
   }
-  run_phase(phase, needed, transport_, status_);
-}
-
-void Rollout::confirm() {
-  json dists = json::array(), imports = json::array(), self_tests = json::object();
-  for (const Parcel& parcel : parcels_) {
-    dists.push_back({{"name", parcel.wheel->name}, {"release", parcel.wheel->sha256}});
-    for (const std::string& module : parcel.imports)
-      imports.push_back(module);
-    for (const auto& [op, where] : parcel.self_tests)
-      self_tests[op] = where;
-  }
-  PhaseDescription phase;
-  phase.name = "confirm";
-  phase.done_word = "confirmed";
-  phase.time_limit = options_.confirm_limit;
-  phase.command = [&](const RolloutHost&) {
-    return PhaseCommand{{{"dists", dists}, {"imports", imports}, {"self_tests", self_tests}}, {}};
-  };
-  phase.accept = [](RolloutHost& host, const json& answer) {
-    host.outcome.self_tests.clear();
-    for (const auto& [op, said] : answer.at("self_tests").items()) {
-      host.outcome.self_tests.push_back(clean_line(op) + ": " +
-                                        clean_line(said.get<std::string>()));
-    }
-  };
-  run_phase(phase, good_hosts(), transport_, status_);
+  do_phase(activate_phase(wanted_), needed);
 }
 
 /// Every host whose pointer this run moved goes back to what it had.
-void Rollout::roll_back_all() {
-  const std::string culprits = who_failed();
+void Rollout::roll_back_all(const std::string& because) {
   std::vector<RolloutHost*> moved;
   for (RolloutHost& host : hosts_) {
-    if (host.takes_part && host.activated)
-      moved.push_back(&host);
-  }
-  PhaseDescription phase;
-  phase.name = "rollback";
-  phase.done_word = "rolled back";
-  phase.command = [](const RolloutHost& host) {
-    return PhaseCommand{{{"phase", "rollback"}, {"releases", host.previous}}, {}};
-  };
-  phase.accept = [&culprits](RolloutHost& host, const json& answer) {
-    if (!answer.value("ok", false))
-      return;
-    const bool culprit = host.outcome.state == HostState::failed;
-    if (!culprit) {
-      host.outcome.step = "rollback";
-      host.outcome.message = "went back, because " + culprits + " did not confirm";
+    const bool tried = !host.good && host.outcome.step == "rollback";
+    if (!host.takes_part || !host.activated || tried)
+      continue;
+    host.culprit |= !host.good;
+    if (!host.culprit) {
+      host.outcome.message = "it had to go back, because " + because;
     }
-    host.outcome.state = HostState::rolled_back;
-    host.outcome.release = join(host.previous, "+");
-  };
-  for (RolloutHost* host : moved) {
-    // A host that failed keeps its own step and message through a rollback that works.
-    host->good = true;
+    host.good = true;
+    moved.push_back(&host);
   }
-  run_phase(phase, moved, transport_, status_);
+  do_phase(rollback_phase(because), moved);
 }
 
-/// Good hosts at the end: confirmed, or unchanged when no phase wrote anything.
-void Rollout::settle() {
+/// The run ends here, for a reason that is no host's. Whoever was activated goes back.
+void Rollout::end_early(const std::string& because) {
+  if (!activating_) {
+    stop_before_activation(because);
+    return;
+  }
+  const auto give_up = [this](const std::string& why) {
+    for (RolloutHost& host : hosts_) {
+      if (!host.takes_part || !host.activated || !host.good)
+        continue;
+      host.good = false;
+      host.outcome.state = HostState::unknown;
+      host.outcome.step = "rollback";
+      host.outcome.message += "; going back failed: " + why;
+    }
+  };
+  try {
+    clear_interrupt();
+    roll_back_all(because);
+  } catch (const Interrupted&) {
+    give_up("it was interrupted");
+  } catch (const Error& error) {
+    give_up(error.what());
+  } catch (const std::exception& error) {
+    give_up(error.what());
+  }
+}
+
+/// Good hosts at the end: confirmed, or unchanged when no phase wrote anything. Hosts that nobody
+/// asked keep their state and say why.
+void Rollout::settle(const std::string& because) {
   for (RolloutHost* host : good_hosts()) {
     if (host->outcome.state == HostState::rolled_back)
       continue;
-    host->outcome.state = host->changed ? HostState::confirmed : HostState::unchanged;
-    host->outcome.step = "confirm";
-    host->outcome.message.clear();
+    if (host->confirmed) {
+      host->outcome.state = host->changed ? HostState::confirmed : HostState::unchanged;
+      host->outcome.step = "confirm";
+      host->outcome.message.clear();
+    } else {
+      host->outcome.message = "not confirmed, because " + because;
+    }
   }
 }
 
@@ -266,26 +243,27 @@ void Rollout::share_outcomes(const AuditReport& audit) {
   }
 }
 
-void Rollout::go(const AuditReport& audit) {
-  if (!all_good()) {
-    stop_before_activation(HostState::ready, "cannot take it");
-    return;
-  }
+void Rollout::go() {
+  began_ = true;
   stage();
   if (all_good())
     verify();
   if (!all_good()) {
-    stop_before_activation(HostState::staged, "could not stage it");
-  } else {
-    // Every host holds the release, whole. From here on hosts change.
-    activate();
-    if (all_good())
-      confirm();
-    if (!all_good())
-      roll_back_all();
-    settle();
+    stop_before_activation(who_failed() + " could not stage it");
+    return;
   }
-  share_outcomes(audit);
+  // Every host holds the release, whole. From here on hosts change.
+  activate();
+  std::string because;
+  if (!all_good())
+    because = who_failed() + " could not activate it";
+  if (all_good())
+    do_phase(confirm_phase(parcels_, options_.confirm_limit), good_hosts());
+  if (because.empty() && !all_good())
+    because = who_failed() + " did not confirm";
+  if (!all_good())
+    roll_back_all(because);
+  settle(because);
 }
 
 RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
@@ -293,14 +271,27 @@ RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
   RolloutResult result;
   admit(inventory, fleet, audit);
   // From here on no host is added.
-  try {
-    go(audit);
-  } catch (const Interrupted&) {
-    result.interrupted = true;
-    for (RolloutHost& host : hosts_) {
-      if (host.good && host.outcome.message.empty())
-        host.outcome.message = "interrupted";
+  const auto stop = [this](const std::string& because) {
+    end_early(because);
+    if (activating_)
+      settle(because);
+  };
+  if (!all_good()) {
+    stop_before_activation(who_failed() + " cannot take it");
+  } else {
+    try {
+      go();
+    } catch (const Interrupted&) {
+      result.interrupted = true;
+      stop("the run was interrupted");
+    } catch (const Error& error) {
+      result.stopped = error;
+      stop("the run was stopped: " + error.what());
+    } catch (const std::exception& error) {
+      result.stopped = Error(error.what());
+      stop(std::string("the run was stopped: ") + error.what());
     }
+    share_outcomes(audit);
   }
   for (RolloutHost& host : hosts_)
     result.hosts.push_back(std::move(host.outcome));

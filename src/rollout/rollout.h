@@ -6,10 +6,12 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "audit/audit.h"
+#include "base/error.h"
 #include "facts/facts.h"
 #include "inventory/inventory.h"
 #include "transport/transport.h"
@@ -38,7 +40,8 @@ struct HostOutcome {
   HostState state = HostState::skipped;
   std::string step;          ///< connect, facts, audit, stage, verify, activate, confirm, rollback
   std::string message;       ///< clean, one line
-  bool key_refused = false;  ///< state refused because of the host key: exit 8
+  bool key_refused = false;  ///< the host key was refused: exit 8
+  bool checksum_refused = false;  ///< what arrived or lies there is not what was sent: exit 8
   std::string release;  ///< what is active at the end, as far as it is known; sha256, several: "+"
   std::vector<std::string> self_tests;  ///< "cpu_adam: passed", "fused_adam: cannot run here: ..."
   std::uint64_t sent_bytes = 0;         ///< of the wheels
@@ -61,16 +64,18 @@ struct RolloutOptions {
 struct RolloutResult {
   std::vector<HostOutcome> hosts;  ///< in the inventory's order
   bool interrupted = false;        ///< every host is at a complete release all the same
+  std::optional<Error> stopped;    ///< the run could not go on; hosts are as they say
 };
 
-/// One host that the audit did not find ready stops
-/// everything before the first byte is sent; one that cannot stage or verify stops activation
-/// everywhere; one that cannot confirm brings every host back to what it had.
+/// One host that the audit did not find ready stops everything before the first byte is sent; one
+/// that cannot stage or verify stops activation everywhere; one that cannot confirm brings every
+/// host back to what it had, and so do an interrupt and an Error that come after activation began.
 RolloutResult roll_out(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit,
                        const std::vector<Parcel>& parcels, const RolloutOptions& options,
                        Transport& transport, Status& status);
 
 /// What the audit alone decides, for a dry run: `ready`, `refused`, `unreachable`, `unchanged`.
+/// Without parcels (the wheel is not built yet) no host is unchanged.
 std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,
                                  const std::vector<Parcel>& parcels);
 

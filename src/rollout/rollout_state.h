@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,9 +20,13 @@ struct RolloutHost {
   std::string python;
   bool takes_part = false;            ///< false: another name for a host that does
   bool good = true;                   ///< nothing went wrong so far
+  bool culprit = false;               ///< something did, and others go back because of it
   bool changed = false;               ///< a phase wrote something
-  bool activated = false;             ///< the pointer was moved by this run
+  bool activated = false;             ///< the pointer was moved by this run, or may have been
+  bool confirmed = false;             ///< a fresh interpreter was asked and said yes
   std::vector<std::string> previous;  ///< what the pointer said before
+  std::set<std::string> held;         ///< sealed releases, sha256
+  std::set<std::string> damaged;      ///< those that verify found damaged and that can be replaced
 };
 
 /// One remote command of a phase: the request for templates/host.py or confirm.py.
@@ -34,9 +39,19 @@ struct PhaseDescription {
   std::string name;       ///< stage, verify, activate, confirm, rollback
   std::string done_word;  ///< "staged"
   std::function<PhaseCommand(const RolloutHost&)> command;
-  std::function<void(RolloutHost&, const nlohmann::json& answer)> accept;
+  std::function<void(RolloutHost&, const nlohmann::json& answer)> accept;  ///< yes or no
+  /// Takes an answer that is no; true: a later step mends it, so that the host stays good.
+  std::function<bool(RolloutHost&, const nlohmann::json& answer)> forgive = {};
   std::chrono::milliseconds time_limit = std::chrono::minutes(30);
+  /// From activate on: a host that gives no answer is at the one release or at the other.
+  bool moves_pointer = false;
 };
+
+PhaseDescription stage_phase(const Parcel& parcel, const std::string& run, bool again);
+PhaseDescription verify_phase(const std::vector<Parcel>& parcels, bool forgiving);
+PhaseDescription activate_phase(const std::vector<std::string>& wanted);
+PhaseDescription confirm_phase(const std::vector<Parcel>& parcels, std::chrono::milliseconds limit);
+PhaseDescription rollback_phase(const std::string& because);
 
 std::vector<std::string> wanted_releases(const std::vector<Parcel>& parcels);
 
@@ -48,7 +63,7 @@ HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
                   const std::vector<std::string>& wanted);
 
 /// Does the phase on `hosts` at once. A host whose answer is no, cut or late gets good = false, a
-/// step and a message.
+/// state, a step and a message.
 void run_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts,
                Transport& transport, Status& status);
 

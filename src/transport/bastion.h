@@ -30,8 +30,8 @@ class Bastion : public Loop::Member {
     Fd near, far;         ///< the bastion's end, the session's end
     std::unique_ptr<SshChannel> channel;
     std::string to_host, from_host;
-    bool asked = false;        ///< its channel is being opened
-    bool opened = false;       ///< it was open at least once
+    bool asked = false;   ///< its channel is being opened
+    bool opened = false;  ///< it was open at least once
     bool open = false;
     bool input_ended = false;  ///< the session sends no more
     bool abandoned = false;    ///< no byte of it matters any more

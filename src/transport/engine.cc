@@ -11,14 +11,19 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/text.h"
+#include "process/process.h"
 #include "transport/session.h"
 #include "transport/ssh_services.h"
+#include "transport/terminal_prompt.h"
 
 namespace ds {
 
 SshServices::SshServices(const TransportOptions& options, Loop& loop)
-    : options(options), loop(loop), resolver(loop), bastions(*this) {}
+    : options(options), loop(loop), resolver(loop), bastions(*this) {
+  sudo.sudo = options.sudo;
+}
 
 namespace {
 
@@ -100,6 +105,7 @@ class Engine : public Transport {
     std::size_t descriptors = 0;  ///< as counted in descriptors_
   };
 
+  void ask_password();
   void resolve_all();
   void admit();
   bool make_room();
@@ -135,6 +141,7 @@ void Engine::start(const Endpoint& endpoint, Exec exec, Done done) {
 
 void Engine::run() {
   try {
+    ask_password();
     resolve_all();
     for (admit(); busy_ > 0; admit())
       loop_.round();
@@ -142,6 +149,22 @@ void Engine::run() {
     close_all();
     throw;
   }
+}
+
+void Engine::ask_password() {
+  if (options_.sudo != Sudo::ask_password || !services_.sudo.password.empty())
+    return;
+  const Fd terminal = open_terminal();
+  std::optional<std::string> password;
+  if (terminal)
+    password = ask_on_terminal(terminal, "sudo password on the hosts: ", false);
+  check_interrupt();
+  if (!password || password->empty()) {
+    throw UsageError("there is no password for sudo: --ask-sudo-password needs a terminal",
+                     "start from a terminal, or let sudo ask for none (NOPASSWD) and give --sudo");
+  }
+  services_.sudo.password = *password;
+  wipe(*password);
 }
 
 /// Before anything is connected: ssh is asked about all hosts at once.
@@ -203,9 +226,9 @@ bool Engine::make_room() {
 
 void Engine::make_session(Host& host) {
   if (host.endpoint.kind == Endpoint::Kind::local)
-    host.session = make_local_session(loop_);
+    host.session = make_local_session(services_.sudo, loop_);
   else if (!host.by_openssh.empty())
-    host.session = make_openssh_session(host.settings, options_, loop_);
+    host.session = make_openssh_session(host.settings, options_, services_.sudo, loop_);
   else
     host.session = make_ssh_session(host.settings, services_, host);
 }

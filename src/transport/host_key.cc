@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "base/sha256.h"
+#include "transport/ssh_wire.h"
 
 namespace ds {
 namespace {
@@ -56,26 +57,6 @@ const KeyShape* find_shape(std::string_view type) {
   const auto* found = std::find_if(shapes.begin(), shapes.end(),
                                    [&plain](const KeyShape& shape) { return shape.type == plain; });
   return found == shapes.end() ? nullptr : found;
-}
-
-/// Takes one string (RFC 4251: length, bytes) off the front.
-std::optional<std::string_view> take_string(std::string_view& rest) {
-  if (rest.size() < 4)
-    return std::nullopt;
-  std::size_t length = 0;
-  for (std::size_t i = 0; i < 4; ++i)
-    length = length << 8 | static_cast<unsigned char>(rest[i]);
-  if (length > rest.size() - 4)
-    return std::nullopt;
-  const std::string_view taken = rest.substr(4, length);
-  rest.remove_prefix(4 + length);
-  return taken;
-}
-
-void put_string(std::string& into, std::string_view bytes) {
-  for (int shift = 24; shift >= 0; shift -= 8)
-    into += static_cast<char>(bytes.size() >> shift & 0xff);
-  into += bytes;
 }
 
 /// A positive number without superfluous zeros in front; empty for zero and negative ones.

@@ -13,8 +13,7 @@ KeyDecision learn(const SeenHostKey& seen) {
   try {
     const KeyCheck check =
         append_host_key(seen.file, seen.name, seen.port, seen.key, seen.hash_names);
-    decision.accepted =
-        check.verdict == KeyVerdict::unknown || check.verdict == KeyVerdict::match;
+    decision.accepted = check.verdict == KeyVerdict::unknown || check.verdict == KeyVerdict::match;
     if (!decision.accepted) {
       decision.seen = seen;
       decision.seen->check = check;
@@ -44,7 +43,7 @@ KeyDecision decide_host_key(KnownHostsFiles& files, const SshSettings& settings,
   seen.port = settings.host_key_port;
   seen.key = key;
   seen.check = files.of(settings).check(seen.name, seen.port, key);
-  seen.file = settings.known_hosts.empty() ? std::filesystem::path() : settings.known_hosts.front();
+  seen.file = settings.own_known_hosts;
   seen.hash_names = settings.hash_known_hosts;
 
   KeyDecision decision;
@@ -54,7 +53,8 @@ KeyDecision decide_host_key(KnownHostsFiles& files, const SshSettings& settings,
     decision.accepted = true;
     return decision;
   }
-  if (verdict == KeyVerdict::unknown && settings.unknown_host_key != UnknownHostKey::refuse)
+  if (verdict == KeyVerdict::unknown && settings.unknown_host_key != UnknownHostKey::refuse &&
+      !seen.file.empty())
     return learn(seen);
   decision.message = host_key_refusal(seen);
   if (verdict == KeyVerdict::authority)

@@ -10,8 +10,9 @@
 
 namespace ds {
 
-InputStream::InputStream(ExecInput input) : input_(std::move(input)) {
-  piece_ = std::move(input_.bytes);
+InputStream::InputStream(ExecInput input, const std::string& preamble)
+    : input_(std::move(input)), preamble_(preamble.size()) {
+  piece_ = preamble + input_.bytes;
   if (input_.file.empty())
     return;
   file_ = Fd(::open(input_.file.c_str(), O_RDONLY | O_CLOEXEC));

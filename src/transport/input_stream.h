@@ -9,23 +9,25 @@
 
 namespace ds {
 
-/// An ExecInput, a piece at a time: the bytes, then the file as it is read.
+/// An ExecInput, a piece at a time: the preamble (of whoever starts the command, such as sudo), the
+/// bytes, then the file as it is read.
 class InputStream {
  public:
-  explicit InputStream(ExecInput input);
+  explicit InputStream(ExecInput input, const std::string& preamble = {});
 
   /// What comes next; stays the same until consume(). Empty at the end. Error if the file cannot be
   /// read.
   std::string_view next();
   void consume(std::size_t bytes);
   std::uint64_t consumed() const { return consumed_; }
+  std::uint64_t sent() const { return consumed_ > preamble_ ? consumed_ - preamble_ : 0; }
 
  private:
   ExecInput input_;
   Fd file_;
   std::string piece_;
   std::size_t at_ = 0;
-  std::uint64_t consumed_ = 0;
+  std::uint64_t preamble_ = 0, consumed_ = 0;
 };
 
 }  // namespace ds

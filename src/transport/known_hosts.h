@@ -123,17 +123,4 @@ class KnownHosts {
   std::vector<RevokedList> revoked_;
 };
 
-// The session reads the files for each host until it holds one KnownHosts for the run.
-inline KnownHosts read_known_hosts(const std::vector<std::filesystem::path>& files) {
-  return KnownHosts(files);
-}
-inline KeyCheck check_host_key(const KnownHosts& known, const std::string& name, int port,
-                               std::string_view key) {
-  return known.check(name, port, key);
-}
-inline std::vector<std::string> known_key_types(const KnownHosts& known, const std::string& name,
-                                                int port) {
-  return known.key_types(name, port);
-}
-
 }  // namespace ds

@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "transport/remote_command.h"
 #include "transport/session.h"
 #include "transport/stream_pump.h"
 
@@ -16,14 +17,15 @@ using Outcome = ExecResult::Outcome;
 
 class LocalSession : public HostSession {
  public:
-  explicit LocalSession(const Loop& loop) : loop_(loop) {}
+  LocalSession(const SudoAccess& sudo, const Loop& loop) : sudo_(sudo), loop_(loop) {}
 
   void begin(Exec exec) override {
     exec_ = std::move(exec);
     result_ = {};
     began_ = loop_.now();
     pump_ = std::make_unique<StreamPump>(
-        spawn_with_pipes(Command{{"/bin/sh", "-c", exec_.script}, "/", {}}), exec_.input);
+        spawn_with_pipes(Command{{"/bin/sh", "-c", sudo_.script(exec_.script)}, "/", {}}),
+        exec_.input, sudo_.preamble());
   }
 
   void wants(std::vector<pollfd>& waits) const override {
@@ -71,6 +73,7 @@ class LocalSession : public HostSession {
     return std::move(result_);
   }
 
+  const SudoAccess& sudo_;
   const Loop& loop_;
   Exec exec_;
   ExecResult result_;
@@ -80,8 +83,8 @@ class LocalSession : public HostSession {
 
 }  // namespace
 
-std::unique_ptr<HostSession> make_local_session(const Loop& loop) {
-  return std::make_unique<LocalSession>(loop);
+std::unique_ptr<HostSession> make_local_session(const SudoAccess& sudo, const Loop& loop) {
+  return std::make_unique<LocalSession>(sudo, loop);
 }
 
 }  // namespace ds

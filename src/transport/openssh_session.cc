@@ -30,15 +30,17 @@ Outcome outcome_of(const std::string& said) {
 
 class OpensshSession : public HostSession {
  public:
-  OpensshSession(const SshSettings& settings, const TransportOptions& options, const Loop& loop)
-      : settings_(settings), options_(options), loop_(loop) {}
+  OpensshSession(const SshSettings& settings, const TransportOptions& options,
+                 const SudoAccess& sudo, const Loop& loop)
+      : settings_(settings), options_(options), sudo_(sudo), loop_(loop) {}
 
   void begin(Exec exec) override {
     exec_ = std::move(exec);
     result_ = {};
-    command_ = RemoteCommand(exec_);
+    command_ = RemoteCommand(exec_, sudo_);
     began_ = loop_.now();
-    pump_ = std::make_unique<StreamPump>(spawn_with_pipes(Command{words(), {}, {}}), exec_.input);
+    pump_ = std::make_unique<StreamPump>(spawn_with_pipes(Command{words(), {}, {}}), exec_.input,
+                                         sudo_.preamble());
   }
 
   void wants(std::vector<pollfd>& waits) const override {
@@ -122,6 +124,7 @@ class OpensshSession : public HostSession {
 
   const SshSettings& settings_;
   const TransportOptions& options_;
+  const SudoAccess& sudo_;
   const Loop& loop_;
   Exec exec_;
   RemoteCommand command_;
@@ -134,8 +137,8 @@ class OpensshSession : public HostSession {
 
 std::unique_ptr<HostSession> make_openssh_session(const SshSettings& settings,
                                                   const TransportOptions& options,
-                                                  const Loop& loop) {
-  return std::make_unique<OpensshSession>(settings, options, loop);
+                                                  const SudoAccess& sudo, const Loop& loop) {
+  return std::make_unique<OpensshSession>(settings, options, sudo, loop);
 }
 
 }  // namespace ds

@@ -5,6 +5,7 @@
 
 #include "base/random.h"
 #include "base/text.h"
+#include "transport/terminal_prompt.h"
 
 namespace ds {
 namespace {
@@ -14,11 +15,14 @@ namespace {
 /// wrapper between), else the parent. It polls, because its stdin and stdout are the command's; it
 /// outlives the command by a second at most. A server whose process cannot be seen is left alone.
 constexpr const char* kGuard = R"sh((trap '' TERM HUP
-(p=$PPID q=$p
+(p=$PPID
+q=$p
 while [ "$q" -gt 1 ] && read -r s < /proc/$q/stat; do
-    c=${s#*\(} s=${s##*\) }
+    c=${s#*\(}
+    s=${s##*\) }
     case $c in sshd*) p=$q; break ;; esac
-    s=${s#* } q=${s%% *}
+    s=${s#* }
+    q=${s%% *}
 done
 kill -0 $p || exit
 while sleep 1; do
@@ -29,9 +33,32 @@ done) &) </dev/null >/dev/null 2>&1
 
 }  // namespace
 
-RemoteCommand::RemoteCommand(const Exec& exec) : nonce_(random_nonce()) {
-  line_ = login_shell_command(fmt::format("{}(\n{}\n)\nprintf '\\n%s %s\\n' {} \"$?\" >&2",
-                                          exec.guarded ? kGuard : "", exec.script, nonce_));
+SudoAccess::~SudoAccess() {
+  wipe(password);
+}
+
+std::string SudoAccess::preamble() const {
+  return sudo == Sudo::ask_password ? password + "\n" : "";
+}
+
+std::string SudoAccess::script(const std::string& script) const {
+  if (sudo == Sudo::no)
+    return script;
+  // "exec /bin/sh -c ..." without its exec.
+  const std::string command = login_shell_command(script).substr(5);
+  if (sudo == Sudo::yes)
+    return "exec sudo -n -- " + command;
+  // Where sudo asks for nothing it reads nothing, and the line must not become the command's.
+  return fmt::format(
+      "if sudo -n true 2>/dev/null; then IFS= read -r _; exec sudo -n -- {0}; fi\n"
+      "exec sudo -S -p '' -- {0}",
+      command);
+}
+
+RemoteCommand::RemoteCommand(const Exec& exec, const SudoAccess& access) : nonce_(random_nonce()) {
+  line_ = login_shell_command(
+      access.script(fmt::format("{}(\n{}\n)\nprintf '\\n%s %s\\n' {} \"$?\" >&2",
+                                exec.guarded ? kGuard : "", exec.script, nonce_)));
 }
 
 bool RemoteCommand::read_end(ExecResult& result) const {

@@ -10,10 +10,21 @@
 
 namespace ds {
 
+/// How commands become root, and the password for it, if one was asked for.
+struct SudoAccess {
+  Sudo sudo = Sudo::no;
+  std::string password;
+
+  /// `script` under sudo. With a password its line stands before everything else on stdin.
+  std::string script(const std::string& script) const;
+  std::string preamble() const;
+  ~SudoAccess();
+};
+
 class RemoteCommand {
  public:
   RemoteCommand() = default;
-  explicit RemoteCommand(const Exec& exec);
+  explicit RemoteCommand(const Exec& exec, const SudoAccess& access = {});
 
   /// The command line, for whatever login shell.
   const std::string& line() const { return line_; }

@@ -44,8 +44,7 @@ std::vector<SocketAddress> interleaved(const std::vector<SocketAddress>& address
 LookupAnswer as_answer(int status, const ares_addrinfo* found) {
   LookupAnswer answer;
   if (status != ARES_SUCCESS) {
-    answer.problem =
-        std::string("the name cannot be resolved (") + ::ares_strerror(status) + ")";
+    answer.problem = std::string("the name cannot be resolved (") + ::ares_strerror(status) + ")";
     return answer;
   }
   for (const ares_addrinfo_node* node = found->nodes; node != nullptr; node = node->ai_next) {
@@ -63,7 +62,8 @@ LookupAnswer as_answer(int status, const ares_addrinfo* found) {
   return answer;
 }
 
-/// No name service is needed for numbers, and c-ares is not asked: it knows no scope ("fe80::1%eth0").
+/// No name service is needed for numbers, and c-ares is not asked: it knows no scope
+/// ("fe80::1%eth0").
 std::vector<SocketAddress> numeric(const std::string& host, const std::string& port, int family) {
   addrinfo hints{};
   hints.ai_family = family;
@@ -174,7 +174,8 @@ Clock::time_point Resolver::deadline() const {
   if (!channel_ || waiting_.empty())
     return Clock::time_point::max();
   const timeval* next = ::ares_timeout(channel_->handle, &most, &left);
-  return loop_.now() + std::chrono::seconds(next->tv_sec) + std::chrono::microseconds(next->tv_usec);
+  return loop_.now() + std::chrono::seconds(next->tv_sec) +
+         std::chrono::microseconds(next->tv_usec);
 }
 
 void Resolver::turn() {

@@ -54,14 +54,15 @@ std::string stood_still(std::chrono::milliseconds limit);
 std::string in_seconds(std::chrono::milliseconds time);
 
 struct SshServices;
+struct SudoAccess;
 
-std::unique_ptr<HostSession> make_local_session(const Loop& loop);
+std::unique_ptr<HostSession> make_local_session(const SudoAccess& sudo, const Loop& loop);
 /// libssh2. `owner` is the member of the loop whose turns become this session's steps.
 std::unique_ptr<HostSession> make_ssh_session(const SshSettings& settings, SshServices& services,
                                               Loop::Member& owner);
 /// One process of the system's ssh for each command, in batch mode.
 std::unique_ptr<HostSession> make_openssh_session(const SshSettings& settings,
                                                   const TransportOptions& options,
-                                                  const Loop& loop);
+                                                  const SudoAccess& sudo, const Loop& loop);
 
 }  // namespace ds

@@ -63,7 +63,8 @@ bool ask(const std::vector<std::string>& names, const TransportOptions& options,
       found = false;
     } else if (!result.ok()) {
       const std::vector<std::string> said = lines(result.output);
-      problems[name] = "ssh -G failed: " + (said.empty() ? "without a word" : clean_line(said.back()));
+      problems[name] =
+          "ssh -G failed: " + (said.empty() ? "without a word" : clean_line(said.back()));
     } else {
       texts[name] = result.output;
     }
@@ -135,7 +136,11 @@ SshAnswers ask_ssh(const std::vector<std::string>& names, const TransportOptions
   const SshConfigFiles files = read_ssh_config_files(options);
   SshAnswers answers;
   answers.one_for_all = !files.depends_on_name;
-  std::set<std::string> wanted = {kDefaults};
+  answers.algorithms_chosen = files.sets_algorithms;
+  std::set<std::string> wanted;
+  // Chosen for some hosts: whoever has ssh's own lists is none of them.
+  if (files.sets_algorithms && files.depends_on_name)
+    wanted.insert(kDefaults);
   for (const std::string& name : names) {
     if (answers.one_for_all || !name.starts_with("-"))
       wanted.insert(answers.one_for_all ? kAnyName : name);

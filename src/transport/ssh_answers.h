@@ -13,16 +13,17 @@
 namespace ds {
 
 struct SshAnswer {
-  std::string asked_as;  ///< the name that ssh was given
+  std::string asked_as;                                    ///< the name that ssh was given
   std::vector<std::pair<std::string, std::string>> pairs;  ///< keyword in lower case, value
   std::string problem;                                     ///< why there is none
   std::string value(const std::string& keyword) const;     ///< "" if it was not said
 };
 
 struct SshAnswers {
-  bool no_ssh = false;              ///< there is no ssh program: nothing was asked
-  SshAnswer defaults;               ///< what ssh does without any file
-  bool one_for_all = false;         ///< the files hold nothing that depends on a name
+  bool no_ssh = false;             ///< there is no ssh program: nothing was asked
+  bool algorithms_chosen = false;  ///< by somebody, perhaps for some hosts alone
+  SshAnswer defaults;              ///< what ssh does without any file; empty if nobody asks
+  bool one_for_all = false;        ///< the files hold nothing that depends on a name
   std::map<std::string, SshAnswer> by_name;
   const SshAnswer* of(const std::string& name) const;
 };

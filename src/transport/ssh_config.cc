@@ -31,7 +31,8 @@ SshSettings defaults(const Endpoint& endpoint) {
   for (const char* name : {"id_ed25519", "id_ecdsa", "id_rsa"}) {
     settings.identities.push_back(expand_home(std::string("~/.ssh/") + name));
   }
-  settings.known_hosts = {expand_home("~/.ssh/known_hosts"), "/etc/ssh/ssh_known_hosts"};
+  settings.own_known_hosts = expand_home("~/.ssh/known_hosts");
+  settings.known_hosts = {settings.own_known_hosts, "/etc/ssh/ssh_known_hosts"};
   const char* agent = std::getenv("SSH_AUTH_SOCK");
   if (agent != nullptr)
     settings.agent = agent;
@@ -41,14 +42,19 @@ SshSettings defaults(const Endpoint& endpoint) {
 /// The %-tokens of ssh_config(5) that can stand in a path or a command.
 std::string expand_tokens(const std::string& text, const SshSettings& settings) {
   const std::map<char, std::string> tokens = {
-      {'%', "%"},           {'d', expand_home("~").string()},         {'h', settings.hostname},
-      {'n', settings.name}, {'p', std::to_string(settings.port)},     {'r', settings.user},
-      {'u', login_name()},  {'k', settings.host_key_name.empty() ? settings.hostname
-                                                                 : settings.host_key_name},
+      {'%', "%"},
+      {'d', expand_home("~").string()},
+      {'h', settings.hostname},
+      {'n', settings.name},
+      {'p', std::to_string(settings.port)},
+      {'r', settings.user},
+      {'u', login_name()},
+      {'k', settings.host_key_name.empty() ? settings.hostname : settings.host_key_name},
       {'i', std::to_string(::getuid())}};
   std::string expanded;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto token = text[i] == '%' && i + 1 < text.size() ? tokens.find(text[i + 1]) : tokens.end();
+    const auto token =
+        text[i] == '%' && i + 1 < text.size() ? tokens.find(text[i + 1]) : tokens.end();
     if (token == tokens.end()) {
       expanded += text[i];
     } else {
@@ -73,77 +79,130 @@ Take path_into(std::vector<std::filesystem::path> SshSettings::*list) {
 
 /// Keywords as `ssh -G` prints them. Those that others' tokens refer to come first in its output.
 const std::map<std::string, Take>& keywords() {
-  static const std::map<std::string, Take> table = {
-      {"hostname", [](SshSettings& s, const std::string& value) { s.hostname = value; }},
-      {"user", [](SshSettings& s, const std::string& value) { s.user = value; }},
-      {"port",
-       [](SshSettings& s, const std::string& value) {
-         s.port = static_cast<int>(parse_integer(value, 1, 65535).value_or(22));
-       }},
-      {"addressfamily",
-       [](SshSettings& s, const std::string& value) {
-         s.family = value == "inet" ? AF_INET : value == "inet6" ? AF_INET6 : AF_UNSPEC;
-       }},
-      {"bindaddress", [](SshSettings& s, const std::string& value) { s.bind_address = value; }},
-      {"identityfile", path_into(&SshSettings::identities)},
-      {"certificatefile", path_into(&SshSettings::certificates)},
-      {"identitiesonly",
-       [](SshSettings& s, const std::string& value) { s.identities_only = value == "yes"; }},
-      {"identityagent",
-       [](SshSettings& s, const std::string& value) {
-         if (value != "SSH_AUTH_SOCK")
-           s.agent = value == "none" ? "" : expand_home(expand_tokens(value, s)).string();
-       }},
-      {"userknownhostsfile", path_into(&SshSettings::known_hosts)},
-      {"globalknownhostsfile", path_into(&SshSettings::known_hosts)},
-      {"revokedhostkeys", path_into(&SshSettings::revoked_host_keys)},
-      {"hostkeyalias", [](SshSettings& s, const std::string& value) { s.host_key_name = value; }},
-      {"stricthostkeychecking",
-       [](SshSettings& s, const std::string& value) {
-         s.unknown_host_key = value == "accept-new"                      ? UnknownHostKey::accept_new
-                              : value == "false" || value == "no" || value == "off"
-                                  ? UnknownHostKey::accept_any
-                                  : UnknownHostKey::refuse;
-       }},
-      {"hashknownhosts",
-       [](SshSettings& s, const std::string& value) { s.hash_known_hosts = value == "yes"; }},
-      {"connecttimeout",
-       [](SshSettings& s, const std::string& value) {
-         s.connect_timeout = std::chrono::seconds(parse_integer(value, 1, 86400).value_or(0));
-       }},
-      {"serveraliveinterval",
-       [](SshSettings& s, const std::string& value) {
-         s.alive_interval = static_cast<int>(parse_integer(value, 0, 86400).value_or(0));
-       }},
-      {"proxyjump",
-       [](SshSettings& s, const std::string& value) {
-         if (value != "none")
-           s.jumps = split(value, ',');
-       }},
-      {"proxycommand",
-       [](SshSettings& s, const std::string& value) {
-         if (value != "none")
-           s.proxy_command = expand_tokens(value, s);
-       }},
-      {"controlpath",
-       [](SshSettings& s, const std::string& value) {
-         if (value != "none")
-           s.control_path = value;
-       }},
-      {"pkcs11provider",
-       [](SshSettings& s, const std::string& value) {
-         if (value != "none")
-           s.needs_openssh.push_back("PKCS11Provider is set");
-       }},
-      {"remotecommand",
-       [](SshSettings& s, const std::string& value) {
-         if (value != "none")
-           s.problem = "the ssh configuration sets RemoteCommand, which leaves no room for ours";
-       }}};
+  static const std::map<std::string, Take> table = {{"hostname",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.hostname = value;
+                                                     }},
+                                                    {"user",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.user = value;
+                                                     }},
+                                                    {"port",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.port = static_cast<int>(
+                                                           parse_integer(value, 1, 65535)
+                                                               .value_or(22));
+                                                     }},
+                                                    {"addressfamily",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.family = value == "inet"    ? AF_INET
+                                                                  : value == "inet6" ? AF_INET6
+                                                                                     : AF_UNSPEC;
+                                                     }},
+                                                    {"bindaddress",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.bind_address = value;
+                                                     }},
+                                                    {"identityfile",
+                                                     path_into(&SshSettings::identities)},
+                                                    {"certificatefile",
+                                                     path_into(&SshSettings::certificates)},
+                                                    {"identitiesonly",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.identities_only = value == "yes";
+                                                     }},
+                                                    {"identityagent",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       if (value != "SSH_AUTH_SOCK")
+                                                         s.agent = value == "none"
+                                                                       ? ""
+                                                                       : expand_home(expand_tokens(
+                                                                                         value, s))
+                                                                             .string();
+                                                     }},
+                                                    {"userknownhostsfile",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       // ssh -G prints the global files first.
+                                                       std::vector<std::filesystem::path> global =
+                                                           std::move(s.known_hosts);
+                                                       s.known_hosts.clear();
+                                                       path_into (&SshSettings::known_hosts)(s,
+                                                                                             value);
+                                                       s.own_known_hosts =
+                                                           s.known_hosts.empty()
+                                                               ? ""
+                                                               : s.known_hosts.front();
+                                                       s.known_hosts.insert(s.known_hosts.end(),
+                                                                            global.begin(),
+                                                                            global.end());
+                                                     }},
+                                                    {"globalknownhostsfile",
+                                                     path_into(&SshSettings::known_hosts)},
+                                                    {"revokedhostkeys",
+                                                     path_into(&SshSettings::revoked_host_keys)},
+                                                    {"hostkeyalias",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.host_key_name = value;
+                                                     }},
+                                                    {"stricthostkeychecking",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.unknown_host_key =
+                                                           value == "accept-new"
+                                                               ? UnknownHostKey::accept_new
+                                                           : value == "false" || value == "no" ||
+                                                                   value == "off"
+                                                               ? UnknownHostKey::accept_any
+                                                               : UnknownHostKey::refuse;
+                                                     }},
+                                                    {"hashknownhosts",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.hash_known_hosts = value == "yes";
+                                                     }},
+                                                    {"connecttimeout",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.connect_timeout = std::chrono::seconds(
+                                                           parse_integer(value, 1, 86400)
+                                                               .value_or(0));
+                                                     }},
+                                                    {"serveraliveinterval",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       s.alive_interval = static_cast<int>(
+                                                           parse_integer(value, 0, 86400)
+                                                               .value_or(0));
+                                                     }},
+                                                    {"proxyjump",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       if (value != "none")
+                                                         s.jumps = split(value, ',');
+                                                     }},
+                                                    {"proxycommand",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       if (value != "none")
+                                                         s.proxy_command = expand_tokens(value, s);
+                                                     }},
+                                                    {"controlpath",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       if (value != "none")
+                                                         s.control_path = value;
+                                                     }},
+                                                    {"pkcs11provider",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       if (value != "none")
+                                                         s.needs_openssh.push_back(
+                                                             "PKCS11Provider is set");
+                                                     }},
+                                                    {"remotecommand",
+                                                     [](SshSettings& s, const std::string& value) {
+                                                       if (value != "none")
+                                                         s.problem =
+                                                             "the ssh configuration sets "
+                                                             "RemoteCommand, which leaves no room "
+                                                             "for ours";
+                                                     }}};
   return table;
 }
 
-/// Lists that differ from ssh's defaults were chosen by somebody.
+/// Lists that differ from ssh's own were chosen by somebody.
 void take_algorithms(SshSettings& settings, const SshAnswer& said, const SshAnswer& defaults) {
   const auto chosen = [&](const char* keyword) {
     const std::string value = said.value(keyword);
@@ -154,18 +213,19 @@ void take_algorithms(SshSettings& settings, const SshAnswer& said, const SshAnsw
   settings.macs = chosen("macs");
 }
 
-void take_answer(SshSettings& settings, const SshAnswer& said, const SshAnswer& defaults,
-                 const std::string& asked_as) {
+void take_answer(SshSettings& settings, const SshAnswer& said, const SshAnswers& answers) {
   settings.identities.clear();
   settings.known_hosts.clear();
+  settings.own_known_hosts.clear();
   for (const auto& [key, value] : said.pairs) {
     const auto known = keywords().find(key);
     if (known == keywords().end())
       continue;
-    const bool unchanged_name = key == "hostname" && value == asked_as;
+    const bool unchanged_name = key == "hostname" && value == said.asked_as;
     known->second(settings, unchanged_name ? settings.name : value);
   }
-  take_algorithms(settings, said, defaults);
+  if (answers.algorithms_chosen)
+    take_algorithms(settings, said, answers.defaults);
 }
 
 bool set_on_command_line(const TransportOptions& options, const std::string& keyword) {
@@ -216,7 +276,7 @@ std::vector<SshSettings> resolve_ssh_settings(const std::vector<Endpoint>& endpo
     } else if (const SshAnswer* said = answers.of(endpoint.name)) {
       settings.problem = said->problem;
       if (said->problem.empty())
-        take_answer(settings, *said, answers.defaults, said->asked_as);
+        take_answer(settings, *said, answers);
     }
     take_endpoint(settings, endpoint, options);
     all.push_back(std::move(settings));

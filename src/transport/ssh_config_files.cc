@@ -42,6 +42,10 @@ std::vector<std::string> words_of(const std::string& line) {
   return words;
 }
 
+bool names_algorithms(const std::string& keyword) {
+  return keyword == "ciphers" || keyword == "macs" || keyword == "kexalgorithms";
+}
+
 class Reader {
  public:
   void read(const fs::path& file, const fs::path& base, int depth) {
@@ -59,6 +63,12 @@ class Reader {
       if (!words.empty() && !words[0].starts_with("#"))
         take(words, base, depth);
     }
+  }
+
+  void read_option(const std::string& option) {
+    const std::vector<std::string> words = words_of(option);
+    if (!words.empty())
+      take(words, {}, kDeepestInclude);
   }
 
   const SshConfigFiles& found() const { return found_; }
@@ -84,6 +94,7 @@ class Reader {
       for (std::size_t i = 1; i < words.size(); ++i)
         include(words[i], base, depth);
     } else {
+      found_.sets_algorithms |= names_algorithms(key);
       for (const std::string& word : words)
         found_.depends_on_name |= word.find('%') != std::string::npos;
     }
@@ -108,6 +119,8 @@ SshConfigFiles read_ssh_config_files(const TransportOptions& options) {
   } else if (options.ssh_config != "none") {
     reader.read(options.ssh_config, expand_home("~/.ssh"), 0);
   }
+  for (const std::string& option : options.ssh_options)
+    reader.read_option(option);
   return reader.found();
 }
 

@@ -2,6 +2,7 @@
 #include "transport/ssh_connection.h"
 
 #include <libssh2.h>
+#include <string.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -9,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "transport/host_key.h"
 
 namespace ds {
 namespace {
@@ -65,21 +67,27 @@ bool prefer(LIBSSH2_SESSION* session, int method, const std::vector<std::string>
     if (std::find(known.begin(), known.end(), name) != known.end())
       both.push_back(name);
   }
-  return !both.empty() && ::libssh2_session_method_pref(session, method, join(both, ",").c_str()) == 0;
+  return !both.empty() &&
+         ::libssh2_session_method_pref(session, method, join(both, ",").c_str()) == 0;
 }
 
-/// The types on file come first, or a host known by one key would show another. Certificates are
-/// left out: nobody here checks them.
+/// The types on file come first, or a host known by one key would show another; then as ssh prefers
+/// them. Certificates are left out: nobody here checks them.
 std::vector<std::string> host_key_order(LIBSSH2_SESSION* session,
                                         const std::vector<std::string>& on_file) {
   std::vector<std::string> types = supported(session, LIBSSH2_METHOD_HOSTKEY);
   std::erase_if(types, [](const std::string& type) {
     return type.find("-cert-") != std::string::npos || type == "ssh-dss";
   });
-  std::stable_partition(types.begin(), types.end(), [&on_file](const std::string& type) {
+  const auto rank = [&on_file](const std::string& type) {
     const std::string on_file_as = type.starts_with("rsa-sha2-") ? "ssh-rsa" : type;
-    return std::find(on_file.begin(), on_file.end(), on_file_as) != on_file.end();
-  });
+    const bool known = std::find(on_file.begin(), on_file.end(), on_file_as) != on_file.end();
+    return std::pair(!known, key_type_rank(on_file_as));
+  };
+  std::stable_sort(types.begin(), types.end(),
+                   [&rank](const std::string& left, const std::string& right) {
+                     return rank(left) < rank(right);
+                   });
   return types;
 }
 
@@ -151,7 +159,6 @@ struct SshConnection::Handles {
   const Sign* sign = nullptr;      ///< of the login under way
   const Answer* answer = nullptr;  ///< of the login under way
   bool shaking_hands = false;
-  bool key_accepted = false;
   std::string goodbye;
 
   static Handles& of(void** abstract) { return *static_cast<Handles*>(*abstract); }
@@ -186,7 +193,6 @@ struct SshCallbacks {
   static int sign(LIBSSH2_SESSION* /*session*/, unsigned char** signature, std::size_t* size,
                   const unsigned char* data, std::size_t data_size, void** abstract) {
     Handles& handles = Handles::of(abstract);
-    handles.key_accepted = true;
     std::string made;
     const SshProgress done =
         (*handles.sign)({reinterpret_cast<const char*>(data), data_size}, made);
@@ -210,11 +216,11 @@ struct SshCallbacks {
       asked.push_back({clean_line(text), prompts[i].echo != 0});
     }
     const std::string_view said(instruction, static_cast<std::size_t>(instruction_size));
-    const std::vector<std::string> answers =
-        (*Handles::of(abstract).answer)(clean_line(said), asked);
+    std::vector<std::string> answers = (*Handles::of(abstract).answer)(clean_line(said), asked);
     for (std::size_t i = 0; i < std::min(answers.size(), asked.size()); ++i) {
       responses[i].text = allocated(answers[i]);
       responses[i].length = length(answers[i]);
+      ::explicit_bzero(answers[i].data(), answers[i].size());
     }
   }
 
@@ -233,8 +239,14 @@ SshConnection::SshConnection(int socket, const SshAlgorithms& algorithms)
   if (session == nullptr)
     throw Error("libssh2 cannot make a session");
   ::libssh2_session_set_blocking(session, 0);
+#if LIBSSH2_VERSION_NUM >= 0x010b01
+  ::libssh2_session_callback_set2(
+      session, LIBSSH2_CALLBACK_DISCONNECT,
+      reinterpret_cast<libssh2_cb_generic*>(SshCallbacks::disconnected));
+#else
   ::libssh2_session_callback_set(session, LIBSSH2_CALLBACK_DISCONNECT,
                                  reinterpret_cast<void*>(SshCallbacks::disconnected));
+#endif
   prefer(session, LIBSSH2_METHOD_HOSTKEY, host_key_order(session, algorithms.known_host_keys));
   const struct {
     const char* kind;
@@ -300,32 +312,29 @@ SshProgress SshConnection::login_methods(const std::string& user, std::string& m
 SshProgress SshConnection::login_with_key(const std::string& user, const std::string& key_blob,
                                           const Sign& sign) {
   handles_->sign = &sign;
-  handles_->key_accepted = false;
   void* abstract = handles_.get();
-  return progress(::libssh2_userauth_publickey(
-      handles_->session.get(), user.c_str(), reinterpret_cast<const unsigned char*>(key_blob.data()),
-      key_blob.size(), SshCallbacks::sign, &abstract));
+  const SshProgress tried =
+      progress(::libssh2_userauth_publickey(handles_->session.get(), user.c_str(),
+                                            reinterpret_cast<const unsigned char*>(key_blob.data()),
+                                            key_blob.size(), SshCallbacks::sign, &abstract));
+  handles_->sign = nullptr;
+  return tried;
 }
 
 SshProgress SshConnection::login_with_file(const std::string& user,
                                            const std::string& private_key) {
-  return progress(::libssh2_userauth_publickey_fromfile_ex(handles_->session.get(), user.c_str(),
-                                                           length(user), nullptr,
-                                                           private_key.c_str(), nullptr));
+  return progress(::libssh2_userauth_publickey_fromfile_ex(
+      handles_->session.get(), user.c_str(), length(user), nullptr, private_key.c_str(), nullptr));
 }
 
 bool SshConnection::unusable_file() const {
   return ::libssh2_session_last_errno(handles_->session.get()) == LIBSSH2_ERROR_FILE;
 }
 
-bool SshConnection::key_was_accepted() const {
-  return handles_->key_accepted;
-}
-
 SshProgress SshConnection::login_interactively(const std::string& user, const Answer& answer) {
   handles_->answer = &answer;
-  return progress(::libssh2_userauth_keyboard_interactive_ex(
-      handles_->session.get(), user.c_str(), length(user), SshCallbacks::prompts));
+  return progress(::libssh2_userauth_keyboard_interactive_ex(handles_->session.get(), user.c_str(),
+                                                             length(user), SshCallbacks::prompts));
 }
 
 SshProgress SshConnection::open_session(std::unique_ptr<SshChannel>& channel) {
@@ -356,7 +365,8 @@ bool SshConnection::lost() const {
     case LIBSSH2_ERROR_BANNER_RECV:
       return true;
     default:
-      return false;
+      // While it waits for the answer to a login libssh2 puts this over the reason.
+      return last_error().starts_with("Waiting for ");
   }
 }
 

@@ -75,7 +75,6 @@ class SshConnection {
                              const Sign& sign);
   SshProgress login_with_file(const std::string& user, const std::string& private_key);
   bool unusable_file() const;  ///< why login_with_file() failed: no key, or one with a passphrase
-  bool key_was_accepted() const;  ///< the server took a key; what failed came after
 
   struct Prompt {
     std::string text;

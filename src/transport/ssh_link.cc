@@ -100,7 +100,7 @@ std::string SshLink::what_was_late() const {
   }
   return fmt::format(
       "connect to {}: {} in {} s", where(),
-      phase_ == Phase::handshake ? "the server answered, but there is no SSH session" : "no answer",
+      phase_ == Phase::handshake ? "it takes connections, but no SSH session began" : "no answer",
       seconds(connect_limit()));
 }
 

@@ -6,6 +6,7 @@
 #include "transport/bastions.h"
 #include "transport/host_key_decision.h"
 #include "transport/key_ring.h"
+#include "transport/remote_command.h"
 #include "transport/resolver.h"
 
 namespace ds {
@@ -19,6 +20,7 @@ struct SshServices {
   KeyRing keys;
   KnownHostsFiles known_hosts;
   Bastions bastions;
+  SudoAccess sudo;
 };
 
 }  // namespace ds

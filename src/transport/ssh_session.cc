@@ -76,8 +76,8 @@ void SshSession::begin(Exec exec) {
   result_ = {};
   over_ = input_ended_ = false;
   began_ = moved_ = services_.loop.now();
-  input_ = std::make_unique<InputStream>(exec_.input);
-  command_ = RemoteCommand(exec_);
+  input_ = std::make_unique<InputStream>(exec_.input, services_.sudo.preamble());
+  command_ = RemoteCommand(exec_, services_.sudo);
   reused_ = link_.ready();
   phase_ = reused_ ? Phase::open : Phase::link;
   if (!reused_)
@@ -275,7 +275,7 @@ SshProgress SshSession::close_channel() {
 void SshSession::finish(const SshChannel::Exit& exit) {
   over_ = true;
   channel_.reset();
-  result_.sent_bytes = input_->consumed();
+  result_.sent_bytes = input_->sent();
   result_.seconds = std::chrono::duration<double>(services_.loop.now() - began_).count();
   if (command_.read_end(result_))
     return;
@@ -294,7 +294,7 @@ void SshSession::finish(const SshChannel::Exit& exit) {
 SshProgress SshSession::fail(Outcome outcome, const std::string& message) {
   result_.outcome = outcome;
   result_.message = message;
-  result_.sent_bytes = input_ ? input_->consumed() : 0;
+  result_.sent_bytes = input_ ? input_->sent() : 0;
   result_.seconds = std::chrono::duration<double>(services_.loop.now() - began_).count();
   over_ = true;
   channel_.reset();

@@ -48,25 +48,24 @@ class TcpRoute : public Route {
   bool asked_ = false;
   std::uint64_t lookup_ = 0;
   std::optional<LookupAnswer> answer_;
-  std::size_t next_ = 0;           ///< address that is tried next
-  std::vector<Fd> attempts_;       ///< under way
+  std::size_t next_ = 0;      ///< address that is tried next
+  std::vector<Fd> attempts_;  ///< under way
   Clock::time_point next_attempt_;
-  Fd socket_;                      ///< the winner
+  Fd socket_;  ///< the winner
   std::string problem_;
 };
 
 void TcpRoute::look_up() {
   asked_ = true;
-  lookup_ = resolver_.begin(target_.host, target_.port, target_.family,
-                            [this](LookupAnswer answer) {
-                              answer_ = std::move(answer);
-                              loop_.wake(owner_);
-                            });
+  lookup_ =
+      resolver_.begin(target_.host, target_.port, target_.family, [this](LookupAnswer answer) {
+        answer_ = std::move(answer);
+        loop_.wake(owner_);
+      });
 }
 
 Fd TcpRoute::open_socket(const SocketAddress& address) const {
-  Fd socket(
-      ::socket(address.bytes.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  Fd socket(::socket(address.bytes.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket)
     return socket;
   // Without it every step of the handshake waits 40 ms for a delayed acknowledgement.
@@ -89,14 +88,13 @@ void TcpRoute::begin_attempt() {
       continue;
     }
     if (!target_.bind_address.empty()) {
-      resolver_.begin(target_.bind_address, 0, address.bytes.ss_family,
-                      [&socket](const LookupAnswer& own) {
-                        if (!own.addresses.empty()) {
-                          const SocketAddress& from = own.addresses.front();
-                          ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&from.bytes),
-                                 from.size);
-                        }
-                      });
+      resolver_.begin(
+          target_.bind_address, 0, address.bytes.ss_family, [&socket](const LookupAnswer& own) {
+            if (!own.addresses.empty()) {
+              const SocketAddress& from = own.addresses.front();
+              ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&from.bytes), from.size);
+            }
+          });
     }
     const int rc =
         ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address.bytes), address.size);

@@ -69,11 +69,16 @@ class Transport {
 
 enum class SshBackend { automatic, libssh2, openssh };
 
+/// Commands run as root, by sudo(8): as it is (sudo -n), or with a password that is asked for once
+/// on the terminal and goes to the hosts on stdin alone.
+enum class Sudo { no, yes, ask_password };
+
 struct TransportOptions {
   int fanout = 64;                       ///< handshakes and uploads at one time
   std::filesystem::path ssh_config;      ///< as `ssh -F`; empty: the user's own files
   std::vector<std::string> ssh_options;  ///< as `ssh -o`: "Key=Value"
   SshBackend backend = SshBackend::automatic;
+  Sudo sudo = Sudo::no;
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(15);
   std::chrono::milliseconds login_timeout = std::chrono::seconds(30);
   std::chrono::milliseconds stall_timeout = std::chrono::seconds(120);  ///< no byte of an upload

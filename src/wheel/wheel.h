@@ -59,6 +59,9 @@ struct Wheel {
 /// damaged, has names that climb, repeat or link, or does not match its own RECORD.
 Wheel open_wheel(const std::filesystem::path& file);
 
+/// "Ds.Ops" -> "ds_ops", as in file names: equal for one distribution.
+std::string normalised_name(std::string_view name);
+
 /// Calls `visit(entry, content)` for each file of the wheel, one at a time.
 void read_wheel(const Wheel& wheel,
                 const std::function<void(const WheelEntry&, std::string_view)>& visit);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "wheel/wheel.h"
 
 namespace ds {
 namespace {

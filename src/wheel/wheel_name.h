@@ -20,9 +20,6 @@ std::optional<WheelName> parse_wheel_name(std::string_view file_name);
 /// "1.0-RC1+Cu_130" -> "1.0rc1+cu.130"; nothing if it is no version.
 std::optional<std::string> normalised_version(std::string_view version);
 
-/// "Ds.Ops" -> "ds_ops", as in file names.
-std::string normalised_name(std::string_view name);
-
 /// True for "py3-none-linux_x86_64": three components, each a set with dots between.
 bool is_tag(std::string_view tag);
 

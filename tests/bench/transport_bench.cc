@@ -38,12 +38,14 @@ nlohmann::json upload(const std::string& config, const std::string& host, const 
   exec.script = "cat > \"$HOME/uploaded\"";
   exec.input.file = file;
   ExecResult result;
-  transport->start(host_named(host), exec, [&result](ExecResult ended) { result = std::move(ended); });
+  transport->start(host_named(host), exec,
+                   [&result](ExecResult ended) { result = std::move(ended); });
   transport->run();
   return {{"ok", result.ok()}, {"message", result.message}, {"sent", result.sent_bytes}};
 }
 
-nlohmann::json hold(const std::string& config, const std::string& file, const std::string& seconds) {
+nlohmann::json hold(const std::string& config, const std::string& file,
+                    const std::string& seconds) {
   TransportOptions options;
   options.ssh_config = config;
   options.fanout = 100000;
@@ -80,11 +82,12 @@ int main(int argc, char** argv) {
   try {
     const std::string what = argc == 5 ? argv[1] : "";
     if (what != "upload" && what != "hold") {
-      std::fputs("usage: transport-bench upload CONFIG HOST FILE | hold CONFIG FILE SECONDS\n", stderr);
+      std::fputs("usage: transport-bench upload CONFIG HOST FILE | hold CONFIG FILE SECONDS\n",
+                 stderr);
       return 2;
     }
-    const nlohmann::json said = what == "upload" ? upload(argv[2], argv[3], argv[4])
-                                                 : hold(argv[2], argv[3], argv[4]);
+    const nlohmann::json said =
+        what == "upload" ? upload(argv[2], argv[3], argv[4]) : hold(argv[2], argv[3], argv[4]);
     std::puts(said.dump().c_str());
     return 0;
   } catch (const Error& error) {

@@ -14,9 +14,9 @@ from support.fleet_case import Ended, FleetCase
 # The host's fault, what ds-deploy says of it, and the seconds that it may take.
 FAULTS = {"n1": ("refuse", "Connection refused", 2),
           "n2": ("drop", "no answer in 2 s", 4),
-          "n3": ("never", "there is no SSH session in 2 s", 4),
-          "n4": ("banner", "there is no SSH session in 2 s", 4),
-          "n5": ("stall:500", "there is no SSH session in 2 s", 4),
+          "n3": ("never", "no SSH session began in 2 s", 4),
+          "n4": ("banner", "no SSH session began in 2 s", 4),
+          "n5": ("stall:500", "no SSH session began in 2 s", 4),
           "n6": ("close:1", None, 8),
           "n7": ("reset:300", "no SSH session", 8),
           "n8": ("reset:1500", "", 4),

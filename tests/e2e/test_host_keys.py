@@ -173,23 +173,21 @@ class Verdicts(HostKeyCase):
         self.configure(self.server("plain")).unlink()
         self.compare(False)
 
-    @unittest.expectedFailure
     def test_absent_list_of_revoked_keys(self):
         self.same_verdict(False, user="{n} {key}\n",
                           more="RevokedHostKeys %s\n" % (self.folder / "absent"))
 
-    @unittest.expectedFailure
     def test_binary_list_of_revoked_keys(self):
         krl = self.folder / "krl"
         keygen("-k", "-f", krl, self.shared / "key.pub")
         self.same_verdict(False, user="{n} {key}\n", more="RevokedHostKeys %s\n" % krl)
 
 
-def add_cases(table, mark=lambda test: test):
+def add_cases(table):
     for title, accepted, files in table:
         def test(self, accepted=accepted, files=files):
             self.same_verdict(accepted, **files)
-        setattr(Verdicts, "test_" + re.sub(r"\W+", "_", title), mark(test))
+        setattr(Verdicts, "test_" + re.sub(r"\W+", "_", title), test)
 
 
 add_cases([
@@ -260,17 +258,16 @@ add_cases([
      {"server": "certified", "user": "@cert-authority elsewhere {authority}\n"}),
 ])
 
-# What ssh accepts by a host certificate is accepted once such hosts are handed to ssh.
+# Such hosts are handed to the ssh program.
 add_cases([
     ("certificate", True, {"server": "certified", "user": "@cert-authority * {authority}\n"}),
     ("certificate, authority without the port", True,
      {"server": "certified", "user": "@cert-authority {a} {authority}\n"}),
     ("certificate, another plain key known", True,
      {"server": "certified", "user": "{n} {other}\n@cert-authority * {authority}\n"}),
-], unittest.expectedFailure)
+])
 
-# Once the session knows RevokedHostKeys, that a HostKeyAlias has no port, and asks for the key
-# types in the order that it is given.
+# RevokedHostKeys, the port of a HostKeyAlias, the order of the key types that are asked for.
 add_cases([
     ("of two keys the better one changed", False,
      {"server": "both", "user": "{n} {ecdsa}\n{n} {other}\n"}),
@@ -278,7 +275,7 @@ add_cases([
     ("malformed list of revoked keys", False, {"user": "{n} {key}\n", "revoked": "nonsense\n"}),
     ("alias with a port is not looked up", False,
      {"user": "[node1]:{p} {key}\n", "more": "HostKeyAlias node1\n"}),
-], unittest.expectedFailure)
+])
 
 add_cases([
     ("alias", True, {"user": "node1 {key}\n", "more": "HostKeyAlias Node1\n"}),

@@ -80,7 +80,7 @@ class Jump(JumpCase):
             self.assertEqual(self.logins("n1"), self.before)
 
     def test_jump_host_down(self):
-        for fault, words in (("refuse", "Connection refused"), ("never", "no SSH session in 2 s")):
+        for fault, words in (("refuse", "Connection refused"), ("never", "no SSH session began in 2 s")):
             self.faults(n1=fault)
             answers = self.ping_behind(self.through(), status=5)
             self.assertEqual([name for name, each in answers.items() if each["ok"]], [])
@@ -117,7 +117,7 @@ class Jump(JumpCase):
         self.assertIn("the jump host n1 makes no connection", answers["n3"]["message"])
         for name in ("n4", "n5"):
             self.assertIn("no answer in 2 s", answers[name]["message"])
-        self.assertIn("no SSH session in 2 s", answers["n6"]["message"])
+        self.assertIn("no SSH session began in 2 s", answers["n6"]["message"])
         self.assertFalse(answers["n7"]["ok"])
         self.assertLess(self.done.seconds, 15)
 

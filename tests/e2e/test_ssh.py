@@ -51,7 +51,7 @@ class ThreeHosts(DeployCase):
         self.assertEqual(self.states(report)["n1"], "refused")
         message = report["hosts"][0]["message"]
         self.assertIn("SHA256:", message)
-        self.assertIn("ssh-keyscan", message)
+        self.assertIn("ds-deploy trust", message)
 
     def test_changed_host_key_is_refused(self):
         lines = self.fleet.known_hosts.read_text().splitlines()

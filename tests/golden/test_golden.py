@@ -35,7 +35,7 @@ class Golden(DeployCase):
         if not link.exists():
             link.symlink_to(PROGRAM)
         env = clean_environment(PATH="%s:%s" % (programs, os.environ["PATH"]), OPS=str(ROOT / "ops"),
-                                XDG_CACHE_HOME=str(self.folder / "cache"))
+                                XDG_CACHE_HOME=str(self.folder / "cache"), LC_ALL="C.UTF-8")
         done = subprocess.run(["/bin/sh", "-c", command], cwd=work, env=env, text=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, errors="replace", timeout=300, check=False)

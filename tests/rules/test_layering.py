@@ -29,6 +29,7 @@ EDGES = {
 # Headers of a library, as a pattern, and the room that it belongs to.
 LIBRARIES = {
     "libssh2": (r"libssh2.*\.h", "transport"),
+    "c-ares": (r"ares.*\.h", "transport"),
     "yaml-cpp": (r"yaml-cpp/.*", "config"),
     "libarchive": (r"archive(_entry)?\.h", "wheel"),
     "libzip": (r"zip\.h", "wheel"),

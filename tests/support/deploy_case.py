@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the whole-program tests share: running ds-deploy, throw-away environments, a wheel."""
+import base64
+import hashlib
 import json
 import os
 import pathlib
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import zipfile
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 ROOT = TESTS.parent
@@ -45,8 +48,9 @@ class DeployCase(unittest.TestCase):
 
     def deploy(self, *words, env=None, exit_status=0):
         """Runs a command with --json and gives its report; the exit status is checked."""
-        done = self.run_program(*words, "--json", "--build-dir", self.build_folder / "test-ops",
-                                env=env)
+        if "--build-dir" not in words:
+            words += ("--build-dir", self.build_folder / "test-ops")
+        done = self.run_program(*words, "--json", env=env)
         self.assertEqual(done.returncode, exit_status, done.stdout + done.stderr)
         self.stderr = done.stderr
         return json.loads(done.stdout)
@@ -69,6 +73,33 @@ class DeployCase(unittest.TestCase):
         return subprocess.run([str(interpreter), *words], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, env=clean_environment(),
                               cwd="/", check=check).stdout
+
+    def deploy_change(self, *words, text="", version="0.1.1", **options):
+        """Deploys the ops with another version and `text` added to the face of utils."""
+        ops = self.copy_ops()
+        (ops / "VERSION").write_text(version + "\n")
+        face = ops / "utils" / "python" / "__init__.py"
+        face.write_text(face.read_text() + text)
+        return self.deploy(*words, "--ops", ops, **options)
+
+    def pure_wheel(self, name="foreign", version="1.0"):
+        """A pure-Python wheel that another tool could have made."""
+        info = "%s-%s.dist-info" % (name, version)
+        files = {"%s/__init__.py" % name: "VERSION = %r\n" % version,
+                 info + "/METADATA": "Metadata-Version: 2.1\nName: %s\nVersion: %s\n"
+                                     % (name, version),
+                 info + "/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\n"
+                                  "Tag: py3-none-any\n"}
+        record = ""
+        for path, text in files.items():
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())
+            record += "%s,sha256=%s,%d\n" % (path, digest.decode().rstrip("="), len(text))
+        files[info + "/RECORD"] = record + info + "/RECORD,,\n"
+        target = self.folder / ("%s-%s-py3-none-any.whl" % (name, version))
+        with zipfile.ZipFile(target, "w") as wheel:
+            for path, text in files.items():
+                wheel.writestr(path, text)
+        return target
 
     def copy_ops(self):
         """A copy of the op library to change; not a git work tree of its own."""

@@ -16,11 +16,14 @@
 
 namespace ds {
 
-/// A Transport that runs every script here and now, after `tamper` had its way with the input.
+/// A Transport that runs every script here and now, after `tamper` had its way with the input (it
+/// may throw) and before `spoil` has its way with the answer.
 class ShellTransport : public Transport {
  public:
   using Tamper = std::function<void(const Endpoint&, std::string& input)>;
-  explicit ShellTransport(Tamper tamper = {}) : tamper_(std::move(tamper)) {}
+  using Spoil = std::function<void(const Endpoint&, const std::string& input, ExecResult&)>;
+  explicit ShellTransport(Tamper tamper = {}, Spoil spoil = {})
+      : tamper_(std::move(tamper)), spoil_(std::move(spoil)) {}
 
   void start(const Endpoint& endpoint, Exec exec, Done done) override {
     queue_.push_back({endpoint, std::move(exec), std::move(done)});
@@ -30,7 +33,12 @@ class ShellTransport : public Transport {
     while (!queue_.empty()) {
       Queued next = std::move(queue_.front());
       queue_.pop_front();
-      next.done(execute(next.endpoint, next.exec));
+      try {
+        next.done(execute(next.endpoint, next.exec));
+      } catch (...) {
+        queue_.clear();
+        throw;
+      }
     }
   }
 
@@ -61,10 +69,13 @@ class ShellTransport : public Transport {
     result.out = read_file(base + "/out");
     result.err = read_file(base + "/err");
     result.sent_bytes = input.size();
+    if (spoil_)
+      spoil_(endpoint, input, result);
     return result;
   }
 
   Tamper tamper_;
+  Spoil spoil_;
   std::deque<Queued> queue_;
   TempDir folder_;
 };

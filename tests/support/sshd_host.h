@@ -44,15 +44,17 @@ class SilentPort {
 /// A real sshd on 127.0.0.1 with keys of its own, and the ssh configuration that reaches it.
 class SshdHost {
  public:
-  SshdHost() {
+  /// `more` are lines of sshd_config that win over the others; `through` is a command that is given
+  /// sshd's command line ("unshare -m ...").
+  explicit SshdHost(const std::string& more = "", const std::string& through = "") {
     const std::string at = folder_.path().string();
     make_key("host_key", "ed25519");
     make_key("user_key", "ed25519");
     SilentPort free;
     port_ = free.port();
     free.close();
-    write("sshd_config", "ListenAddress 127.0.0.1\nPort " + std::to_string(port_) + "\nHostKey " +
-                             at + "/host_key\nPidFile " + at +
+    write("sshd_config", more + "ListenAddress 127.0.0.1\nPort " + std::to_string(port_) +
+                             "\nHostKey " + at + "/host_key\nPidFile " + at +
                              "/pid\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n"
                              "AuthorizedKeysFile " +
                              at + "/user_key.pub\n");
@@ -60,7 +62,8 @@ class SshdHost {
     write("known_hosts", "[127.0.0.1]:" + std::to_string(port_) + " " + host_key);
     configure(at + "/user_key");
     const ShellResult started =
-        shell("PATH=$PATH:/usr/sbin:/sbin; [ $(id -u) != 0 ] || mkdir -p /run/sshd; $(command -v "
+        shell("PATH=$PATH:/usr/sbin:/sbin; [ $(id -u) != 0 ] || mkdir -p /run/sshd; " + through +
+              " $(command -v "
               "sshd) -E " +
               at + "/log -f " + at + "/sshd_config");
     if (started.status != 0)

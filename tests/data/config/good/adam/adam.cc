@@ -1,1 +1,3 @@
-int adam() { return 0; }
+int adam() {
+  return 0;
+}

@@ -1,1 +1,3 @@
-extern "C" int scale(int x) { return 2 * x; }
+extern "C" int scale(int x) {
+  return 2 * x;
+}

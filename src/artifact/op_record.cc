@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The record inside a wheel. Anybody may have written it, so only what has the right form counts.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "artifact/artifact.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t longest_text = 200;
+constexpr std::size_t most_items = 1000;
+
+bool is_alpha(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+bool is_identifier(std::string_view text) {
+  return !text.empty() && is_alpha(text.front()) &&
+         std::all_of(text.begin(), text.end(), [](char c) { return is_alpha(c) || is_digit(c); });
+}
+
+bool is_self_test(const std::string& text) {
+  const std::size_t colon = text.find(':');
+  if (colon == std::string::npos || !is_identifier(std::string_view(text).substr(colon + 1)))
+    return false;
+  const std::vector<std::string> names = split(text.substr(0, colon), '.');
+  return std::all_of(names.begin(), names.end(), is_identifier);
+}
+
+bool is_soname(const std::string& text) {
+  return text.find(".so") != std::string::npos && text.front() != '-' &&
+         std::all_of(text.begin(), text.end(), [](char c) {
+           return is_alpha(c) || is_digit(c) || c == '+' || c == '-' || c == '.';
+         });
+}
+
+/// A member that is a text of a sane length, or "".
+std::string text_of(const json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_string())
+    return {};
+  const auto& text = found->get_ref<const std::string&>();
+  return text.size() > longest_text ? std::string() : text;
+}
+
+std::vector<std::string> sonames_of(const json& op) {
+  std::vector<std::string> sonames;
+  const auto found = op.find("host_needs");
+  if (found == op.end() || !found->is_array())
+    return sonames;
+  for (const json& item : *found) {
+    if (!item.is_string() || sonames.size() == most_items)
+      continue;
+    const auto& text = item.get_ref<const std::string&>();
+    if (text.size() <= longest_text && is_soname(text))
+      sonames.push_back(text);
+  }
+  return sonames;
+}
+
+}  // namespace
+
+std::optional<std::vector<OpRecord>> read_op_records(std::string_view text) {
+  const json record = json::parse(text, nullptr, false);
+  if (!record.is_object())
+    return std::nullopt;
+  const auto ops = record.find("ops");
+  if (ops == record.end() || !ops->is_array())
+    return std::nullopt;
+  std::vector<OpRecord> records;
+  for (const json& op : *ops) {
+    if (!op.is_object() || records.size() == most_items)
+      continue;
+    OpRecord said{text_of(op, "name"), text_of(op, "self_test"), sonames_of(op)};
+    if (!is_identifier(said.name))
+      continue;
+    if (!is_self_test(said.self_test))
+      said.self_test.clear();
+    records.push_back(std::move(said));
+  }
+  return records;
+}
+
+}  // namespace ds

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/make_wheel.h"
+#include "cli/options.h"
+#include "cli/package_answer.h"
+#include "cli/replay.h"
+#include "cli/session.h"
+#include "report/report.h"
+
+using namespace ds;
+
+namespace {
+
+Options parsed(std::vector<const char*> words) {
+  words.insert(words.begin(), "ds-deploy");
+  return parse_options(static_cast<int>(words.size()), words.data());
+}
+
+/// "what | what to do" of the refusal, or "no error".
+template <typename Work>
+std::string refusal(Work&& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    CHECK(error.status() == ExitStatus::usage);
+    return error.what() + " | " + error.fix();
+  }
+  return "no error";
+}
+
+PackageAnswer answer(const std::string& out) {
+  ExecResult result;
+  result.exit_status = 0;
+  result.out = out;
+  return read_package_answer(result);
+}
+
+Fleet saved_fleet() {
+  Fleet fleet;
+  for (const char* name : {"n1", "n2", "[fe80::1]"}) {
+    HostFacts host;
+    host.host = name;
+    host.gpus.resize(host.host == "n2" ? 4 : 0);
+    fleet.hosts.push_back(host);
+  }
+  return fleet;
+}
+
+std::string names_of(const Fleet& fleet) {
+  std::string names;
+  for (const HostFacts& host : fleet.hosts)
+    names += host.host + " ";
+  return names;
+}
+
+std::string chosen(const Selection& selection) {
+  const Fleet saved = saved_fleet();
+  const Inventory hosts = select_hosts(inventory_of(saved, "facts.json"), selection);
+  return names_of(facts_of(hosts, saved, "facts.json"));
+}
+
+}  // namespace
+
+TEST_CASE("options: every command takes what all take") {
+  for (const char* command : {"deploy", "facts", "report", "build", "ping"}) {
+    CAPTURE(std::string(command));
+    const Options options = parsed({command, "-H", "cluster", "-j", "3", "--json", "-v"});
+    CHECK(options.command == command);
+    CHECK(options.hostfile == "cluster");
+    CHECK(options.jobs == 3);
+  }
+  CHECK(parsed({"inspect", "-H", "cluster", "-j3", "x.so"}).files ==
+        std::vector<std::string>{"x.so"});
+  CHECK(parsed({"audit", "--hostfile", "cluster", "--jobs", "3", "x.whl"}).jobs == 3);
+}
+
+TEST_CASE("options: --limit and --wheel take one value each time they are given") {
+  const Options options = parsed({"audit", "--limit", "n1", "a.whl", "--limit", "n2", "b.whl"});
+  CHECK(options.limit == std::vector<std::string>{"n1", "n2"});
+  CHECK(options.wheels == std::vector<std::string>{"a.whl", "b.whl"});
+  CHECK(parsed({"--wheel", "a.whl", "--wheel", "b.whl"}).wheels.size() == 2);
+  CHECK(refusal([] {
+          parsed({"--wheel", "a.whl", "b.whl"});
+        }).find("--wheel before each wheel") != std::string::npos);
+}
+
+TEST_CASE("options: a relative --python") {
+  Options options;
+  options.python = "env/bin/python";
+  CHECK(refusal([&] { Session session(options); }).find("from / or ~/") != std::string::npos);
+  options.local_only = true;
+  CHECK(Session(options).probe().python ==
+        (std::filesystem::current_path() / "env/bin/python").string());
+  for (const char* kept : {"python3", "/opt/env/bin/python", "~/env/bin/python"}) {
+    options.python = kept;
+    options.local_only = false;
+    CHECK(Session(options).probe().python == kept);
+  }
+}
+
+TEST_CASE("report: what the package on a host says") {
+  const std::string good =
+      R"({"version":"0.1.0","ops":[{"name":"utils","loads":true,"state":"passed","message":""}]})";
+  const PackageAnswer read = answer("Welcome\n" + good + "\nbye\n");
+  CHECK(read.installed);
+  CHECK(read.problem.empty());
+  CHECK(read.ops == std::vector<PackageAnswer::Op>{{"utils", "passed", ""}});
+  CHECK(answer("No module named ds_ops\n") == PackageAnswer{});
+}
+
+TEST_CASE("report: a hostile answer of one host is that host's problem") {
+  for (const char* line :
+       {R"({"ops":"all"})", R"({"ops":{"name":"x"}})", R"({"ops":["x"]})", R"({"ops":[{}]})",
+        R"({"ops":[{"name":7,"state":"passed"}]})", R"({"ops":[{"name":"x","state":null}]})",
+        R"({"ops":[{"name":"x","state":"passed","message":[]}]})", R"({"version":1,"ops":[]})"}) {
+    CAPTURE(std::string(line));
+    CHECK_FALSE(answer(line).installed);
+    CHECK(answer(line).problem == "ds_ops answered in a form that cannot be read");
+  }
+  const std::string deep = R"({"ops":[)" + std::string(100000, '[');
+  CHECK_FALSE(answer(deep + std::string(100000, ']') + "]}").installed);
+  CHECK_FALSE(answer("{\"ops\":[{\"name\":\"\xff\",\"state\":\"x\"}]}").installed);
+  const std::string red = answer(R"({"ops":[{"name":"\u001b[31mx","state":"a\nb"}]})").ops[0].name;
+  CHECK(red == "\\x1b[31mx");
+  ExecResult late;
+  late.outcome = ExecResult::Outcome::timed_out;
+  late.message = "it took longer than 120 s";
+  CHECK(read_package_answer(late).problem == "ds_ops gave no answer: it took longer than 120 s");
+}
+
+TEST_CASE("facts: replayed hosts are chosen like those of a hostfile") {
+  CHECK(chosen({}) == "n1 n2 [fe80::1] ");
+  CHECK(chosen({.include = {}, .exclude = {}, .limit = {"n*"}}) == "n1 n2 ");
+  CHECK(chosen({.include = "n2:0,3@[fe80::1]", .exclude = {}, .limit = {}}) == "n2 [fe80::1] ");
+  CHECK(chosen({.include = {}, .exclude = "n1", .limit = {}}) == "n2 [fe80::1] ");
+  CHECK(refusal([] { chosen({.include = {}, .exclude = {}, .limit = {"gpu*"}}); }) ==
+        "--limit: 'gpu*' matches no host of facts.json | write names, globs such as 'node*', or "
+        "@tag");
+  CHECK(refusal([] {
+          refuse_tags({.include = {}, .exclude = {}, .limit = {"n1,@a100"}}, "facts.json");
+        }).find("'@a100' is a tag") != std::string::npos);
+  CHECK_NOTHROW(refuse_tags({.include = {}, .exclude = {}, .limit = {"n1"}}, "facts.json"));
+}
+
+TEST_CASE("facts: a hostfile beside them says which, and in which order") {
+  const Inventory hosts = parse_hostfile("fe80::1 slots=1\nn1 slots=1\n", "cluster");
+  CHECK(names_of(facts_of(hosts, saved_fleet(), "facts.json")) == "[fe80::1] n1 ");
+  const Inventory more = parse_hostfile("n1 slots=1\nn8 slots=1\nn9 slots=1\n", "cluster");
+  CHECK(refusal([&] {
+          facts_of(more, saved_fleet(), "facts.json");
+        }).starts_with("facts.json has no facts of n8, n9, named in cluster | "));
+}
+
+TEST_CASE("plan and report as JSON: the environment is there, and no file name breaks them") {
+  BuildPlan plan;
+  plan.notes = {"\xff\xfe"};
+  const auto json = nlohmann::json::parse(plan_json(plan, "/opt/env/bin/python"));
+  CHECK(json["environment"] == "/opt/env/bin/python");
+  Report report;
+  report.wheels.push_back({"/tmp/\xff.whl", "", 0, {}});
+  CHECK_NOTHROW(nlohmann::json::parse(report_json(report)));
+}
+
+TEST_CASE("a wheel that is only planned needs what its ops' manifests say") {
+  PlannedWheel planned;
+  Op op;
+  op.name = "aio";
+  op.host_needs = {"libaio.so.1"};
+  planned.library.ops = {op};
+  planned.plan.ops = {{"aio", Op::Kind::cpu, {}, {}}};
+  const Requirements requirements = predicted_requirements(planned);
+  REQUIRE(requirements.libraries.size() == 1);
+  CHECK(requirements.libraries[0].opens == op.host_needs);
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A sealed release: what damages it, what does not, and how it is mended.
+#include <doctest/doctest.h>
+
+#include "support/rollout_world.h"
+#include "support/shell.h"
+
+namespace fs = std::filesystem;
+using namespace ds;
+
+namespace {
+
+fs::path release_of(const TestHost& host, const Wheel& wheel) {
+  return host.root() / "releases" / wheel.sha256;
+}
+
+void damage(const fs::path& file) {
+  fs::permissions(file, fs::perms::owner_all);
+  fs::permissions(file.parent_path(), fs::perms::owner_all);
+  write_file(file, "other\n");
+}
+
+}  // namespace
+
+TEST_CASE("rollout: a damaged release that is not in use is staged again") {
+  World world;
+  const Wheel one = make_wheel(world.folder, "1.0", good);
+  const Wheel two = make_wheel(world.folder, "2.0", good);
+  ShellTransport plain;
+  world.roll(one, plain);
+  world.roll(two, plain);
+  damage(release_of(world.hosts[0], one) / "demo/data.txt");
+  std::vector<std::string> phases;
+  ShellTransport transport(
+      [&](const Endpoint&, std::string& input) { phases.push_back(phase_of(input)); });
+  const HostOutcome outcome = world.roll(one, transport).front();
+  CHECK(outcome.message == "");
+  CHECK(outcome.state == HostState::confirmed);
+  CHECK(outcome.sent_bytes == one.bytes);
+  CHECK(world.exit() == 0);
+  CHECK(pointer(world.hosts[0]) == std::vector<std::string>{one.sha256});
+  CHECK(phases == std::vector<std::string>{"verify", "stage", "verify", "activate", "confirm"});
+  CHECK(read_file(release_of(world.hosts[0], one) / "demo/data.txt") == "data\n");
+}
+
+TEST_CASE("rollout: a release that stays damaged is staged again once") {
+  World world;
+  const Wheel one = make_wheel(world.folder, "1.0", good);
+  const Wheel two = make_wheel(world.folder, "2.0", good);
+  int stages = 0;
+  ShellTransport transport([&](const Endpoint&, std::string& input) {
+    stages += phase_of(input) == "stage";
+    const fs::path file = release_of(world.hosts[0], one) / "demo/data.txt";
+    if (phase_of(input) == "verify" && fs::exists(file))
+      damage(file);
+  });
+  ShellTransport plain;
+  world.roll(one, plain);
+  world.roll(two, plain);
+  const HostOutcome outcome = world.roll(one, transport).front();
+  CHECK(stages == 1);
+  CHECK(outcome.state == HostState::failed);
+  CHECK(outcome.step == "verify");
+  CHECK(outcome.message.find("demo/data.txt has other content") != std::string::npos);
+  CHECK(world.exit() == 8);
+  CHECK(pointer(world.hosts[0]) == std::vector<std::string>{two.sha256});
+}
+
+TEST_CASE("rollout: a damaged release in use is not touched, and the way out is named") {
+  World world;
+  const Wheel one = make_wheel(world.folder, "1.0", good);
+  ShellTransport transport;
+  world.roll(one, transport);
+  damage(release_of(world.hosts[0], one) / "demo/data.txt");
+  const HostOutcome outcome = world.roll(one, transport).front();
+  CHECK(outcome.state == HostState::failed);
+  CHECK(outcome.step == "verify");
+  CHECK(outcome.message.find("it is active and jobs may use it") != std::string::npos);
+  CHECK(outcome.message.find("delete " + (world.hosts[0].root() / "active").string()) !=
+        std::string::npos);
+  CHECK(world.exit() == 8);
+  // The way out works.
+  fs::remove(world.hosts[0].root() / "active");
+  CHECK(world.roll(one, transport).front().state == HostState::confirmed);
+}
+
+TEST_CASE("rollout: verify sees modes, links to folders and strangers") {
+  World world;
+  const Wheel one = make_wheel(world.folder, "1.0", good);
+  ShellTransport transport;
+  world.roll(one, transport);
+  const fs::path release = release_of(world.hosts[0], one);
+  const auto message = [&] { return world.roll(one, transport).front().message; };
+  const auto contains = [](const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  };
+  fs::permissions(release / "demo/data.txt", fs::perms{0664});
+  CHECK(contains(message(), "demo/data.txt has mode 664, not 444"));
+  fs::permissions(release / "demo/data.txt", fs::perms{0444});
+  CHECK(message() == "");
+  fs::permissions(release, fs::perms::owner_all);
+  fs::create_directory_symlink("/tmp", release / "elsewhere");
+  CHECK(contains(message(), "elsewhere does not belong there"));
+}
+
+TEST_CASE("rollout: no import damages a release, whatever its level of optimization") {
+  World world;
+  const Wheel one = make_wheel(world.folder, "1.0", good);
+  ShellTransport transport;
+  world.roll(one, transport);
+  for (const char* level : {"", " -O", " -OO"})
+    CHECK(shell(world.hosts[0].python() + level + " -c 'import demo'").status == 0);
+  const HostOutcome outcome = world.roll(one, transport).front();
+  CHECK(outcome.message == "");
+  CHECK(outcome.state == HostState::unchanged);
+}
+
+TEST_CASE("rollout: a wheel that was renamed is the same release") {
+  World world;
+  const Wheel one = make_wheel(world.folder, "1.0", good);
+  ShellTransport transport;
+  world.roll(one, transport);
+  const fs::path renamed = world.folder.path() / "demo-1.0-1-py3-none-linux_x86_64.whl";
+  fs::rename(one.file, renamed);
+  CHECK(world.roll(open_wheel(renamed), transport).front().state == HostState::unchanged);
+}

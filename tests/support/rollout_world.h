@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "report/report.h"
+#include "rollout/rollout.h"
+#include "support/recording_status.h"
+#include "support/shell_transport.h"
+
+namespace ds {
+
+/// A host whose environment is a real virtual environment in a folder of the test.
+struct TestHost {
+  std::string name;
+  std::filesystem::path prefix;
+  std::filesystem::path root() const {
+    return prefix.parent_path() / ".ds-deploy" / prefix.filename();
+  }
+  std::string python() const { return prefix / "bin/python"; }
+};
+
+/// Environments are copies of one, because making one takes long.
+inline TestHost make_host(const TempDir& folder, const std::string& name) {
+  static const TempDir first;
+  const std::filesystem::path origin = first.path() / "env";
+  if (!std::filesystem::exists(origin)) {
+    const std::string command = "python3 -m venv --without-pip " + origin.string();
+    REQUIRE(std::system(command.c_str()) == 0);
+  }
+  TestHost host{name, folder.path() / name / "env"};
+  std::filesystem::create_directories(host.prefix.parent_path());
+  std::filesystem::copy(
+      origin, host.prefix,
+      std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
+  return host;
+}
+
+inline std::vector<std::string> pointer(const TestHost& host) {
+  if (!std::filesystem::exists(host.root() / "active"))
+    return {};
+  std::vector<std::string> names = lines(read_file(host.root() / "active"));
+  return names == std::vector<std::string>{"none"} ? std::vector<std::string>{} : names;
+}
+
+inline HostFacts facts_of(const TestHost& host) {
+  HostFacts facts;
+  facts.host = host.name;
+  facts.state = HostFacts::State::reached;
+  facts.python.asked = facts.python.executable = host.python();
+  facts.installed.active = pointer(host);
+  if (std::filesystem::exists(host.root() / "releases")) {
+    for (const auto& entry : std::filesystem::directory_iterator(host.root() / "releases")) {
+      if (entry.path().extension() == ".json")
+        facts.installed.sealed.push_back(entry.path().stem());
+    }
+  }
+  facts.installed.hook = !facts.installed.active.empty();
+  return facts;
+}
+
+inline Wheel make_wheel(const TempDir& folder, const std::string& version,
+                        const std::string& code) {
+  WheelSpec spec;
+  spec.name = "demo";
+  spec.version = version;
+  spec.tag = "py3-none-linux_x86_64";
+  spec.summary = "a package for tests";
+  spec.files = {{"demo/__init__.py", "VERSION = '" + version + "'\n" + code, {}, false},
+                {"demo/data.txt", "data\n", {}, false}};
+  return open_wheel(write_wheel(spec, folder.path()));
+}
+
+struct World {
+  TempDir folder;
+  std::vector<TestHost> hosts;
+  RecordingStatus status;
+  std::vector<std::string> unreachable;
+  Report report;  ///< of the last roll
+
+  explicit World(int number = 1) {
+    for (int i = 1; i <= number; ++i)
+      hosts.push_back(make_host(folder, "n" + std::to_string(i)));
+  }
+
+  std::vector<HostOutcome> roll(const Wheel& wheel, Transport& transport) {
+    Inventory inventory;
+    Fleet fleet;
+    AuditReport audit;
+    for (const TestHost& host : hosts) {
+      Host entry;
+      entry.name = entry.endpoint.name = host.name;
+      entry.python = host.python();
+      inventory.hosts.push_back(entry);
+      fleet.hosts.push_back(facts_of(host));
+      audit.hosts.push_back({host.name, Verdict::ready, {}, {}});
+      for (const std::string& dead : unreachable) {
+        if (dead != host.name)
+          continue;
+        fleet.hosts.back().state = HostFacts::State::unreachable;
+        fleet.hosts.back().problem = "no route";
+        audit.hosts.back().verdict = Verdict::unreachable;
+      }
+    }
+    Parcel parcel;
+    parcel.wheel = &wheel;
+    parcel.imports = {"demo"};
+    parcel.self_tests = {{"demo", "demo:self_test"}};
+    RolloutOptions options;
+    options.run = "run-1";
+    RolloutResult result = roll_out(inventory, fleet, audit, {parcel}, options, transport, status);
+    report = {};
+    report.hosts = result.hosts;
+    report.interrupted = result.interrupted;
+    report.stopped = result.stopped;
+    return result.hosts;
+  }
+
+  int exit() const { return static_cast<int>(exit_status(report)); }
+};
+
+inline constexpr const char* good = "def self_test():\n    pass\n";
+inline constexpr const char* bad = "def self_test():\n    raise AssertionError('wrong result')\n";
+
+/// The phase that the input of a remote command is for.
+inline std::string phase_of(const std::string& input) {
+  for (const char* name : {"stage", "verify", "activate", "rollback"}) {
+    if (input.find("\"phase\":\"" + std::string(name) + "\"") != std::string::npos)
+      return name;
+  }
+  return "confirm";
+}
+
+}  // namespace ds
