@@ -15,11 +15,14 @@ namespace {
 /// wrapper between), else the parent. It polls, because its stdin and stdout are the command's; it
 /// outlives the command by a second at most. A server whose process cannot be seen is left alone.
 constexpr const char* kGuard = R"sh((trap '' TERM HUP
-(p=$PPID q=$p
+(p=$PPID
+q=$p
 while [ "$q" -gt 1 ] && read -r s < /proc/$q/stat; do
-    c=${s#*\(} s=${s##*\) }
+    c=${s#*\(}
+    s=${s##*\) }
     case $c in sshd*) p=$q; break ;; esac
-    s=${s#* } q=${s%% *}
+    s=${s#* }
+    q=${s%% *}
 done
 kill -0 $p || exit
 while sleep 1; do

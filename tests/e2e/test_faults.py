@@ -53,8 +53,8 @@ class Ping(FleetCase):
         self.assert_well(self.ping())
 
 
-class Commands(FleetCase):
-    """Faults once a command is under way, on n2 alone. Meanwhile somebody knocks at CLOSED."""
+class Runs(FleetCase):
+    """Faults of single hosts, in every command. Meanwhile somebody knocks at those of CLOSED."""
 
     number = 12
 
@@ -64,6 +64,7 @@ class Commands(FleetCase):
         for name, fault in CLOSED.items():
             cls.fleet.fault(name, fault)
         cls.open = [name for name in cls.fleet.hosts if name not in CLOSED]
+        cls.hostfile.write_text("".join("%s slots=8\n" % name for name in cls.open))
         cls.knocking = cls.begin_transport([{"host": name} for name in CLOSED])
         cls.addClassCleanup(cls.end, cls.knocking)
 
@@ -133,10 +134,6 @@ class Commands(FleetCase):
             self.fleet.thaw("n2")
             self.fleet.kill("n2")
 
-
-class Deploy(FleetCase):
-    number = 7
-
     def facts(self, *words, status):
         done = self.program("facts", "--json", *words)
         self.assertEqual(done.status, status, done.out + done.err)
@@ -147,7 +144,7 @@ class Deploy(FleetCase):
         self.faults(n1="refuse", n2="kill:100", n3="stall:1500")
         hosts = self.facts(status=5)
         self.assertEqual({name: host["state"] for name, host in hosts.items()},
-                         {**dict.fromkeys(self.fleet.hosts, "reached"),
+                         {**dict.fromkeys(self.open, "reached"),
                           "n1": "unreachable", "n2": "failed", "n3": "unreachable"})
         self.assertIn("Connection refused", hosts["n1"]["problem"])
         self.assertIn("broke during the command", hosts["n2"]["problem"])
@@ -158,7 +155,7 @@ class Deploy(FleetCase):
         """In a deployment; nothing is built here, for these hosts would end it before."""
         known = self.fleet.known_hosts.read_text()
         self.addCleanup(self.fleet.known_hosts.write_text, known)
-        self.fleet.known_hosts.write_text("".join(known.splitlines(True)[:-1]))
+        self.fleet.known_hosts.write_text("".join(line for line in known.splitlines(True) if "127.0.0.8]" not in line))
         self.fleet.configure("n5", extra_config="AuthorizedKeysFile none\n")
         self.addCleanup(self.fleet.configure, "n5", extra_config="")
         self.faults(n1="refuse", n2="kill:100", n3="stall:1500", n4="startups:1", n6="drop")

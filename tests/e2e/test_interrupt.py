@@ -83,10 +83,10 @@ class Ends(FleetCase):
     def begun(self, name):
         return (self.fleet.hosts[name]["root"] / "home" / "begun").exists()
 
-    def start(self, **options):
+    def start(self, limit=100, **options):
         for name in self.names:
             (self.fleet.hosts[name]["root"] / "home" / "begun").unlink(missing_ok=True)
-        child = self.start_transport([{"host": name, "script": self.script, "limit": 100}
+        child = self.start_transport([{"host": name, "script": self.script, "limit": limit}
                                       for name in self.names], **options)
         self.wait_for(lambda: all(map(self.begun, self.names)))
         return child
@@ -102,8 +102,9 @@ class Ends(FleetCase):
             for name in self.names:
                 self.fleet.kill(name)
 
-    def test_after_interrupts_and_a_kill(self):
-        """Of three coordinators, one by the system's ssh."""
+    def test_after_interrupts_a_kill_and_a_time_limit(self):
+        """Of four coordinators, one by the system's ssh."""
+        late = self.start(limit=4)
         ends = [(self.start(**options), number, status) for options, number, status in (
             ({}, signal.SIGINT, 130), ({}, signal.SIGKILL, -9),
             ({"backend": "openssh"}, signal.SIGINT, 130))]
@@ -112,12 +113,8 @@ class Ends(FleetCase):
             began = time.monotonic()
             self.assertEqual(child.wait(10), status)
             self.assertLess(time.monotonic() - began, 3)
-        self.assert_all_end()
-
-    def test_after_a_time_limit(self):
-        (answers,) = self.run_transport([{"host": name, "script": self.script, "limit": 2}
-                                         for name in self.names])
-        self.assertEqual({answer["outcome"] for answer in answers.values()}, {"timed_out"})
+        (answers,) = self.finish(late)
+        self.assertEqual({answer["outcome"] for answer in answers}, {"timed_out"})
         self.assert_all_end()
 
     def test_a_command_that_ends_leaves_no_guard(self):
