@@ -79,9 +79,11 @@ bool Daemon::listen(std::string& problem) {
 
 void Daemon::run(int signals) {
   while (!done_) {
-    std::vector<pollfd> ready = polled();
+    // One moment for both: what falls due between two would be neither watched nor waited for.
+    const Clock::time_point before = Clock::now();
+    std::vector<pollfd> ready = polled(before);
     ready[1].fd = signals;
-    if (::poll(ready.data(), ready.size(), timeout()) < 0 && errno != EINTR)
+    if (::poll(ready.data(), ready.size(), timeout(before)) < 0 && errno != EINTR)
       break;
     const Clock::time_point now = Clock::now();
     size_t next = 2;
@@ -109,8 +111,7 @@ void Daemon::run(int signals) {
 }
 
 /// stdin, the signals, every host, two for every relay, every held connection.
-std::vector<pollfd> Daemon::polled() const {
-  const Clock::time_point now = Clock::now();
+std::vector<pollfd> Daemon::polled(Clock::time_point now) const {
   std::vector<pollfd> result = {{STDIN_FILENO, POLLIN, 0}, {-1, POLLIN, 0}};
   for (const Host& host : settings_.hosts)
     result.push_back({host.listener(), POLLIN, 0});
@@ -122,13 +123,10 @@ std::vector<pollfd> Daemon::polled() const {
 }
 
 /// Milliseconds until a relay has something to pass on. What is due already waits for its socket.
-int Daemon::timeout() const {
-  const Clock::time_point now = Clock::now();
+int Daemon::timeout(Clock::time_point now) const {
   Clock::time_point first = Clock::time_point::max();
-  for (const Relay& relay : relays_) {
-    if (relay.due() > now)
-      first = std::min(first, relay.due());
-  }
+  for (const Relay& relay : relays_)
+    first = std::min(first, relay.due_after(now));
   if (first == Clock::time_point::max())
     return -1;
   return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(first - now).count());

@@ -40,8 +40,8 @@ class Daemon {
     ds::Fd client;
   };
 
-  std::vector<pollfd> polled() const;
-  int timeout() const;
+  std::vector<pollfd> polled(Clock::time_point now) const;
+  int timeout(Clock::time_point now) const;
   void accept_from(size_t index);
   void serve(size_t index, ds::Fd client);
   void start_sshd(size_t index, const ds::Fd& connection);

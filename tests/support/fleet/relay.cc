@@ -147,8 +147,13 @@ void Relay::reset_client() {
   state_ = State::draining;
 }
 
-Clock::time_point Relay::due() const {
-  return state_ == State::passing ? std::min(up_.due(), down_.due()) : Clock::time_point::max();
+Clock::time_point Relay::due_after(Clock::time_point now) const {
+  Clock::time_point first = Clock::time_point::max();
+  for (const Lane* lane : {&up_, &down_}) {
+    if (state_ == State::passing && lane->due() > now)
+      first = std::min(first, lane->due());
+  }
+  return first;
 }
 
 }  // namespace fleet

@@ -52,7 +52,8 @@ class Relay {
   size_t host() const { return host_; }
   void add_to(std::vector<pollfd>& polled, Clock::time_point now) const;  ///< adds two
   void step(short client, short server, Clock::time_point now);
-  Clock::time_point due() const;
+  /// When a lane has something more to pass on; max() for never.
+  Clock::time_point due_after(Clock::time_point now) const;
   bool over() const { return over_; }
 
  private:
