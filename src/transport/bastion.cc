@@ -72,13 +72,6 @@ void Bastion::abandon(Tunnel& tunnel) {
   services_.loop.wake(*this);
 }
 
-void Bastion::close_idle() {
-  if (tunnels_.empty())
-    link_.drop();
-  if (another_)
-    another_->close_idle();
-}
-
 void Bastion::wants(std::vector<pollfd>& waits) const {
   if (!link_.ready() || !tunnels_.empty())
     link_.wants(waits);

@@ -49,7 +49,6 @@ class Bastion : public Loop::Member {
 
   Tunnel& add(const std::string& host, int port, Loop::Member& owner);
   void abandon(Tunnel& tunnel);
-  void close_idle();
 
   const SshSettings& settings() const { return settings_; }
   /// Why the ssh program has to make the way to it: its own connections, one for each host.

@@ -181,9 +181,4 @@ std::unique_ptr<Route> Bastions::route(const SshSettings& host, Loop::Member& ow
   return std::make_unique<TunnelRoute>(through, host.hostname, host.port, owner, words);
 }
 
-void Bastions::close_idle() {
-  for (const auto& [key, bastion] : bastions_)
-    bastion->close_idle();
-}
-
 }  // namespace ds

@@ -31,9 +31,6 @@ class Bastions {
   /// The way to a host through its `jumps`. `owner` is woken when it moves.
   std::unique_ptr<Route> route(const SshSettings& host, Loop::Member& owner);
 
-  /// Closes the connections to jump hosts that nobody uses.
-  void close_idle();
-
  private:
   Bastion& bastion(const std::vector<std::string>& jumps);
   void prepare_chain(const std::vector<std::string>& jumps);

@@ -103,13 +103,6 @@ struct ResolverCallback {
   }
 };
 
-std::string address_text(const SocketAddress& address) {
-  std::array<char, NI_MAXHOST> text{};
-  ::getnameinfo(reinterpret_cast<const sockaddr*>(&address.bytes), address.size, text.data(),
-                text.size(), nullptr, 0, NI_NUMERICHOST);
-  return text.data();
-}
-
 Resolver::Resolver(Loop& loop) : loop_(loop) {}
 
 Resolver::~Resolver() {

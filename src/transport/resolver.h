@@ -20,9 +20,6 @@ struct SocketAddress {
   socklen_t size = 0;
 };
 
-/// "192.0.2.7" or "2001:db8::7"
-std::string address_text(const SocketAddress& address);
-
 struct LookupAnswer {
   std::vector<SocketAddress> addresses;  ///< families in turn (RFC 8305, section 4)
   std::string problem;                   ///< why there is none
