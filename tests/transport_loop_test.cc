@@ -206,8 +206,12 @@ TEST_CASE("loop: time in which nobody could work is no time") {
   Loop loop;
   std::string log;
   Remembering slow("s", log), other("o", log);
-  slow.on_turn = [] { ::usleep(700'000); };
   const Clock::time_point began = Clock::now(), began_here = loop.now();
+  Clock::time_point later_in_the_turn;
+  slow.on_turn = [&] {
+    ::usleep(700'000);
+    later_in_the_turn = loop.now();
+  };
   other.due = began_here + 600ms;
   loop.arm(other);
   loop.wake(slow);
@@ -216,6 +220,7 @@ TEST_CASE("loop: time in which nobody could work is no time") {
   loop.wake(slow);
   loop.round();
   CHECK(Clock::now() - began >= 700ms);
+  CHECK(later_in_the_turn - began_here < 400ms);
   CHECK(loop.now() - began_here < 400ms);
   CHECK(log == "ss");
 }

@@ -10,9 +10,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include "base/awake_clock.h"
 #include "base/error.h"
 #include "base/file_limit.h"
 #include "base/interrupt.h"
@@ -202,8 +204,8 @@ void end_child(pid_t pid) {
 }
 
 CommandResult run_command(const Command& command, std::chrono::milliseconds limit) {
-  using Clock = std::chrono::steady_clock;
-  const Clock::time_point began = Clock::now();
+  AwakeClock clock;
+  const Clock::time_point began = clock.now();
   Pipe out = make_pipe(), err = make_pipe();
   pid_t pid = -1;
   const int failure = spawn(command, -1, out.write.get(), err.write.get(), pid);
@@ -215,15 +217,16 @@ CommandResult run_command(const Command& command, std::chrono::milliseconds limi
   set_nonblocking(err.read.get());
   CommandResult result;
   while (out.read || err.read) {
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(began + limit - Clock::now());
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(began + limit - clock.now());
     if (left.count() <= 0) {
       result.timed_out = true;
       break;
     }
     pollfd waits[] = {
         {out.read.get(), POLLIN, 0}, {err.read.get(), POLLIN, 0}, {interrupt_fd(), POLLIN, 0}};
-    ::poll(waits, 3, static_cast<int>(left.count()) + 1);
+    const auto wait = std::min(left, AwakeClock::longest_wait);
+    ::poll(waits, 3, static_cast<int>(wait.count()));
+    clock.after(wait);
     if (waits[2].revents != 0) {
       kill_group(pid);
       reap(pid, result);
@@ -237,7 +240,7 @@ CommandResult run_command(const Command& command, std::chrono::milliseconds limi
   if (result.timed_out)
     kill_group(pid);
   reap(pid, result);
-  result.seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  result.seconds = std::chrono::duration<double>(clock.now() - began).count();
   return result;
 }
 

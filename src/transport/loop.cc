@@ -6,28 +6,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <ctime>
 
 #include "base/error.h"
 #include "base/interrupt.h"
 
 namespace ds {
-namespace {
-
-/// A gap longer than this between two moments of the loop, less the work of ours in it, was a stop.
-constexpr auto kStopped = std::chrono::milliseconds(500);
-/// No stop while waiting can hide behind more than this.
-constexpr int kLongestWait = 500;  // ms
-
-Clock::duration own_work() {
-  timespec used{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
-}
-
-}  // namespace
-
-Loop::Loop() : epoll_(::epoll_create1(EPOLL_CLOEXEC)), last_(Clock::now()), worked_(own_work()) {
+Loop::Loop() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
   if (!epoll_)
     throw Error("cannot make an event loop: " + errno_text(errno));
 }
@@ -83,25 +67,15 @@ void Loop::forget(Member& member) {
 }
 
 int Loop::time_left() const {
+  const Clock::time_point moment = now();
   if (!woken_.empty())
     return 0;
   if (deadlines_.empty())
-    return kLongestWait;
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadlines_.begin()->first - now());
-  return static_cast<int>(std::clamp<long>(left.count(), 0, kLongestWait));
-}
-
-void Loop::notice_stop(Clock::time_point began, int waited_at_most) {
-  const Clock::time_point ended = Clock::now();
-  const Clock::duration worked = own_work();
-  const Clock::duration busy = began - last_ - (worked - worked_);
-  const Clock::duration overslept = ended - began - std::chrono::milliseconds(waited_at_most);
-  for (const Clock::duration gap : {busy, overslept}) {
-    if (gap > kStopped)
-      stopped_ += gap;
-  }
-  last_ = ended;
-  worked_ = worked;
+    return AwakeClock::longest_wait.count();
+  const auto left =
+      std::chrono::ceil<std::chrono::milliseconds>(deadlines_.begin()->first - moment);
+  return static_cast<int>(
+      std::clamp<std::int64_t>(left.count(), 0, AwakeClock::longest_wait.count()));
 }
 
 void Loop::round() {
@@ -110,15 +84,13 @@ void Loop::round() {
   if (interrupt.fd >= 0)
     watch(interrupt, 0);
   const int wait = time_left();
-  const Clock::time_point began = Clock::now();
   const int ready = ::epoll_wait(epoll_.get(), events.data(), events.size(), wait);
-  notice_stop(began, wait);
+  const Clock::time_point moment = clock_.after(std::chrono::milliseconds(wait));
   check_interrupt();
   std::set<std::uint64_t> due;
   due.swap(woken_);
   for (int i = 0; i < ready; ++i)
     due.insert(events[static_cast<std::size_t>(i)].data.u64);
-  const Clock::time_point moment = now();
   for (auto at = deadlines_.begin(); at != deadlines_.end() && at->first <= moment; ++at)
     due.insert(at->second);
   for (const std::uint64_t id : due)

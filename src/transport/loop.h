@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The event loop under the engine: epoll(7), deadlines, and a clock that stands still while this
-// process is stopped (Ctrl-Z, a laptop that sleeps), so that waking up makes nobody late.
+// The event loop under the engine: epoll(7), and deadlines by a clock that stands still while this
+// process is stopped.
 #pragma once
 
 #include <poll.h>
 
-#include <chrono>
 #include <cstdint>
 #include <map>
 #include <set>
 #include <unordered_map>
 #include <vector>
 
+#include "base/awake_clock.h"
 #include "base/fd.h"
 
 namespace ds {
-
-using Clock = std::chrono::steady_clock;
 
 class Loop {
  public:
@@ -39,7 +37,7 @@ class Loop {
   Loop& operator=(const Loop&) = delete;
 
   /// Steady time less the time that this process was stopped.
-  Clock::time_point now() const { return Clock::now() - stopped_; }
+  Clock::time_point now() const { return clock_.now(); }
 
   /// Waits for what `member` wants now. Called by the loop after each turn; by others when a member
   /// wants something else without having had a turn.
@@ -58,7 +56,6 @@ class Loop {
   };
   void watch(const pollfd& wait, std::uint64_t id);
   int time_left() const;
-  void notice_stop(Clock::time_point began, int waited_at_most);
   void give_turn(std::uint64_t id);
 
   Fd epoll_;
@@ -68,9 +65,7 @@ class Loop {
   std::set<std::pair<Clock::time_point, std::uint64_t>> deadlines_;
   std::set<std::uint64_t> woken_;
   std::vector<pollfd> waits_;
-  Clock::duration stopped_{};
-  Clock::time_point last_;
-  Clock::duration worked_;  ///< CPU time of this process at last_
+  mutable AwakeClock clock_;  ///< whoever reads it may be the first to notice a stop
 };
 
 }  // namespace ds
