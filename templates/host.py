@@ -6,9 +6,12 @@ blank, JSON answer. layout.py stands before this text and gives release_root(pre
 
     ROOT/releases/<sha256>/      an unpacked wheel, read-only
     ROOT/releases/<sha256>.json  its seal: the coordinator's manifest and what was byte-compiled here
+    ROOT/releases/<sha256>.part  what came of a wheel before its connection broke
     ROOT/active                  the pointer: one SHA-256 a line, or "none"
 """
 import compileall
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +28,10 @@ HEX64 = re.compile(r"^[0-9a-f]{64}$")
 
 class Refused(Exception):
     """This phase cannot be done on this host; the text says why."""
+
+
+class CutShort(Refused):
+    """The input ended too early; what came is kept for the next run."""
 
 
 class Damaged(Refused):
@@ -100,18 +107,43 @@ def read_seal(root, sha256):
         return None
 
 
-def receive(size, sha256, path):
-    """The wheel from stdin into `path`; refused unless it is `size` bytes with that hash."""
+def open_part(path):
+    """Locked, so that two runs never write one file."""
+    part = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", 0)
+    try:
+        fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:  # some file systems know no locks
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            part.close()
+            raise Refused("another run is sending the same wheel to this host") from None
+    return part
+
+
+def copy_into(digest, source, left, part=None):
+    """At most `left` bytes of `source` into the digest, and `part`; how many are still missing."""
+    while left > 0:
+        block = source.read(min(left, 1 << 20))
+        if not block:
+            break
+        digest.update(block)
+        if part and part.write(block) != len(block):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the wheel")
+        left -= len(block)
+    return left
+
+
+def receive(wheel, kept, part):
+    """The wheel into `part`: of what an earlier run left there the first kept["bytes"] stay, the
+    rest comes from stdin. Refused unless all has the wheel's size and hash."""
     digest = hashlib.sha256()
-    left = size
-    with open(path, "wb") as out:
-        while left > 0:
-            block = sys.stdin.buffer.read(min(left, 1 << 20))
-            if not block:
-                raise Refused("the wheel ended after %d of %d bytes" % (size - left, size))
-            digest.update(block)
-            out.write(block)
-            left -= len(block)
+    size, sha256 = wheel["bytes"], wheel["sha256"]
+    if copy_into(digest, part, kept["bytes"]) or digest.hexdigest() != kept["sha256"]:
+        raise Refused("what an earlier run left of the wheel has changed since the host was asked; "
+                      "deploy again")
+    part.truncate(kept["bytes"])
+    left = copy_into(digest, sys.stdin.buffer, size - kept["bytes"], part)
+    if left:
+        raise CutShort("the wheel ended after %d of %d bytes" % (size - left, size))
     if digest.hexdigest() != sha256:
         raise Damaged("the wheel was damaged on its way: SHA-256 %s arrived, %s was sent"
                       % (digest.hexdigest()[:12], sha256[:12]))
@@ -124,7 +156,8 @@ def sealed_mode(entry):
 def unpack(archive, manifest, folder):
     """Every file of the manifest, each checked while it is written; nothing else."""
     expected = {entry["path"]: entry for entry in manifest["files"]}
-    with zipfile.ZipFile(archive) as wheel:
+    with open(archive.fileno(), "rb", closefd=False) as content, \
+            zipfile.ZipFile(content) as wheel:
         names = [info.filename for info in wheel.infolist() if not info.filename.endswith("/")]
         if sorted(names) != sorted(expected):
             raise Refused("the wheel's list of files is not the manifest's")
@@ -191,19 +224,35 @@ def stage(request, root):
     final = release_folder(root, sha256)
     if request.get("again"):
         break_seal(root, sha256)
-    if read_seal(root, sha256) is not None and os.path.isdir(final):
-        return {"changed": False}
+    os.makedirs(os.path.dirname(final), mode=0o755, exist_ok=True)
+    path = final + ".part"
+    with open_part(path) as part:
+        keep = False
+        try:
+            if read_seal(root, sha256) is not None and os.path.isdir(final):
+                return {"changed": False}
+            receive(manifest["wheel"], request["kept"], part)
+            seal_release(request, root, part)
+        except CutShort:
+            keep = True
+            raise
+        finally:
+            if not keep and os.path.lexists(path):
+                os.unlink(path)
+    return {"changed": True}
+
+
+def seal_release(request, root, wheel):
+    """Unpacks the open file `wheel` beside the release's place, then takes the place."""
+    manifest = request["manifest"]
+    sha256 = manifest["wheel"]["sha256"]
+    final = release_folder(root, sha256)
     releases = os.path.dirname(final)
-    os.makedirs(releases, mode=0o755, exist_ok=True)
-    work = os.path.join(releases, ".stage-%s-%s" % (request["run"], sha256[:12]))
-    remove_tree(work)
-    os.mkdir(work, 0o755)
+    folder = os.path.join(releases, ".stage-%s-%s" % (request["run"], sha256[:12]))
+    remove_tree(folder)
+    os.mkdir(folder, 0o755)
     try:
-        archive = os.path.join(work, "wheel")
-        receive(manifest["wheel"]["bytes"], sha256, archive)
-        folder = os.path.join(work, "tree")
-        os.mkdir(folder, 0o755)
-        unpack(archive, manifest, folder)
+        unpack(wheel, manifest, folder)
         compiled = byte_compile(folder, final)
         for parent, folders, _ in os.walk(folder, topdown=False):
             for name in folders:
@@ -218,8 +267,7 @@ def stage(request, root):
                 "python": sys.version.split()[0], "run": request["run"]}
         write_whole(final + ".json", json.dumps(seal, sort_keys=True).encode("utf-8"), 0o444)
     finally:
-        remove_tree(work)
-    return {"changed": True}
+        remove_tree(folder)
 
 
 def compare(folder, manifest, compiled):

@@ -69,6 +69,19 @@ TEST_CASE("text: templates and their callers cannot drift apart") {
   CHECK_THROWS_AS(template_text("no such template"), Error);
 }
 
+TEST_CASE("sha256: of the beginnings of a file") {
+  const TempDir folder;
+  const std::filesystem::path file = folder.path() / "file";
+  const std::string content = std::string((1 << 20) - 1, 'a') + "bcd";
+  write_file(file, content);
+  const std::set<std::uint64_t> sizes{0, 1, (1 << 20) - 1, 1 << 20, content.size(), 1 << 30};
+  const auto digests = sha256_beginnings(file, sizes);
+  CHECK(digests.size() == sizes.size() - 1);
+  for (const auto& [size, digest] : digests)
+    CHECK(hex(digest) == sha256_hex(content.substr(0, size)));
+  CHECK(sha256_beginnings(folder.path() / "absent", {}).empty());
+}
+
 TEST_CASE("sha256: the three spellings") {
   const Digest digest = sha256("abc");
   CHECK(hex(digest) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");

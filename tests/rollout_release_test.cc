@@ -2,7 +2,11 @@
 //
 // A sealed release: what damages it, what does not, and how it is mended.
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
 
+#include "base/fd.h"
 #include "support/rollout_world.h"
 #include "support/shell.h"
 
@@ -114,6 +118,69 @@ TEST_CASE("rollout: no import damages a release, whatever its level of optimizat
   const HostOutcome outcome = world.roll(one, transport).front();
   CHECK(outcome.message == "");
   CHECK(outcome.state == HostState::unchanged);
+}
+
+TEST_CASE("rollout: a wheel that was cut goes on where it ended") {
+  World world;
+  const Wheel one = make_wheel(world.folder, "1.0", good);
+  const auto size = static_cast<std::int64_t>(fs::file_size(one.file));
+  const fs::path part = release_of(world.hosts[0], one).string() + ".part";
+  const auto cut = [size](std::int64_t kept) {
+    return ShellTransport([=](const Endpoint&, std::string& input) {
+      if (phase_of(input) == "stage")
+        input.resize(input.size() - static_cast<std::size_t>(size - kept));
+    });
+  };
+  ShellTransport first = cut(100);
+  HostOutcome outcome = world.roll(one, first).front();
+  CHECK(outcome.state == HostState::failed);
+  CHECK(outcome.message == fmt::format("the wheel ended after 100 of {} bytes", size));
+  CHECK(fs::file_size(part) == 100);
+
+  ShellTransport plain;
+  std::int64_t sent = size;
+  SUBCASE("after what is there") {
+    sent = size - 100;
+  }
+  SUBCASE("after all of it, which a killed run left") {
+    fs::copy_file(one.file, part, fs::copy_options::overwrite_existing);
+    sent = 0;
+  }
+  SUBCASE("not after other bytes") {
+    write_file(part, std::string(100, 'x'));
+  }
+  SUBCASE("not after more than it has") {
+    write_file(part, read_file(one.file) + "x");
+  }
+  SUBCASE("not after bytes that changed since the host was asked") {
+    ShellTransport changing([&](const Endpoint&, std::string& input) {
+      if (phase_of(input) == "stage")
+        write_file(part, std::string(100, 'x'));
+    });
+    outcome = world.roll(one, changing).front();
+    CHECK(outcome.state == HostState::failed);
+    CHECK(outcome.message.find("has changed since the host was asked") != std::string::npos);
+    CHECK_FALSE(fs::exists(part));
+  }
+  outcome = world.roll(one, plain).front();
+  CHECK(outcome.message == "");
+  CHECK(outcome.state == HostState::confirmed);
+  CHECK(outcome.sent_bytes == static_cast<std::uint64_t>(sent));
+  CHECK_FALSE(fs::exists(part));
+}
+
+TEST_CASE("rollout: two runs never write one wheel on one host") {
+  World world;
+  const Wheel one = make_wheel(world.folder, "1.0", good);
+  const fs::path part = release_of(world.hosts[0], one).string() + ".part";
+  fs::create_directories(part.parent_path());
+  const Fd other(::open(part.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  REQUIRE(::flock(other.get(), LOCK_EX) == 0);
+  ShellTransport transport;
+  const HostOutcome outcome = world.roll(one, transport).front();
+  CHECK(outcome.state == HostState::failed);
+  CHECK(outcome.message == "another run is sending the same wheel to this host");
+  CHECK(fs::exists(part));
 }
 
 TEST_CASE("rollout: a wheel that was renamed is the same release") {

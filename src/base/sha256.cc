@@ -33,6 +33,14 @@ void Sha256::update(std::string_view bytes) {
   }
 }
 
+Digest Sha256::so_far() const {
+  Sha256 copy;
+  if (EVP_MD_CTX_copy_ex(copy.state_->context, state_->context) != 1) {
+    throw Error("OpenSSL cannot compute SHA-256");
+  }
+  return copy.finish();
+}
+
 Digest Sha256::finish() {
   Digest digest{};
   if (EVP_DigestFinal_ex(state_->context, digest.data(), nullptr) != 1) {
@@ -47,22 +55,56 @@ Digest sha256(std::string_view bytes) {
   return hash.finish();
 }
 
-Digest sha256_file(const std::filesystem::path& file) {
+namespace {
+
+/// Calls `take` with the content, a block at a time.
+template <typename Take>
+void read_blocks(const std::filesystem::path& file, Take&& take) {
   const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd)
     throw Error("cannot read " + file.string() + ": " + errno_text(errno));
-  Sha256 hash;
   std::vector<char> buffer(1 << 20);
   for (;;) {
     const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
     if (got == 0)
-      return hash.finish();
+      return;
     if (got < 0 && errno == EINTR)
       continue;
     if (got < 0)
       throw Error("cannot read " + file.string() + ": " + errno_text(errno));
-    hash.update({buffer.data(), static_cast<std::size_t>(got)});
+    take(std::string_view(buffer.data(), static_cast<std::size_t>(got)));
   }
+}
+
+}  // namespace
+
+Digest sha256_file(const std::filesystem::path& file) {
+  Sha256 hash;
+  read_blocks(file, [&hash](std::string_view block) { hash.update(block); });
+  return hash.finish();
+}
+
+std::map<std::uint64_t, Digest> sha256_beginnings(const std::filesystem::path& file,
+                                                  const std::set<std::uint64_t>& sizes) {
+  std::map<std::uint64_t, Digest> digests;
+  Sha256 hash;
+  std::uint64_t at = 0;
+  auto next = sizes.begin();
+  const auto take = [&](std::string_view block) {
+    while (next != sizes.end() && *next <= at + block.size()) {
+      const std::size_t before = *next - at;
+      hash.update(block.substr(0, before));
+      block.remove_prefix(before);
+      at = *next++;
+      digests[at] = hash.so_far();
+    }
+    hash.update(block);
+    at += block.size();
+  };
+  take({});
+  if (next != sizes.end())
+    read_blocks(file, take);
+  return digests;
 }
 
 std::string hex(std::string_view bytes) {

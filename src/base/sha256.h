@@ -7,7 +7,9 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -22,6 +24,7 @@ class Sha256 {
   Sha256(Sha256&&) noexcept;
   Sha256& operator=(Sha256&&) noexcept;
   void update(std::string_view bytes);
+  Digest so_far() const;
   Digest finish();  ///< call once
 
  private:
@@ -31,6 +34,9 @@ class Sha256 {
 
 Digest sha256(std::string_view bytes);
 Digest sha256_file(const std::filesystem::path& file);  ///< Error if it cannot be read
+/// Of the first N bytes of `file`, for each N of `sizes` that is not more than it has.
+std::map<std::uint64_t, Digest> sha256_beginnings(const std::filesystem::path& file,
+                                                  const std::set<std::uint64_t>& sizes);
 std::string hex(const Digest& digest);
 std::string hex(std::string_view bytes);
 std::string base64url(const Digest& digest);  ///< without '='

@@ -49,10 +49,18 @@ void fields(TorchFacts& torch, Visit&& visit) {
 }
 
 template <typename Visit>
+void fields(WheelPart& part, Visit&& visit) {
+  visit("release", part.release);
+  visit("bytes", part.bytes);
+  visit("sha256", part.sha256);
+}
+
+template <typename Visit>
 void fields(InstalledFacts& installed, Visit&& visit) {
   visit("root", installed.root);
   visit("root_writable", installed.root_writable);
   visit("sealed", installed.sealed);
+  visit("parts", installed.parts);
   visit("active", installed.active);
   visit("hook", installed.hook);
   visit("packages", installed.packages);

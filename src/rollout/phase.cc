@@ -34,6 +34,7 @@ Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const Ph
       shell_path(host.python), as_job ? "-B" : "-I -B", source.size());
   exec.input.bytes = source + request.dump() + "\n";
   exec.input.file = command.file;
+  exec.input.offset = command.offset;
   exec.time_limit = phase.time_limit;
   exec.output_limit = 1u << 20;
   return exec;

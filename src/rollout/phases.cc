@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What each phase asks of a host, and what is kept of the answer.
+#include <map>
+#include <set>
+
+#include "base/sha256.h"
 #include "base/text.h"
 #include "rollout/rollout_state.h"
 
@@ -8,16 +12,53 @@ namespace ds {
 
 using nlohmann::json;
 
-PhaseDescription stage_phase(const Parcel& parcel, const std::string& run, bool again) {
+namespace {
+
+const WheelPart* part_of(const Wheel& wheel, const RolloutHost& host) {
+  for (const WheelPart& part : host.facts->installed.parts) {
+    if (part.release == wheel.sha256 && part.bytes > 0)
+      return &part;
+  }
+  return nullptr;
+}
+
+/// What the hosts hold of the wheel's beginning; not what has other bytes.
+std::map<const RolloutHost*, const WheelPart*> beginnings(const Wheel& wheel,
+                                                          const std::vector<RolloutHost*>& hosts) {
+  std::map<const RolloutHost*, const WheelPart*> held;
+  std::set<std::uint64_t> sizes;
+  for (const RolloutHost* host : hosts) {
+    if (const WheelPart* part = part_of(wheel, *host)) {
+      held[host] = part;
+      sizes.insert(static_cast<std::uint64_t>(part->bytes));
+    }
+  }
+  const std::map<std::uint64_t, Digest> digests = sha256_beginnings(wheel.file, sizes);
+  std::erase_if(held, [&digests](const auto& entry) {
+    const auto ours = digests.find(static_cast<std::uint64_t>(entry.second->bytes));
+    return ours == digests.end() || hex(ours->second) != entry.second->sha256;
+  });
+  return held;
+}
+
+}  // namespace
+
+PhaseDescription stage_phase(const Parcel& parcel, const std::string& run, bool again,
+                             const std::vector<RolloutHost*>& hosts) {
   PhaseDescription phase;
   phase.name = "stage";
   phase.done_word = "staged";
-  phase.command = [&parcel, run, again](const RolloutHost&) {
+  phase.command = [&parcel, run, again,
+                   held = beginnings(*parcel.wheel, hosts)](const RolloutHost& host) {
+    const auto found = held.find(&host);
+    const WheelPart part = found != held.end() ? *found->second : WheelPart{{}, 0, sha256_hex("")};
     return PhaseCommand{{{"phase", "stage"},
                          {"run", run},
                          {"again", again},
+                         {"kept", {{"bytes", part.bytes}, {"sha256", part.sha256}}},
                          {"manifest", json::parse(manifest_json(*parcel.wheel))}},
-                        parcel.wheel->file};
+                        parcel.wheel->file,
+                        static_cast<std::uint64_t>(part.bytes)};
   };
   phase.accept = [&parcel](RolloutHost& host, const json& answer) {
     host.changed |= answer.value("changed", false);

@@ -122,7 +122,7 @@ void Rollout::stage() {
       if (!host->held.contains(parcel.wheel->sha256))
         lacking.push_back(host);
     }
-    do_phase(stage_phase(parcel, options_.run, false), lacking);
+    do_phase(stage_phase(parcel, options_.run, false, lacking), lacking);
   }
 }
 
@@ -143,7 +143,7 @@ void Rollout::verify() {
       if (host->good && host->damaged.contains(parcel.wheel->sha256))
         lacking.push_back(host);
     }
-    do_phase(stage_phase(parcel, options_.run, true), lacking);
+    do_phase(stage_phase(parcel, options_.run, true, {}), lacking);
   }
   std::erase_if(mended, [](const RolloutHost* host) { return !host->good; });
   do_phase(verify_phase(parcels_, false), mended);

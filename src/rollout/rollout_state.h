@@ -32,7 +32,8 @@ struct RolloutHost {
 /// One remote command of a phase: the request for templates/host.py or confirm.py.
 struct PhaseCommand {
   nlohmann::json request;
-  std::filesystem::path file;  ///< sent after the request
+  std::filesystem::path file = {};  ///< sent after the request
+  std::uint64_t offset = 0;         ///< where in the file to begin
 };
 
 struct PhaseDescription {
@@ -47,7 +48,10 @@ struct PhaseDescription {
   bool moves_pointer = false;
 };
 
-PhaseDescription stage_phase(const Parcel& parcel, const std::string& run, bool again);
+/// Goes on where an interrupted run ended, on those of `hosts` that hold the wheel's beginning;
+/// `again`: from the start, instead of a release that is there.
+PhaseDescription stage_phase(const Parcel& parcel, const std::string& run, bool again,
+                             const std::vector<RolloutHost*>& hosts);
 PhaseDescription verify_phase(const std::vector<Parcel>& parcels, bool forgiving);
 PhaseDescription activate_phase(const std::vector<std::string>& wanted);
 PhaseDescription confirm_phase(const std::vector<Parcel>& parcels, std::chrono::milliseconds limit);

@@ -16,7 +16,7 @@ InputStream::InputStream(ExecInput input, const std::string& preamble)
   if (input_.file.empty())
     return;
   file_ = Fd(::open(input_.file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file_) {
+  if (!file_ || ::lseek(file_.get(), static_cast<off_t>(input_.offset), SEEK_SET) < 0) {
     throw Error("cannot read " + input_.file.string() + ": " + errno_text(errno));
   }
 }

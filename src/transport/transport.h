@@ -19,10 +19,12 @@
 
 namespace ds {
 
-/// What a command reads on its standard input: `bytes`, then the whole of `file` if one is named.
+/// What a command reads on its standard input: `bytes`, then `file`, if one is named, from `offset`
+/// to its end.
 struct ExecInput {
   std::string bytes;
   std::filesystem::path file;
+  std::uint64_t offset = 0;
 };
 
 struct Exec {

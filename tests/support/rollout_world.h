@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/sha256.h"
 #include "base/text.h"
 #include "report/report.h"
 #include "rollout/rollout.h"
@@ -60,6 +61,11 @@ inline HostFacts facts_of(const TestHost& host) {
     for (const auto& entry : std::filesystem::directory_iterator(host.root() / "releases")) {
       if (entry.path().extension() == ".json")
         facts.installed.sealed.push_back(entry.path().stem());
+      if (entry.path().extension() == ".part") {
+        const std::string content = read_file(entry.path());
+        facts.installed.parts.push_back(
+            {entry.path().stem(), static_cast<std::int64_t>(content.size()), sha256_hex(content)});
+      }
     }
   }
   facts.installed.hook = !facts.installed.active.empty();

@@ -55,7 +55,7 @@ class ShellTransport : public Transport {
     scripts.push_back(exec.script);
     std::string input = exec.input.bytes;
     if (!exec.input.file.empty())
-      input += read_file(exec.input.file);
+      input += read_file(exec.input.file).substr(exec.input.offset);
     if (tamper_)
       tamper_(endpoint, input);
     const std::string base = folder_.path().string();
