@@ -137,6 +137,12 @@ TEST_CASE("audit: two names of one machine, and of one environment") {
   CHECK(audited.worst("same-machine", 1).severity == ok);
   CHECK(audited.run(1).same_target_as == "");
 
+  // Images without a machine id.
   twin.machine_id.clear();
+  CHECK(audited.worst("same-machine", 1).severity == ok);
+  twin.boot_id.clear();
   CHECK(audited.worst("same-machine", 1).severity == unknown);
+  audited.host().machine_id.clear();
+  twin.boot_id = audited.host().boot_id;
+  CHECK(audited.run(1).same_target_as == "node1");
 }

@@ -126,41 +126,50 @@ Findings disk_rule(const Subject& subject) {
                   human_bytes(bytes)))};
 }
 
-const HostFacts* same_machine(const Subject& subject) {
-  const HostFacts& host = subject.host;
+namespace {
+
+/// The boot id alone is enough; some containers and images have no machine id.
+bool is_identified(const HostFacts& host) {
+  return !host.machine_id.empty() || !host.boot_id.empty();
+}
+
+const HostFacts* first_earlier(const Subject& subject,
+                               bool (*is_same)(const HostFacts&, const HostFacts&)) {
   for (const HostFacts& other : subject.fleet.hosts) {
-    if (&other == &host)
+    if (&other == &subject.host)
       break;
-    // Machines cloned from one image share their machine id; the boot id tells them apart.
-    if (!host.machine_id.empty() && other.machine_id == host.machine_id &&
-        other.boot_id == host.boot_id && other.hostname == host.hostname)
+    if (is_same(other, subject.host))
       return &other;
   }
   return nullptr;
 }
 
+/// Machines cloned from one image share their machine id; the boot id tells them apart.
+bool one_machine(const HostFacts& left, const HostFacts& right) {
+  return is_identified(left) && left.machine_id == right.machine_id &&
+         left.boot_id == right.boot_id && left.hostname == right.hostname;
+}
+
+/// Containers of one machine can have one path for different folders.
+bool one_target(const HostFacts& left, const HostFacts& right) {
+  return one_machine(left, right) && !left.python.prefix.empty() &&
+         left.python.prefix == right.python.prefix &&
+         left.python.prefix_id == right.python.prefix_id;
+}
+
+}  // namespace
+
 const HostFacts* same_target(const Subject& subject) {
-  const HostFacts& host = subject.host;
-  for (const HostFacts& other : subject.fleet.hosts) {
-    if (&other == &host)
-      break;
-    // Containers of one machine can have one path for different folders.
-    if (!host.machine_id.empty() && other.machine_id == host.machine_id &&
-        other.boot_id == host.boot_id && other.hostname == host.hostname &&
-        !host.python.prefix.empty() && other.python.prefix == host.python.prefix &&
-        other.python.prefix_id == host.python.prefix_id)
-      return &other;
-  }
-  return nullptr;
+  return first_earlier(subject, one_target);
 }
 
 Findings same_machine_rule(const Subject& subject) {
   if (subject.fleet.hosts.size() < 2)
     return {};
-  if (subject.host.machine_id.empty())
+  if (!is_identified(subject.host))
     return {finding(Severity::unknown, "whether another name means this machine is not known")};
   const HostFacts* target = same_target(subject);
-  const HostFacts* machine = target != nullptr ? target : same_machine(subject);
+  const HostFacts* machine = target != nullptr ? target : first_earlier(subject, one_machine);
   if (machine == nullptr)
     return {finding(Severity::ok, "no earlier host is this machine")};
   return {finding(Severity::warn,

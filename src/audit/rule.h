@@ -52,9 +52,7 @@ Findings gpu_rule(const Subject& subject);
 Findings gpu_image_rule(const Subject& subject);
 Findings driver_rule(const Subject& subject);
 
-/// The host earlier in the fleet that is the same machine, or nullptr.
-const HostFacts* same_machine(const Subject& subject);
-/// ... and there the same environment.
+/// The host earlier in the fleet that is the same environment of the same machine, or nullptr.
 const HostFacts* same_target(const Subject& subject);
 
 }  // namespace ds

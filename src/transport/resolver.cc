@@ -5,8 +5,8 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 
-#include <array>
 #include <cstring>
+#include <map>
 
 #include "base/error.h"
 
@@ -83,7 +83,16 @@ std::vector<SocketAddress> numeric(const std::string& host, const std::string& p
 
 struct Resolver::Channel {
   Library library;
+  std::map<ares_socket_t, short> events;  ///< what each socket waits for
   ares_channel handle = nullptr;
+
+  static void socket_waits(void* self, ares_socket_t socket, int reads, int writes) {
+    auto& events = static_cast<Channel*>(self)->events;
+    if (reads == 0 && writes == 0)
+      events.erase(socket);
+    else
+      events[socket] = static_cast<short>((reads != 0 ? POLLIN : 0) | (writes != 0 ? POLLOUT : 0));
+  }
   ~Channel() {
     if (handle != nullptr)
       ::ares_destroy(handle);
@@ -111,7 +120,10 @@ Resolver::~Resolver() {
 
 void Resolver::open() {
   channel_ = std::make_unique<Channel>();
-  const int status = ::ares_init(&channel_->handle);
+  ares_options options{};
+  options.sock_state_cb = Channel::socket_waits;
+  options.sock_state_cb_data = channel_.get();
+  const int status = ::ares_init_options(&channel_->handle, &options, ARES_OPT_SOCK_STATE_CB);
   if (status != ARES_SUCCESS)
     throw Error(std::string("the name service cannot be set up: ") + ::ares_strerror(status));
 }
@@ -149,17 +161,8 @@ void Resolver::answer(std::uint64_t lookup, LookupAnswer answer) {
 void Resolver::wants(std::vector<pollfd>& waits) const {
   if (!channel_)
     return;
-  std::array<ares_socket_t, ARES_GETSOCK_MAXNUM> sockets{};
-  const int bits = ::ares_getsock(channel_->handle, sockets.data(), ARES_GETSOCK_MAXNUM);
-  for (int i = 0; i < ARES_GETSOCK_MAXNUM; ++i) {
-    short events = 0;
-    if (ARES_GETSOCK_READABLE(bits, i))
-      events |= POLLIN;
-    if (ARES_GETSOCK_WRITABLE(bits, i))
-      events |= POLLOUT;
-    if (events != 0)
-      waits.push_back({sockets[static_cast<std::size_t>(i)], events, 0});
-  }
+  for (const auto& [socket, events] : channel_->events)
+    waits.push_back({socket, events, 0});
 }
 
 Clock::time_point Resolver::deadline() const {

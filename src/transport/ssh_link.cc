@@ -36,6 +36,7 @@ std::string SshLink::where() const {
 
 void SshLink::begin() {
   tries_ = 0;
+  turned_away_ = false;
   failure_ = {};
   open_route();
 }
@@ -175,19 +176,19 @@ SshProgress SshLink::shake_hands() {
 /// The server closed the connection before it showed its key: too many at one time, mostly, where
 /// it has not even said what it is.
 SshProgress SshLink::hung_up(const std::string& while_doing) {
-  const bool at_the_door = !connection_->server_banner().starts_with("SSH-");
+  turned_away_ = turned_away_ || !connection_->server_banner().starts_with("SSH-");
   const std::string behind = route_->problem();
   std::string message =
       fmt::format("{}: {}{}", where(), while_doing, behind.empty() ? "" : " (" + behind + ")");
   if (broken() && route_->worth_another_try() &&
-      ++tries_ < (at_the_door ? kMostTries : kMostTriesInside)) {
+      ++tries_ < (turned_away_ ? kMostTries : kMostTriesInside)) {
     drop();
     phase_ends_ = services_.loop.now() + pause_after(tries_);
     return enter(Phase::pause);
   }
   if (tries_ > 1)
     message += fmt::format("; tried {} times", tries_);
-  if (tries_ > 1 && at_the_door)
+  if (tries_ > 1 && turned_away_)
     message +=
         ": the server lets in few at one time (MaxStartups, PerSourcePenalties): use a "
         "smaller --fanout";

@@ -75,8 +75,9 @@ class SshLink {
   std::unique_ptr<SshConnection> connection_;
   std::unique_ptr<SshLogin> login_;
   Phase phase_ = Phase::off;
-  int tries_ = 0;        ///< that the server hung up on
-  bool queued_ = false;  ///< as the route was at its last step
+  int tries_ = 0;             ///< that the server hung up on
+  bool turned_away_ = false;  ///< at one of them it did not even say what it is
+  bool queued_ = false;       ///< as the route was at its last step
   Clock::time_point
       phase_ends_;  ///< connecting and handshake share one limit, the login has its own
   LinkFailure failure_;

@@ -26,7 +26,7 @@ FAULTS = {"n1": ("refuse", "Connection refused", 2),
           "n12": ("slow:30", None, 8),
           "n13": ("rate:20000", None, 8)}
 # These turn everybody away, before a word of their own.
-CLOSED = {"n9": "startups", "n10": "penalty", "n11": "close", "n12": "reset:15"}
+CLOSED = {"n9": "startups", "n10": "penalty", "n11": "close"}
 
 
 class Ping(FleetCase):
@@ -141,7 +141,7 @@ class Runs(FleetCase):
         return {host["name"]: host for host in json.loads(done.out)["hosts"]}
 
     def test_facts(self):
-        self.faults(n1="refuse", n2="kill:100", n3="stall:1500")
+        self.faults(n1="refuse", n2="kill:30", n3="stall:1500")
         hosts = self.facts(status=5)
         self.assertEqual({name: host["state"] for name, host in hosts.items()},
                          {**dict.fromkeys(self.open, "reached"),
@@ -158,7 +158,7 @@ class Runs(FleetCase):
         self.fleet.known_hosts.write_text("".join(line for line in known.splitlines(True) if "127.0.0.8]" not in line))
         self.fleet.configure("n5", extra_config="AuthorizedKeysFile none\n")
         self.addCleanup(self.fleet.configure, "n5", extra_config="")
-        self.faults(n1="refuse", n2="kill:100", n3="stall:1500", n4="startups:1", n6="drop")
+        self.faults(n1="refuse", n2="kill:30", n3="stall:1500", n4="startups:1", n6="drop")
         done = self.program("deploy", "--json", "--dry-run", "--python", sys.executable, "--ops",
                             ROOT / "ops", "--build-dir", self.folder / "build")
         self.assertEqual(done.status, 8, done.out + done.err)
