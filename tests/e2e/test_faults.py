@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every fault of a host ends in the right words within its time, and costs that host alone."""
 import json
+import os
 import pathlib
 import resource
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -10,6 +12,7 @@ import unittest
 from support import sshd_hosts
 from support.deploy_case import PROGRAM, ROOT
 from support.fleet_case import Ended, FleetCase
+from support.recorded_wheel import pack
 
 # The host's fault, what ds-deploy says of it, and the seconds that it may take.
 FAULTS = {"n1": ("refuse", "Connection refused", 2),
@@ -174,6 +177,39 @@ class Runs(FleetCase):
             self.assertEqual(said[name][:2], (state, step), said)
             self.assertIn(words, said[name][2])
         self.assertNotIn(said["n4"][1], ("connect", "facts"))
+
+
+class CutWhileStaged(FleetCase):
+    """A deployment to two hosts; the connection of one ends in the middle of the wheel."""
+
+    number = 2
+    size = 8_000_000
+
+    def deploy(self, wheel, status):
+        done = self.program("deploy", "--json", "--wheel", wheel)
+        self.assertEqual(done.status, status, done.out + done.err)
+        return {host["name"]: host for host in json.loads(done.out)["hosts"]}
+
+    def test_next_run_goes_on_where_it_ended(self):
+        wheel = pack(self.folder, {"demo/__init__.py": b"", "demo/data": os.urandom(self.size)},
+                     name="demo")
+        for name in self.fleet.hosts:
+            prefix = self.folder / name
+            subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(prefix)], check=True)
+        self.hostfile.write_text("".join("%s slots=8 python=%s/bin/python\n" % (name, self.folder / name)
+                                         for name in self.fleet.hosts))
+        # Some 40 KB are the probe and the login.
+        self.faults(n2="reset:6000000")
+        hosts = self.deploy(wheel, 5)
+        self.assertEqual([(host["state"], host["step"]) for host in hosts.values()],
+                         [("staged", "audit"), ("unreachable", "stage")])
+        self.assertIn("broke during the command", hosts["n2"]["message"])
+        self.fleet.clear("n2")
+        hosts = self.deploy(wheel, 0)
+        self.assertEqual([host["state"] for host in hosts.values()], ["confirmed", "confirmed"])
+        self.assertEqual(hosts["n1"]["sent_bytes"], 0)
+        self.assertLess(hosts["n2"]["sent_bytes"], self.size - 5_000_000)
+        self.assertGreater(hosts["n2"]["sent_bytes"], 1_500_000)
 
 
 class Descriptors(FleetCase):
