@@ -180,6 +180,8 @@ ExitStatus deploy(Session& session) {
 
   report.audit = audit(requirements, fleet, audit_options(session.options()));
   times.finished("audit");
+  for (const std::string& warning : session.transport().warnings())
+    session.status().warning(warning);
   std::vector<Parcel> parcels;
   for (const Wheel& wheel : wheels)
     parcels.push_back(parcel_of(wheel));

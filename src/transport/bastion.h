@@ -54,6 +54,8 @@ class Bastion : public Loop::Member {
   /// Why the ssh program has to make the way to it: its own connections, one for each host.
   const std::string& by_openssh() const { return by_openssh_; }
   void use_openssh(std::string why) { by_openssh_ = std::move(why); }
+  /// The login could not do without a person.
+  bool needs_person() const { return link_.needs_person(); }
 
   void wants(std::vector<pollfd>& waits) const override;
   Clock::time_point deadline() const override;

@@ -152,8 +152,10 @@ void Bastions::prepare_chain(const std::vector<std::string>& jumps) {
   auto bastion = std::make_unique<Bastion>(std::move(settings), services_);
   if (!needs_openssh.empty())
     bastion->use_openssh(needs_openssh);
-  if (has_master)
+  if (has_master) {
     bastion->use_openssh("a ControlPath connection to the jump host is up");
+    masters_.insert(key);
+  }
   bastions_.emplace(key, std::move(bastion));
   prepare_chain(upstream);
 }
@@ -179,6 +181,25 @@ std::unique_ptr<Route> Bastions::route(const SshSettings& host, Loop::Member& ow
   if (!through.by_openssh().empty())
     return make_command_route(words);
   return std::make_unique<TunnelRoute>(through, host.hostname, host.port, owner, words);
+}
+
+std::vector<std::string> Bastions::warnings() const {
+  std::vector<std::string> warnings;
+  for (const auto& [key, bastion] : bastions_) {
+    const std::string& name = bastion->settings().name;
+    if (masters_.contains(key)) {
+      warnings.push_back(fmt::format(
+          "the jump host {} is entered by its ControlPath connection, perhaps not again without a "
+          "person: keep that connection up until the run has ended",
+          name));
+    } else if (bastion->needs_person()) {
+      warnings.push_back(fmt::format(
+          "the jump host {} asked a person for its login, and would ask again should its "
+          "connection end: stay near until the run has ended",
+          name));
+    }
+  }
+  return warnings;
 }
 
 }  // namespace ds

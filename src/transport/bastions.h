@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,12 +32,17 @@ class Bastions {
   /// The way to a host through its `jumps`. `owner` is woken when it moves.
   std::unique_ptr<Route> route(const SshSettings& host, Loop::Member& owner);
 
+  /// Of the jump hosts that this process may not be able to enter again, should their connection
+  /// end, because their login wants a person: a line each.
+  std::vector<std::string> warnings() const;
+
  private:
   Bastion& bastion(const std::vector<std::string>& jumps);
   void prepare_chain(const std::vector<std::string>& jumps);
 
   SshServices& services_;
   std::map<std::string, std::unique_ptr<Bastion>> bastions_;  ///< by "first,second" of their jumps
+  std::set<std::string> masters_;  ///< those whose ControlPath connection is used
 };
 
 /// "[user@]host[:port]" or "ssh://[user@]host[:port]" (ssh_config(5), ProxyJump).

@@ -74,6 +74,7 @@ class Engine : public Transport {
   void start(const Endpoint& endpoint, Exec exec, Done done) override;
   void run() override;
   std::vector<std::string> notes() const override;
+  std::vector<std::string> warnings() const override { return services_.bastions.warnings(); }
 
  private:
   struct Order {
@@ -323,7 +324,7 @@ std::vector<std::string> Engine::notes() const {
     if (!host.by_openssh.empty())
       reasons[host.by_openssh].push_back(host.endpoint.name);
   }
-  std::vector<std::string> notes;
+  std::vector<std::string> notes = warnings();
   for (const auto& [reason, names] : reasons) {
     notes.push_back(fmt::format("{} by the system's ssh, because {}: {}",
                                 ds::count(names.size(), "host"), clean_line(reason),

@@ -207,8 +207,10 @@ SshProgress SshLink::check_key() {
 
 SshProgress SshLink::log_in() {
   const SshProgress progress = login_->step();
-  if (progress == SshProgress::done)
+  if (progress == SshProgress::done) {
+    needs_person_ = login_->asked_person();
     return enter(Phase::ready);
+  }
   if (progress == SshProgress::waiting)
     return progress;
   return fail(

@@ -44,6 +44,9 @@ class SshLink {
   Clock::time_point deadline() const;
   std::size_t descriptors() const;
 
+  /// The last login could not do without a person.
+  bool needs_person() const { return needs_person_; }
+
   SshConnection& connection() const { return *connection_; }
   int fd() const { return route_ ? route_->fd() : -1; }
   const LinkFailure& failure() const { return failure_; }
@@ -77,7 +80,8 @@ class SshLink {
   Phase phase_ = Phase::off;
   int tries_ = 0;             ///< that the server hung up on
   bool turned_away_ = false;  ///< at one of them it did not even say what it is
-  bool queued_ = false;       ///< as the route was at its last step
+  bool needs_person_ = false;
+  bool queued_ = false;  ///< as the route was at its last step
   Clock::time_point
       phase_ends_;  ///< connecting and handshake share one limit, the login has its own
   LinkFailure failure_;

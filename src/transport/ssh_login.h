@@ -30,6 +30,8 @@ class SshLogin {
   /// nothing to step() then.
   void wants(std::vector<pollfd>& waits) const;
 
+  /// A person had to answer, and would have to again.
+  bool asked_person() const { return questions_ > 0; }
   /// After `failed`, what the server did: "refused the login of NAME: tried ...; it takes ...".
   const std::string& problem() const { return problem_; }
   /// After `failed`, why the ssh program would get further; empty: it would not.

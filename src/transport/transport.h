@@ -67,6 +67,8 @@ class Transport {
   virtual void run() = 0;
   /// What a reader of the report should know of how hosts were reached, one line each, clean.
   virtual std::vector<std::string> notes() const { return {}; }
+  /// Those of the notes that a person should know before hosts are changed.
+  virtual std::vector<std::string> warnings() const { return {}; }
 };
 
 enum class SshBackend { automatic, libssh2, openssh };
