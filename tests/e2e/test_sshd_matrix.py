@@ -11,8 +11,11 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import unittest
 
 from support.deploy_case import PROGRAM, TESTS, DeployCase, clean_environment
@@ -48,20 +51,34 @@ class Keys(Matrix):
     def test_in_a_file(self):
         self.assert_well(self.ping(config=self.identities("in-a-file", "")))
 
-    def test_in_an_agent_alone(self):
-        folder = self.folder / "agent"
-        folder.mkdir(mode=0o700)
+    def agent(self):
+        """One that holds all keys, and the ssh configuration that asks it."""
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
         agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(folder / "socket")],
                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self.addCleanup(agent.wait)
-        self.addCleanup(agent.terminate)
-        self.wait_for((folder / "socket").exists)
-        subprocess.run(["ssh-add", "-q", *(str(self.keys / name) for name in KEYS)], check=True,
-                       env=clean_environment(SSH_AUTH_SOCK=str(folder / "socket")))
+        self.addCleanup(agent.kill)
+        adding = ["ssh-add", "-q", *(str(self.keys / name) for name in KEYS)]
+        # The socket is there a moment before the agent listens.
+        self.wait_for(lambda: subprocess.run(
+            adding, stderr=subprocess.DEVNULL, check=False,
+            env=clean_environment(SSH_AUTH_SOCK=str(folder / "socket"))).returncode == 0)
         for name in KEYS:
             shutil.copy(self.keys / (name + ".pub"), self.keys / (name + "-held.pub"))
-        config = self.identities("in-an-agent", "-held.pub",
-                                 "  IdentityAgent %s\n" % (folder / "socket"))
+        return agent, self.identities("in-an-agent", "-held.pub",
+                                      "  IdentityAgent %s\n" % (folder / "socket"))
+
+    def test_in_an_agent_alone(self):
+        _, config = self.agent()
+        self.assert_well(self.ping(config=config))
+
+    def test_in_an_agent_that_takes_a_while(self):
+        """All hosts have asked it for its keys before the first has its answer."""
+        agent, config = self.agent()
+        agent.send_signal(signal.SIGSTOP)
+        wakes = threading.Timer(2, agent.send_signal, [signal.SIGCONT])
+        wakes.start()
+        self.addCleanup(wakes.join)
         self.assert_well(self.ping(config=config))
 
     def test_encrypted(self):
@@ -193,7 +210,7 @@ class Works(Matrix):
                 piece = os.urandom(10_000_000)
                 digest.update(piece)
                 file.write(piece)
-        # libssh2, to version 1.11.1 at least, forgets the server's key with each new exchange.
+        # libssh2 1.10 forgets the server's key with each new exchange.
         allowed = self.folder / "suppressions"
         allowed.write_text("leak:libssh2\n")
         done = Ended([DRIVER], self.order(
