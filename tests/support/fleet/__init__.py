@@ -160,8 +160,9 @@ class Fleet:
         return "'%s' '%s'" % (binary("hostshell"), root)
 
     @staticmethod
-    def make_key(path, kind="ed25519"):
-        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True)
+    def make_key(path, kind="ed25519", bits=None):
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, *(["-b", str(bits)] if bits else []),
+                        "-N", "", "-f", str(path)], check=True)
 
     def new_host_key(self, name, kind="ed25519", learn=True):
         """Gives the host another key; known_hosts learns it or is left as it is."""
