@@ -164,7 +164,7 @@ TEST_CASE("plan and report as JSON: the environment is there, and no file name b
   CHECK(json["environment"] == "/opt/env/bin/python");
   Report report;
   report.wheels.push_back({"/tmp/\xff.whl", "", 0, {}});
-  CHECK_NOTHROW(nlohmann::json::parse(report_json(report)));
+  CHECK(nlohmann::json::accept(report_json(report)));
 }
 
 TEST_CASE("a wheel that is only planned needs what its ops' manifests say") {

@@ -256,7 +256,7 @@ TEST_CASE("ssh login: refused by what the server takes") {
   KeyRing ring;
   const LoginOutcome outcome = log_in(login_settings(host.port(), {host.path("user_key")}), ring);
   CHECK(outcome.progress == SshProgress::failed);
-  CHECK(has(outcome.problem, "tried nothing, for no key was found; it takes password"));
+  CHECK(has(outcome.problem, "tried nothing, for the server takes no keys; it takes password"));
   CHECK(outcome.by_openssh.empty());
 }
 

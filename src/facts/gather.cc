@@ -49,7 +49,9 @@ HostFacts facts_from(const ExecResult& result, const std::string& nonce) {
   } else if (facts.state == HostFacts::State::failed) {
     facts = HostFacts();
     facts.state = state_of(result.outcome);
-    facts.problem = clean_line(result.message);
+    facts.problem = clean_line(result.message, 2000);
+  } else {
+    facts.notes.push_back("the answer was whole, but then: " + clean_line(result.message));
   }
   facts.seconds = result.seconds;
   return facts;

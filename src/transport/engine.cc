@@ -113,7 +113,7 @@ class Engine : public Transport {
   void begin(Host& host);
   void make_session(Host& host);
   void move(Host& host);
-  bool hand_over(Host& host, const ExecResult& result);
+  bool hand_over(Host& host, ExecResult& result);
   void finish(Host& host, ExecResult result);
   void count(Host& host);
   void close_all();
@@ -270,11 +270,14 @@ void Engine::move(Host& host) {
 }
 
 /// True where the ssh program goes on in libssh2's place.
-bool Engine::hand_over(Host& host, const ExecResult& result) {
+bool Engine::hand_over(Host& host, ExecResult& result) {
   const std::string reason = host.session->better_by_openssh();
-  if (reason.empty() || result.ok() || options_.backend != SshBackend::automatic ||
-      !host.by_openssh.empty())
+  if (reason.empty() || result.ok() || !host.by_openssh.empty())
     return false;
+  if (options_.backend != SshBackend::automatic) {
+    result.message += "; without --ssh-backend libssh2 the system's ssh serves it";
+    return false;
+  }
   host.by_openssh = reason;
   host.session.reset();
   loop_.forget(host);

@@ -44,9 +44,9 @@ class OpensshSession : public ProcessSession {
       result.outcome = outcome_of(result.err);
       result.message = settings_.name + ", by ssh: " +
                        (said.empty() ? "it failed without a word" : last_words(said));
-    } else if (!ended && WIFEXITED(status) && WEXITSTATUS(status) != 0) {
-      result.exit_status = WEXITSTATUS(status);
-    } else if (!ended) {
+    } else if (!ended && !(WIFEXITED(status) &&
+                           command_.refused(WEXITSTATUS(status), settings_.name + ", by ssh",
+                                            settings_.name, result))) {
       result.outcome = Outcome::lost;
       result.message = settings_.name + ", by ssh: the connection ended before the command did";
     }

@@ -31,6 +31,16 @@ while sleep 1; do
 done) &) </dev/null >/dev/null 2>&1
 )sh";
 
+/// The last that has anything on it.
+std::string last_line(const std::string& text) {
+  std::string last;
+  for (const std::string& line : lines(text)) {
+    if (!trim(line).empty())
+      last = clean_line(line);
+  }
+  return last;
+}
+
 }  // namespace
 
 SudoAccess::~SudoAccess() {
@@ -55,7 +65,8 @@ std::string SudoAccess::script(const std::string& script) const {
       command);
 }
 
-RemoteCommand::RemoteCommand(const Exec& exec, const SudoAccess& access) : nonce_(random_nonce()) {
+RemoteCommand::RemoteCommand(const Exec& exec, const SudoAccess& access)
+    : nonce_(random_nonce()), sudo_(access.sudo != Sudo::no) {
   line_ = login_shell_command(
       access.script(fmt::format("{}(\n{}\n)\nprintf '\\n%s %s\\n' {} \"$?\" >&2",
                                 exec.guarded ? kGuard : "", exec.script, nonce_)));
@@ -76,6 +87,24 @@ bool RemoteCommand::read_end(ExecResult& result) const {
     result.outcome = ExecResult::Outcome::signalled;
     result.message = fmt::format("the command was killed by signal {}", result.exit_status - 128);
   }
+  return true;
+}
+
+bool RemoteCommand::refused(int status, const std::string& where, const std::string& name,
+                            ExecResult& result) const {
+  std::string said = last_line(result.err);
+  if (said.empty())
+    said = last_line(result.out);
+  if (said.empty() && status == 0)
+    return false;
+  result.outcome = ExecResult::Outcome::login_refused;
+  result.message = fmt::format(
+      "{}: the login worked, but no command can be run: {} (status {}); {}", where,
+      said.empty() ? "the host said nothing" : "the host said: " + said, status,
+      sudo_ ? "commands run under sudo there: -K asks for its password"
+            : fmt::format("look at the account's login shell, its start-up files and ForceCommand; "
+                          "to see it: ssh {} true",
+                          clean_line(name)));
   return true;
 }
 

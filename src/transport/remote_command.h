@@ -33,8 +33,15 @@ class RemoteCommand {
   /// outcome and exit status. False, and nothing done, where there is no frame.
   bool read_end(ExecResult& result) const;
 
+  /// Of a command without a frame: the login worked, but something in between (a login shell that
+  /// is none, a ForceCommand, sudo) ended with `status` instead. What it said is the reason. False,
+  /// and nothing done, where it said nothing and the status is 0, which libssh2 says of none too.
+  bool refused(int status, const std::string& where, const std::string& name,
+               ExecResult& result) const;
+
  private:
   std::string nonce_, line_;
+  bool sudo_ = false;
 };
 
 }  // namespace ds

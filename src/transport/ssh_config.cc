@@ -211,6 +211,7 @@ void take_algorithms(SshSettings& settings, const SshAnswer& said, const SshAnsw
   settings.kex = chosen("kexalgorithms");
   settings.ciphers = chosen("ciphers");
   settings.macs = chosen("macs");
+  settings.host_keys = chosen("hostkeyalgorithms");
 }
 
 void take_answer(SshSettings& settings, const SshAnswer& said, const SshAnswers& answers) {

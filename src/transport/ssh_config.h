@@ -34,6 +34,7 @@ struct SshSettings {
   UnknownHostKey unknown_host_key = UnknownHostKey::refuse;
   bool hash_known_hosts = false;
   std::vector<std::string> kex, ciphers, macs;   ///< empty unless the user chose them
+  std::vector<std::string> host_keys;            ///< HostKeyAlgorithms, likewise
   std::chrono::milliseconds connect_timeout{0};  ///< ConnectTimeout; 0: ours
   int alive_interval = 0;                        ///< ServerAliveInterval, seconds
   std::vector<std::string> jumps;  ///< ProxyJump, first hop first: [user@]host[:port] or ssh://...

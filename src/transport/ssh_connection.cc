@@ -72,12 +72,13 @@ bool prefer(LIBSSH2_SESSION* session, int method, const std::vector<std::string>
 }
 
 /// The types on file come first, or a host known by one key would show another; then as ssh prefers
-/// them. Certificates are left out: nobody here checks them.
+/// them. Certificates are left out, for nobody here checks them, and so are DSA keys and RSA keys
+/// with SHA-1, which ssh takes no more.
 std::vector<std::string> host_key_order(LIBSSH2_SESSION* session,
                                         const std::vector<std::string>& on_file) {
   std::vector<std::string> types = supported(session, LIBSSH2_METHOD_HOSTKEY);
   std::erase_if(types, [](const std::string& type) {
-    return type.find("-cert-") != std::string::npos || type == "ssh-dss";
+    return type.find("-cert-") != std::string::npos || type == "ssh-dss" || type == "ssh-rsa";
   });
   const auto rank = [&on_file](const std::string& type) {
     const std::string on_file_as = type.starts_with("rsa-sha2-") ? "ssh-rsa" : type;
@@ -247,7 +248,12 @@ SshConnection::SshConnection(int socket, const SshAlgorithms& algorithms)
   ::libssh2_session_callback_set(session, LIBSSH2_CALLBACK_DISCONNECT,
                                  reinterpret_cast<void*>(SshCallbacks::disconnected));
 #endif
-  prefer(session, LIBSSH2_METHOD_HOSTKEY, host_key_order(session, algorithms.known_host_keys));
+  std::vector<std::string> host_keys = host_key_order(session, algorithms.known_host_keys);
+  std::erase_if(host_keys, [&chosen = algorithms.host_keys](const std::string& type) {
+    return !chosen.empty() && std::find(chosen.begin(), chosen.end(), type) == chosen.end();
+  });
+  if (host_keys.empty() || !prefer(session, LIBSSH2_METHOD_HOSTKEY, host_keys))
+    handles_->lacking = "type of host key";
   const struct {
     const char* kind;
     const std::vector<std::string>& wanted;

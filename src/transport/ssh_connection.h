@@ -45,7 +45,7 @@ class SshChannel {
 /// Algorithms in order of preference; an empty list leaves the choice to libssh2. Names that it
 /// does not know are passed over.
 struct SshAlgorithms {
-  std::vector<std::string> kex, ciphers, macs;
+  std::vector<std::string> kex, ciphers, macs, host_keys;  ///< empty: those of libssh2
   std::vector<std::string> known_host_keys;  ///< types on file for this host: these first
 };
 

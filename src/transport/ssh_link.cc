@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/random.h"
@@ -147,6 +148,7 @@ SshProgress SshLink::reach() {
       break;
   }
   const SshAlgorithms algorithms{settings_.kex, settings_.ciphers, settings_.macs,
+                                 settings_.host_keys,
                                  services_.known_hosts.of(settings_).key_types(
                                      settings_.host_key_name, settings_.host_key_port)};
   connection_ = std::make_unique<SshConnection>(route_->fd(), algorithms);
@@ -195,9 +197,20 @@ SshProgress SshLink::hung_up(const std::string& while_doing) {
   return fail({Outcome::unreachable, message, {}, {}});
 }
 
+bool SshLink::has_rsa_on_file() const {
+  const std::vector<std::string> types = services_.known_hosts.of(settings_).key_types(
+      settings_.host_key_name, settings_.host_key_port);
+  return std::find(types.begin(), types.end(), "ssh-rsa") != types.end();
+}
+
 SshProgress SshLink::check_key() {
   const std::string key = connection_->host_key();
-  const KeyDecision decision = decide_host_key(services_.known_hosts, settings_, key);
+  KeyDecision decision = decide_host_key(services_.known_hosts, settings_, key);
+  if (decision.seen && decision.seen->check.verdict == KeyVerdict::changed && has_rsa_on_file() &&
+      SshConnection::older_than(1, 11, 0)) {
+    decision.by_openssh = fmt::format("libssh2 {} cannot ask for the RSA key that is on file",
+                                      SshConnection::library_version());
+  }
   if (!decision.accepted)
     return fail({Outcome::host_key_refused, decision.message, decision.by_openssh, decision.seen});
   login_ = std::make_unique<SshLogin>(*connection_, settings_, services_.keys);

@@ -98,8 +98,10 @@ SshProgress SshLogin::ask_agent() {
     else if (held.keys.empty())
       held.problem = "the ssh agent " + clean_line(socket) + " holds no keys, or is locked";
     ring_.remember_agent(socket, std::move(held));
-    agent_.reset();
   }
+  // Another host's login may have been told the list first: what was asked here is still under way,
+  // and no later question may take its answer.
+  agent_.reset();
   const AgentKeys& agent = socket.empty() ? none : *ring_.agent(socket);
   if (!agent.problem.empty())
     notes_.push_back(agent.problem);
@@ -262,15 +264,26 @@ std::string SshLogin::who() const {
 }
 
 std::string SshLogin::what_was_tried() const {
-  const std::string tried = tried_.empty() ? "nothing, for no key was found" : join(tried_, ", ");
+  const bool no_keys = !methods_.empty() && !takes("publickey");
+  const std::string tried = !tried_.empty() ? join(tried_, ", ")
+                            : no_keys       ? "nothing, for the server takes no keys"
+                                            : "nothing, for no key was found";
   return "tried " + tried + (notes_.empty() ? "" : "; " + join(notes_, "; "));
 }
 
 SshProgress SshLogin::refuse() {
-  problem_ =
-      fmt::format("refused the login of {}: {}; it takes {}{}{}", clean_line(settings_.user),
-                  what_was_tried(), methods_, signed_ ? ", and now something more than a key" : "",
-                  needs_terminal_ ? "; keyboard-interactive needs a terminal" : "");
+  const char* fix = "";
+  if (needs_terminal_)
+    fix = "; keyboard-interactive needs a terminal";
+  else if (takes("publickey") && tried_.empty())
+    fix = "; name a key (IdentityFile, or identity= in the hostfile), or start an agent";
+  else if (takes("publickey") && !signed_)
+    fix =
+        "; add the public half of one to authorized_keys there (ssh-copy-id), or name another key "
+        "(IdentityFile, or identity= in the hostfile)";
+  problem_ = fmt::format("refused the login of {}: {}; it takes {}{}{}", clean_line(settings_.user),
+                         what_was_tried(), methods_,
+                         signed_ ? ", and now something more than a key" : "", fix);
   if (!takes("publickey") && !takes("keyboard-interactive") && !takes("password"))
     better_by_openssh_ = "the server takes only " + methods_;
   return SshProgress::failed;
@@ -289,6 +302,8 @@ SshProgress SshLogin::lost() {
         "out there (expired, pam_access, pam_slurm_adopt)",
         user, keys_[next_key_].label, said);
   } else if (words.find("Too many authentication failures") != std::string::npos) {
+    if (phase_ == Phase::keys && next_key_ < keys_.size())
+      tried_.push_back(keys_[next_key_].label);
     problem_ = fmt::format(
         "refused the login of {}{}, after {}: {}; name the right key for this host in your ssh "
         "configuration (IdentityFile FILE, IdentitiesOnly yes)",

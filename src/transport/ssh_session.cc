@@ -65,6 +65,7 @@ class SshSession : public HostSession {
   Clock::time_point began_, moved_;
   Exec exec_;
   RemoteCommand command_;
+  bool sends_by_reading_ = false;  ///< a window that reading made larger is half announced
   std::unique_ptr<InputStream> input_;
   bool input_ended_ = false;
   ExecResult result_;
@@ -78,6 +79,7 @@ void SshSession::begin(Exec exec) {
   began_ = moved_ = services_.loop.now();
   input_ = std::make_unique<InputStream>(exec_.input, services_.sudo.preamble());
   command_ = RemoteCommand(exec_, services_.sudo);
+  sends_by_reading_ = false;
   reused_ = link_.ready();
   phase_ = reused_ ? Phase::open : Phase::link;
   if (!reused_)
@@ -251,9 +253,11 @@ bool SshSession::read_all() {
 }
 
 SshProgress SshSession::transfer() {
-  const bool more_to_send = feed();
   // While half a packet waits to be sent, only the same call may follow.
-  const bool more_to_read = !link_.connection().wants_to_send() && read_all();
+  const bool more_to_send = !sends_by_reading_ && feed();
+  const bool may_read = sends_by_reading_ || !link_.connection().wants_to_send();
+  const bool more_to_read = may_read && read_all();
+  sends_by_reading_ = may_read && !over_ && link_.connection().wants_to_send();
   if (over_)
     return SshProgress::failed;
   if (result_.out.size() + result_.err.size() > exec_.output_limit)
@@ -283,9 +287,7 @@ void SshSession::finish(const SshChannel::Exit& exit) {
   if (!exit.signal.empty()) {
     result_.outcome = Outcome::signalled;
     result_.message = "the command was killed by signal " + exit.signal;
-  } else if (exit.status != 0) {
-    result_.exit_status = exit.status;
-  } else {
+  } else if (!command_.refused(exit.status, link_.where(), link_.settings().name, result_)) {
     result_.outcome = Outcome::lost;
     result_.message = link_.where() + ": the connection ended before the command did";
   }

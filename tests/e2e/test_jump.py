@@ -2,6 +2,7 @@
 """Jump hosts: one connection to each for all hosts behind it, with keys, faults and limits of its own."""
 import getpass
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -224,6 +225,8 @@ class Command(JumpCase):
         self.assertEqual(self.logins("n1"), self.before + 1)
         self.assert_well(self.ping_behind(config))
         self.assertEqual(self.logins("n1"), self.before + 1)
+        self.assertIn("the jump host n1 is entered by its ControlPath connection",
+                      json.loads(self.done.out)["notes"][0])
 
 
 if __name__ == "__main__":

@@ -143,6 +143,11 @@ class Algorithms(Matrix):
         self.assert_well(self.ping("--limit", "two-keys"))
 
 
+    def test_types_of_host_keys_that_the_user_allows(self):
+        answers = self.ping("--limit", "ecdsa", "-o", "HostKeyAlgorithms=ssh-ed25519", status=5)
+        self.assertIn("no matching host key type found", answers["ecdsa"]["message"])
+
+
 class Works(Matrix):
     """One real deployment to all of them, through every phase."""
 
