@@ -2,7 +2,8 @@
 """The host's side of a rollout: stage, verify, activate, roll back. Standard library only.
 
 Reads one JSON request line from stdin (stage: the wheel's bytes follow), prints one line: nonce,
-blank, JSON answer. layout.py stands before this text and gives release_root(prefix).
+blank, JSON answer. layout.py (release_root) and receive.py (a wheel from stdin) stand before this
+text.
 
     ROOT/releases/<sha256>/      an unpacked wheel, read-only
     ROOT/releases/<sha256>.json  its seal: the coordinator's manifest and what was byte-compiled here
@@ -10,8 +11,6 @@ blank, JSON answer. layout.py stands before this text and gives release_root(pre
     ROOT/active                  the pointer: one SHA-256 a line, or "none"
 """
 import compileall
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -105,48 +104,6 @@ def read_seal(root, sha256):
             return json.loads(seal.read().decode("utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def open_part(path):
-    """Locked, so that two runs never write one file."""
-    part = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", 0)
-    try:
-        fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:  # some file systems know no locks
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            part.close()
-            raise Refused("another run is sending the same wheel to this host") from None
-    return part
-
-
-def copy_into(digest, source, left, part=None):
-    """At most `left` bytes of `source` into the digest, and `part`; how many are still missing."""
-    while left > 0:
-        block = source.read(min(left, 1 << 20))
-        if not block:
-            break
-        digest.update(block)
-        if part and part.write(block) != len(block):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the wheel")
-        left -= len(block)
-    return left
-
-
-def receive(wheel, kept, part):
-    """The wheel into `part`: of what an earlier run left there the first kept["bytes"] stay, the
-    rest comes from stdin. Refused unless all has the wheel's size and hash."""
-    digest = hashlib.sha256()
-    size, sha256 = wheel["bytes"], wheel["sha256"]
-    if copy_into(digest, part, kept["bytes"]) or digest.hexdigest() != kept["sha256"]:
-        raise Refused("what an earlier run left of the wheel has changed since the host was asked; "
-                      "deploy again")
-    part.truncate(kept["bytes"])
-    left = copy_into(digest, sys.stdin.buffer, size - kept["bytes"], part)
-    if left:
-        raise CutShort("the wheel ended after %d of %d bytes" % (size - left, size))
-    if digest.hexdigest() != sha256:
-        raise Damaged("the wheel was damaged on its way: SHA-256 %s arrived, %s was sent"
-                      % (digest.hexdigest()[:12], sha256[:12]))
 
 
 def sealed_mode(entry):

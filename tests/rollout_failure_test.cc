@@ -148,9 +148,9 @@ TEST_CASE("rollout: a rollback that the host refuses") {
   Upgrade world;
   world.two = make_wheel(world.folder, "3.0", bad);
   world.run(ShellTransport([&](const Endpoint& host, std::string& input) {
+    const fs::path releases = world.hosts[1].root() / "releases";
     if (host.name == "n2" && phase_of(input) == "rollback")
-      fs::rename(world.hosts[1].root() / "releases" / world.one.sha256,
-                 world.hosts[1].root() / "elsewhere");
+      fs::rename(releases / world.one.sha256, releases / "elsewhere");
   }));
   CHECK(contains(world.said(1), "failed at rollback: self-test of demo failed"));
   CHECK(contains(world.said(1), "; going back failed: the previous release"));

@@ -20,7 +20,8 @@ Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const Ph
   const bool as_job = phase.name == "confirm";
   const std::string source =
       as_job ? std::string(template_text("confirm.py"))
-             : std::string(template_text("layout.py")) + std::string(template_text("host.py"));
+             : fmt::format("{}{}{}", template_text("layout.py"), template_text("receive.py"),
+                           template_text("host.py"));
   json request = command.request;
   request["nonce"] = nonce;
   Exec exec;

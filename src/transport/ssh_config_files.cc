@@ -43,7 +43,8 @@ std::vector<std::string> words_of(const std::string& line) {
 }
 
 bool names_algorithms(const std::string& keyword) {
-  return keyword == "ciphers" || keyword == "macs" || keyword == "kexalgorithms";
+  return keyword == "ciphers" || keyword == "macs" || keyword == "kexalgorithms" ||
+         keyword == "hostkeyalgorithms";
 }
 
 class Reader {

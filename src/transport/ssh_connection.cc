@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -45,14 +44,15 @@ unsigned length(std::string_view text) {
   return static_cast<unsigned>(text.size());
 }
 
+bool holds(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 std::vector<std::string> supported(LIBSSH2_SESSION* session, int method) {
   const char** algorithms = nullptr;
   const int number = ::libssh2_session_supported_algs(session, method, &algorithms);
-  std::vector<std::string> names;
-  for (int i = 0; i < number; ++i)
-    names.emplace_back(algorithms[i]);
-  if (number > 0)
-    ::libssh2_free(session, algorithms);
+  std::vector<std::string> names(algorithms, algorithms + std::max(number, 0));
+  ::libssh2_free(session, algorithms);
   return names;
 }
 
@@ -61,12 +61,10 @@ std::vector<std::string> supported(LIBSSH2_SESSION* session, int method) {
 bool prefer(LIBSSH2_SESSION* session, int method, const std::vector<std::string>& wanted) {
   if (wanted.empty())
     return true;
-  const std::vector<std::string> known = supported(session, method);
-  std::vector<std::string> both;
-  for (const std::string& name : wanted) {
-    if (std::find(known.begin(), known.end(), name) != known.end())
-      both.push_back(name);
-  }
+  std::vector<std::string> both = wanted;
+  std::erase_if(both, [known = supported(session, method)](const std::string& name) {
+    return !holds(known, name);
+  });
   return !both.empty() &&
          ::libssh2_session_method_pref(session, method, join(both, ",").c_str()) == 0;
 }
@@ -74,16 +72,15 @@ bool prefer(LIBSSH2_SESSION* session, int method, const std::vector<std::string>
 /// The types on file come first, or a host known by one key would show another; then as ssh prefers
 /// them. Certificates are left out, for nobody here checks them, and so are DSA keys and RSA keys
 /// with SHA-1, which ssh takes no more.
-std::vector<std::string> host_key_order(LIBSSH2_SESSION* session,
-                                        const std::vector<std::string>& on_file) {
+std::vector<std::string> host_key_order(LIBSSH2_SESSION* session, const SshAlgorithms& algorithms) {
   std::vector<std::string> types = supported(session, LIBSSH2_METHOD_HOSTKEY);
-  std::erase_if(types, [](const std::string& type) {
-    return type.find("-cert-") != std::string::npos || type == "ssh-dss" || type == "ssh-rsa";
+  std::erase_if(types, [&chosen = algorithms.host_keys](const std::string& type) {
+    return type.find("-cert-") != std::string::npos || type == "ssh-dss" || type == "ssh-rsa" ||
+           (!chosen.empty() && !holds(chosen, type));
   });
-  const auto rank = [&on_file](const std::string& type) {
+  const auto rank = [&on_file = algorithms.known_host_keys](const std::string& type) {
     const std::string on_file_as = type.starts_with("rsa-sha2-") ? "ssh-rsa" : type;
-    const bool known = std::find(on_file.begin(), on_file.end(), on_file_as) != on_file.end();
-    return std::pair(!known, key_type_rank(on_file_as));
+    return std::pair(!holds(on_file, on_file_as), key_type_rank(on_file_as));
   };
   std::stable_sort(types.begin(), types.end(),
                    [&rank](const std::string& left, const std::string& right) {
@@ -181,7 +178,7 @@ SshProgress opened(LIBSSH2_SESSION* session, LIBSSH2_CHANNEL* channel,
 char* allocated(const std::string& text) {
   char* copy = static_cast<char*>(std::malloc(text.size() + 1));
   if (copy != nullptr)
-    std::memcpy(copy, text.c_str(), text.size() + 1);
+    ::memcpy(copy, text.c_str(), text.size() + 1);
   return copy;
 }
 
@@ -248,10 +245,7 @@ SshConnection::SshConnection(int socket, const SshAlgorithms& algorithms)
   ::libssh2_session_callback_set(session, LIBSSH2_CALLBACK_DISCONNECT,
                                  reinterpret_cast<void*>(SshCallbacks::disconnected));
 #endif
-  std::vector<std::string> host_keys = host_key_order(session, algorithms.known_host_keys);
-  std::erase_if(host_keys, [&chosen = algorithms.host_keys](const std::string& type) {
-    return !chosen.empty() && std::find(chosen.begin(), chosen.end(), type) == chosen.end();
-  });
+  const std::vector<std::string> host_keys = host_key_order(session, algorithms);
   if (host_keys.empty() || !prefer(session, LIBSSH2_METHOD_HOSTKEY, host_keys))
     handles_->lacking = "type of host key";
   const struct {
