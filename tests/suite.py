@@ -16,6 +16,9 @@ import zipfile
 
 TESTS = pathlib.Path(__file__).resolve().parent
 ROOT = TESTS.parent
+# Those that drive the transport against the fleet.
+SSH_SUITES = ("test_faults", "test_interrupt", "test_hostile_output", "test_jump", "test_host_keys",
+              "test_trust", "test_sshd_matrix", "test_ssh_refusals")
 
 
 class Totals:
@@ -77,20 +80,37 @@ class Totals:
             self.failed += bad
             self.passed += max(int(ran.group(1)) if ran else 0, bad) - bad - len(skips)
 
-    def add_thread_sanitizer(self):
-        """The unit tests of the tsan preset; all of them count as one test."""
+    def add_long(self):
+        """Unit tests and SSH suites under ThreadSanitizer, leaks under valgrind. All that one
+        command tests counts as one; its own long form took its time in the first build."""
+        tsan, plain = ROOT / "build-tsan", ROOT / "build-plain"
+        if self.add_build("tsan", tsan):
+            self.add_command("unit tests, tsan", tsan / "tests" / "unit-tests", build=tsan)
+            for name in SSH_SUITES:
+                self.add_command(name + ", tsan", sys.executable, "-m", "unittest",
+                                 "e2e/%s.py" % name, build=tsan)
+        if self.add_build("plain", plain, "--target", "transport-run", "fleetd", "hostshell"):
+            self.add_command("leaks, valgrind", sys.executable, "-m", "unittest",
+                             "long/test_leaks.py", build=plain)
+
+    def add_build(self, preset, folder, *target):
+        """False, and a failure, if it cannot be built."""
+        return (self.add_command("%s preset, configured" % preset, "cmake", "--preset", preset,
+                                 "-S", ROOT, build=folder)
+                and self.add_command("%s preset, built" % preset, "cmake", "--build", folder,
+                                     *target, build=folder))
+
+    def add_command(self, what, *words, build):
         try:
-            for words in (("cmake", "--preset", "tsan"),
-                          ("cmake", "--build", "--preset", "tsan", "--target", "unit-tests")):
-                run_checked(*words, cwd=ROOT)
-            # Its own long form took its time in the other build.
-            run_checked(ROOT / "build-tsan" / "tests" / "unit-tests", cwd=ROOT, DS_DEPLOY_LONG="")
+            run_checked(*words, cwd=TESTS, DS_DEPLOY_LONG="", DS_DEPLOY=str(build / "ds-deploy"),
+                        DS_DEPLOY_TEST_BUILD=str(build), PYTHONPATH=str(TESTS))
         except subprocess.CalledProcessError as error:
-            print("the unit tests under ThreadSanitizer failed: %s\n%s" % (error, error.stdout))
+            print("%s: failed: %s\n%s" % (what, error, error.stdout))
             self.failed += 1
-        else:
-            print("the unit tests under ThreadSanitizer passed")
-            self.passed += 1
+            return False
+        print("%s: passed" % what)
+        self.passed += 1
+        return True
 
     def add_suite(self, suite, verbosity):
         result = unittest.TextTestRunner(stream=sys.stdout, verbosity=verbosity).run(suite)
@@ -158,7 +178,7 @@ def main():
         totals.add_suite(suite, 2)
     totals.add_ops(build, options.pattern)
     if options.long:
-        totals.add_thread_sanitizer()
+        totals.add_long()
     print("took %.0f s" % (time.monotonic() - began))
     for skip in totals.skips:
         print("skipped: " + skip)

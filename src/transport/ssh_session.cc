@@ -236,7 +236,8 @@ bool SshSession::feed() {
   return !input_ended_;
 }
 
-/// Reads what has come; true if there may be more at once. Fails the command if nothing can come.
+/// Reads what has come; true if there is more at once. Fails the command if nothing can come.
+/// Reading one stream takes in what comes for the other, and no event tells of that again.
 bool SshSession::read_all() {
   bool more = false;
   for (const auto& [stream, into] : {std::pair(SshChannel::Stream::out, &result_.out),
@@ -249,7 +250,7 @@ bool SshSession::read_all() {
     }
     more |= got == SshProgress::done;
   }
-  return more;
+  return more || channel_->has_input();
 }
 
 SshProgress SshSession::transfer() {

@@ -7,7 +7,8 @@ import sys
 import threading
 import unittest
 
-from support.deploy_case import PROGRAM, ROOT
+from support import fleet
+from support.deploy_case import PROGRAM, ROOT, clean_environment
 from support.fleet_case import FleetCase
 
 ESCAPES = r"\033[2J\033]0;owned\007\r\033[1Aok\n\233[31m\302\233[32m\342\200\256txt.exe\n"
@@ -84,7 +85,7 @@ class Program(HostileCase):
         hosts = {host["name"]: host for host in json.loads(done.out)["hosts"]}
         states = {name: host["state"] for name, host in hosts.items()}
         self.assertEqual(states, {**dict.fromkeys(self.fleet.hosts, "reached"),
-                                  "n3": "failed", "n7": "failed"})
+                                  "n3": "failed", "n7": "login-refused"})
         self.assertIn("printed more than", hosts["n3"]["problem"])
 
     def test_deploy(self):
@@ -92,7 +93,7 @@ class Program(HostileCase):
                             self.folder / "build")
         self.assert_harmless(done, 5)
         states = {host["name"]: host["state"] for host in json.loads(done.out)["hosts"]}
-        self.assertEqual((states["n3"], states["n7"]), ("unreachable", "unreachable"))
+        self.assertEqual((states["n3"], states["n7"]), ("unreachable", "refused"))
         self.assert_harmless(self.program("deploy", "--dry-run", "--ops", ROOT / "ops",
                                           "--build-dir", self.folder / "build"), 5)
 
@@ -162,6 +163,23 @@ class Transport(HostileCase):
         script = "(sleep 0.3; echo late >&2) & exit 5"
         answer = self.run_transport([{"host": "n8", "script": script}])[0]["n8"]
         self.assertEqual((answer["outcome"], answer["status"]), ("exited", 5), answer)
+
+
+class LateBytes(FleetCase):
+    number = 1
+    settings = {"noise": False}
+
+    def test_what_came_for_the_other_stream_is_seen(self):
+        """All that is left of stdout comes while stderr is read: no later event tells of it."""
+        env = clean_environment(LD_PRELOAD=fleet.binary("liblate-bytes.so"),
+                                ASAN_OPTIONS="verify_asan_link_order=0")
+        script = "for i in 1 2 3 4 5 6 7 8; do echo out; echo err >&2; done"
+        phases = self.run_transport(*[[{"host": "n1", "script": script, "limit": 20}]] * 5, env=env)
+        for answers in phases:
+            self.assert_well(answers)
+            said = answers["n1"]["out"], answers["n1"]["err"]
+            self.assertEqual(said, ("out\n" * 8, "err\n" * 8))
+            self.assertLess(answers["n1"]["seconds"], 10)
 
 
 if __name__ == "__main__":

@@ -44,12 +44,12 @@ class BrokenBuilds(unittest.TestCase):
         self.assert_counted(lambda totals: totals.add_unit_tests(self.build / "unit-tests"),
                             "was not built")
 
-    def test_a_thread_sanitizer_build_that_fails(self):
+    def test_a_preset_that_cannot_be_built(self):
         self.program("bin/cmake", "echo 'libtsan is missing'; exit 1")
         path = "%s:%s" % (self.build / "bin", os.environ["PATH"])
         with mock.patch.dict(os.environ, PATH=path):
-            self.assert_counted(lambda totals: totals.add_thread_sanitizer(),
-                                "libtsan is missing", "ThreadSanitizer failed")
+            self.assert_counted(lambda totals: totals.add_build("tsan", self.build),
+                                "libtsan is missing", "tsan preset, configured: failed")
 
     def test_torch_comes_only_when_it_is_asked_for(self):
         self.program("ops-env/bin/pip", 'echo "$*" >> %s/calls' % self.build)

@@ -103,10 +103,10 @@ class FleetCase(unittest.TestCase):
         return json.dumps({"config": str(cls.fleet.config), "connect": 2, "login": 3, "stall": 2,
                            **options, "phases": everywhere}).encode()
 
-    def run_transport(self, *phases, preexec=None, **options):
+    def run_transport(self, *phases, preexec=None, env=None, **options):
         """The phases' results, each by the name of the host; `notes` and `done` are kept."""
         orders = self.order(*phases, **options)
-        self.done = Ended([DRIVER], orders, preexec=preexec)
+        self.done = Ended([DRIVER], orders, preexec=preexec, env=env)
         self.assertEqual(self.done.status, 0, self.done.err)
         answer = json.loads(self.done.out)
         self.notes = answer["notes"]
