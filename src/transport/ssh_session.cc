@@ -193,14 +193,16 @@ SshProgress SshSession::open_channel() {
 
 /// A server that says why, or stays, has refused; where the connection is gone that was all.
 SshProgress SshSession::not_begun(Outcome otherwise, const std::string& doing) {
+  // libssh2 1.11 puts an error of its own over the reason when it has no words of the server.
+  const bool broken = link_.broken();
+  const std::string reason = what_broke();
   const std::string said = link_.connection().server_words();
-  if (said.empty() && link_.broken()) {
-    return fail(
-        Outcome::lost,
-        link_.where() + ": the connection broke before the command was run: " + what_broke());
+  if (said.empty() && broken) {
+    return fail(Outcome::lost,
+                link_.where() + ": the connection broke before the command was run: " + reason);
   }
   return fail(otherwise,
-              fmt::format("{}: {}: {}", link_.where(), doing, said.empty() ? what_broke() : said));
+              fmt::format("{}: {}: {}", link_.where(), doing, said.empty() ? reason : said));
 }
 
 std::string SshSession::what_broke() const {
