@@ -148,9 +148,7 @@ SshProgress SshLink::reach() {
       break;
   }
   const SshAlgorithms algorithms{settings_.kex, settings_.ciphers, settings_.macs,
-                                 settings_.host_keys,
-                                 services_.known_hosts.of(settings_).key_types(
-                                     settings_.host_key_name, settings_.host_key_port)};
+                                 settings_.host_keys, key_types_on_file()};
   connection_ = std::make_unique<SshConnection>(route_->fd(), algorithms);
   if (!connection_->lacking().empty()) {
     const std::string why = fmt::format("libssh2 {} knows no {} that the ssh configuration allows",
@@ -197,19 +195,21 @@ SshProgress SshLink::hung_up(const std::string& while_doing) {
   return fail({Outcome::unreachable, message, {}, {}});
 }
 
-bool SshLink::has_rsa_on_file() const {
-  const std::vector<std::string> types = services_.known_hosts.of(settings_).key_types(
-      settings_.host_key_name, settings_.host_key_port);
-  return std::find(types.begin(), types.end(), "ssh-rsa") != types.end();
+std::vector<std::string> SshLink::key_types_on_file() const {
+  return services_.known_hosts.of(settings_).key_types(settings_.host_key_name,
+                                                       settings_.host_key_port);
 }
 
 SshProgress SshLink::check_key() {
   const std::string key = connection_->host_key();
   KeyDecision decision = decide_host_key(services_.known_hosts, settings_, key);
-  if (decision.seen && decision.seen->check.verdict == KeyVerdict::changed && has_rsa_on_file() &&
+  if (decision.seen && decision.seen->check.verdict == KeyVerdict::changed &&
       SshConnection::older_than(1, 11, 0)) {
-    decision.by_openssh = fmt::format("libssh2 {} cannot ask for the RSA key that is on file",
-                                      SshConnection::library_version());
+    const std::vector<std::string> types = key_types_on_file();
+    if (std::find(types.begin(), types.end(), "ssh-rsa") != types.end()) {
+      decision.by_openssh = fmt::format("libssh2 {} cannot ask for the RSA key that is on file",
+                                        SshConnection::library_version());
+    }
   }
   if (!decision.accepted)
     return fail({Outcome::host_key_refused, decision.message, decision.by_openssh, decision.seen});

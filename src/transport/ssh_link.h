@@ -63,7 +63,7 @@ class SshLink {
   SshProgress advance();
   SshProgress reach();
   SshProgress shake_hands();
-  bool has_rsa_on_file() const;
+  std::vector<std::string> key_types_on_file() const;
   SshProgress check_key();
   SshProgress log_in();
   SshProgress hung_up(const std::string& while_doing);

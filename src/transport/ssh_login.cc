@@ -244,6 +244,7 @@ SshProgress SshLogin::ask_person() {
 std::vector<std::string> SshLogin::answers(const std::string& instruction,
                                            const std::vector<SshConnection::Prompt>& prompts) {
   std::vector<std::string> given;
+  asked_person_ |= !prompts.empty();
   const Fd terminal = open_terminal();
   if (!instruction.empty() && !gave_up_)
     tell_on_terminal(terminal, who() + ": " + instruction);

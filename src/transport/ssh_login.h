@@ -31,7 +31,7 @@ class SshLogin {
   void wants(std::vector<pollfd>& waits) const;
 
   /// A person had to answer, and would have to again.
-  bool asked_person() const { return questions_ > 0; }
+  bool asked_person() const { return asked_person_; }
   /// After `failed`, what the server did: "refused the login of NAME: tried ...; it takes ...".
   const std::string& problem() const { return problem_; }
   /// After `failed`, why the ssh program would get further; empty: it would not.
@@ -78,7 +78,8 @@ class SshLogin {
   bool signed_ = false;  ///< a signature was sent, so that what follows may be a second factor
   std::size_t offered_ = 0;
   bool asking_ = false;
-  int questions_ = 0;            ///< times that the person was asked
+  int questions_ = 0;  ///< times that the person was asked
+  bool asked_person_ = false;
   bool gave_up_ = false;         ///< the person did
   bool needs_terminal_ = false;  ///< somebody could have been asked
   std::vector<std::string> tried_, notes_;
