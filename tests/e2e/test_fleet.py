@@ -185,6 +185,16 @@ class Faults(FleetCase):
         self.fleet.fault(self.one, "reset:300")
         self.expect(self.one, "Connection reset")
 
+    def test_reset_under_the_first_keys(self):
+        """However long the lists of algorithms are."""
+        self.fleet.fault(self.one, "reset:+0")
+        for lists in ("KexAlgorithms=curve25519-sha256", "Ciphers=aes256-ctr", "Compression=no"):
+            done = subprocess.run(["ssh", "-v", "-F", self.fleet.config, "-o", lists, self.one, ":"],
+                                  stderr=subprocess.PIPE, text=True, check=False)
+            self.assertEqual(done.returncode, 255, done.stderr)
+            self.assertIn("SSH2_MSG_NEWKEYS sent", done.stderr)
+            self.assertNotIn("SSH2_MSG_SERVICE_ACCEPT received", done.stderr)
+
     def test_stall(self):
         self.fleet.fault(self.one, "stall:100000")
         with open("/dev/zero", "rb") as zeros:
@@ -242,7 +252,8 @@ class Faults(FleetCase):
             self.assertEqual(client.stdout.read(), b"one\n")
 
     def test_wrong_orders(self):
-        for fault in ("sleepy", "reset", "reset:", "reset:1x", "rate:0", "slow:-1"):
+        for fault in ("sleepy", "reset", "reset:", "reset:1x", "reset:++1", "rate:0",
+                      "slow:-1", "slow:+1"):
             with self.assertRaisesRegex(RuntimeError, "not a fault"):
                 self.fleet.fault(self.one, fault)
         with self.assertRaisesRegex(RuntimeError, "no host"):

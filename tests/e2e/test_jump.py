@@ -4,11 +4,16 @@ import getpass
 import hashlib
 import json
 import os
+import pathlib
 import shutil
 import subprocess
+import sys
+import tempfile
 import unittest
 
-from support.fleet_case import FleetCase
+from support import sshd_hosts
+from support.deploy_case import PROGRAM, TESTS
+from support.fleet_case import Ended, FleetCase
 
 
 class JumpCase(FleetCase):
@@ -112,7 +117,7 @@ class Jump(JumpCase):
 
     def test_targets_down(self):
         """One refuses at once; two give no answer, for which sshd waits for minutes."""
-        self.faults(n3="refuse", n4="drop", n5="drop", n6="never", n7="reset:1500")
+        self.faults(n3="refuse", n4="drop", n5="drop", n6="never", n7="reset:+300")
         answers = self.ping_behind(self.through(), status=5)
         self.assert_well(answers, but=("n3", "n4", "n5", "n6", "n7"))
         self.assertIn("the jump host n1 makes no connection", answers["n3"]["message"])
@@ -227,6 +232,51 @@ class Command(JumpCase):
         self.assertEqual(self.logins("n1"), self.before + 1)
         self.assertIn("the jump host n1 is entered by its ControlPath connection",
                       json.loads(self.done.out)["notes"][0])
+
+
+def no_pam():
+    """Why no sshd can ask by PAM here, or None."""
+    if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], stderr=subprocess.DEVNULL,
+                                           check=False).returncode != 0:
+        return "PAM needs root and a mount namespace"
+    if not list(pathlib.Path("/lib").glob("*/security/pam_exec.so")):
+        return "no pam_exec"
+    return sshd_hosts.missing()
+
+
+class SecondFactor(unittest.TestCase):
+    """A jump host that takes a key, then asks somebody at the terminal."""
+
+    @unittest.skipIf(no_pam(), "%s" % no_pam())
+    def test_is_asked_once_and_named(self):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="ds-deploy-test."))
+        self.addCleanup(shutil.rmtree, folder)
+        pam = folder / "pam"
+        pam.mkdir()
+        check = pam / "check"
+        check.write_text("#!/bin/sh\n[ \"$(tr -d '\\0')\" = geheim ]\n")
+        check.chmod(0o700)
+        (pam / "sshd").write_text("auth required pam_exec.so quiet expose_authtok %s\n"
+                                  "account required pam_permit.so\n"
+                                  "session required pam_permit.so\n" % check)
+        hosts = sshd_hosts.SshdHosts(folder / "fleet", 4)
+        self.addCleanup(hosts.stop)
+        hosts.start("n1", more="UsePAM yes\nKbdInteractiveAuthentication yes\n"
+                    "AuthenticationMethods publickey,keyboard-interactive\n",
+                    within=["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/pam.d && exec "$@"',
+                            str(pam)])
+        hosts.start("n2", "n3", "n4")
+        config, hostfile = folder / "config", folder / "hosts"
+        config.write_text("Host n2 n3 n4\n  ProxyJump n1\n" + hosts.config.read_text())
+        hostfile.write_text("n2 slots=1\nn3 slots=1\nn4 slots=1\n")
+        done = Ended([sys.executable, TESTS / "support" / "at_terminal.py",
+                      json.dumps([["Password", "geheim\n"]] * 2), PROGRAM, "ping", "-F", config,
+                      "--hostfile", hostfile])
+        shown = done.out.decode()
+        self.assertEqual(done.status, 0, shown)
+        self.assertEqual(shown.count("Password"), 1, shown)
+        self.assertNotIn("geheim", shown)
+        self.assertIn("the jump host n1 asked a person for its login, and would ask again", shown)
 
 
 if __name__ == "__main__":

@@ -117,9 +117,10 @@ class Algorithms(Matrix):
             both / "host_key", both / "rsa_key"))
 
     def test_each_gets_in_and_the_report_says_how(self):
-        self.assert_well(self.ping())
+        env = self.forgetful_libssh2()
+        self.assert_well(self.ping(env=env))
         notes = json.loads(self.done.out)["notes"]
-        alone = self.ping("--ssh-backend", "libssh2", status=5)
+        alone = self.ping("--ssh-backend", "libssh2", status=5, env=env)
         self.assertEqual(json.loads(self.done.out)["notes"], [])
         refused = [name for name, answer in alone.items() if not answer["ok"]]
         self.assertIn("post-quantum", refused)
@@ -215,14 +216,11 @@ class Works(Matrix):
                 piece = os.urandom(10_000_000)
                 digest.update(piece)
                 file.write(piece)
-        # libssh2 1.10 forgets the server's key with each new exchange.
-        allowed = self.folder / "suppressions"
-        allowed.write_text("leak:libssh2\n")
         done = Ended([DRIVER], self.order(
             [{"host": "rekey", "script": "cat > got; wc -c < got; sha256sum < got; rm got",
               "file": str(upload), "limit": 100}],
             config=str(self.config), backend="libssh2", connect=15, login=30, stall=60),
-            env=clean_environment(LSAN_OPTIONS="print_suppressions=0:suppressions=%s" % allowed))
+            env=self.forgetful_libssh2())
         upload.unlink()
         self.assertEqual(done.status, 0, done.err)
         answer = json.loads(done.out)["phases"][0][0]

@@ -10,7 +10,7 @@ class Leaks(FleetCase):
 
     def test_none_after_two_hundred_sessions(self):
         """Half of the hosts are reached twice, for an idle connection was closed; some are dead."""
-        self.faults(n1="refuse", n2="reset:1500", n3="kill:30", n4="startups:2")
+        self.faults(n1="refuse", n2="reset:+300", n3="kill:30", n4="startups:2")
         orders = self.order("echo one", "echo two; exit 3", connect=60, login=60, stall=60)
         limit = ("ulimit -n 100; exec valgrind -q --leak-check=full --error-exitcode=99 "
                  "--show-leak-kinds=definite,indirect "

@@ -63,8 +63,9 @@ class SshdHosts:
     def make_key(path, kind="ed25519"):
         subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True)
 
-    def start(self, *names, more=""):
-        """`more`: lines for sshd_config, before ours (the first value of a keyword wins)."""
+    def start(self, *names, more="", within=()):
+        """`more`: lines for sshd_config, before ours (the first value of a keyword wins);
+        `within`: a command that runs sshd, as unshare does."""
         for name in names or self.hosts:
             host = self.hosts[name]
             config = host["folder"] / "sshd_config"
@@ -76,9 +77,9 @@ class SshdHosts:
                 # Of MaxStartups the last one wins.
                 + ("" if "MaxStartups" in more else "MaxStartups 200\n"))
             log = open(host["folder"] / "log", "a")
-            host["process"] = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stdout=log,
-                                               stderr=log, stdin=subprocess.DEVNULL,
-                                               start_new_session=True)
+            host["process"] = subprocess.Popen(
+                [*within, SSHD, "-D", "-e", "-f", str(config)], stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, start_new_session=True)
             log.close()
             self.wait(host)
 

@@ -14,8 +14,9 @@ below the real /tmp in `keep` (by default the folder of the fleet) stays visible
 A host's sshd_config and settings are read for each connection, so configure() acts on the next one.
 
 Faults (see fault.h), for new connections: refuse, drop, never, banner, close[:K], startups[:K],
-penalty[:K] (K connections, then well), reset:BYTES, stall:BYTES, slow:MS, rate:BYTES_PER_SECOND;
-for new commands: hang, kill[:MS]. For what is open now: kill(), freeze(), thaw(), reboot().
+penalty[:K] (K connections, then well), reset:BYTES, stall:BYTES (of what the client sends; +BYTES: of
+what it sends under the first keys), slow:MS, rate:BYTES_PER_SECOND; for new commands: hang,
+kill[:MS]. For what is open now: kill(), freeze(), thaw(), reboot().
 
 What it cannot do: MaxStartups and PerSourcePenalties are sshd's own only in a listening sshd
 (support/sshd_hosts.py); there is no PAM; with agent forwarding the socket in /tmp is hidden.

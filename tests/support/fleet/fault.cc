@@ -35,8 +35,10 @@ std::optional<Fault> parse_fault(const std::string& text) {
     return std::nullopt;
   Fault fault{word->second.kind, word->second.fallback};
   if (colon != std::string::npos) {
+    const char* begin = text.data() + colon + 1;
     const char* end = text.data() + text.size();
-    const auto [rest, error] = std::from_chars(text.data() + colon + 1, end, fault.number);
+    fault.after_keys = fault.counts_bytes() && *begin == '+';
+    const auto [rest, error] = std::from_chars(begin + fault.after_keys, end, fault.number);
     if (error != std::errc() || rest != end)
       return std::nullopt;
   }

@@ -6,7 +6,7 @@
 
 namespace fleet {
 
-/// What a host does wrong, "WORD" or "WORD:NUMBER".
+/// What a host does wrong, "WORD" or "WORD:NUMBER", for reset and stall also "WORD:+NUMBER".
 struct Fault {
   enum class Kind {
     none,
@@ -26,6 +26,7 @@ struct Fault {
   };
   Kind kind = Kind::none;
   long number = 0;
+  bool after_keys = false;  ///< "+": the bytes are counted from the client's SSH_MSG_NEWKEYS on
 
   /// Nothing is accepted.
   bool silences_the_listener() const { return kind == Kind::refuse || kind == Kind::drop; }
@@ -33,10 +34,9 @@ struct Fault {
   bool turns_away() const {
     return kind == Kind::close || kind == Kind::startups || kind == Kind::penalty;
   }
+  bool counts_bytes() const { return kind == Kind::reset || kind == Kind::stall; }
   /// fleetd has to stand between client and sshd.
-  bool relayed() const {
-    return kind == Kind::reset || kind == Kind::stall || kind == Kind::slow || kind == Kind::rate;
-  }
+  bool relayed() const { return counts_bytes() || kind == Kind::slow || kind == Kind::rate; }
   /// hostshell does it, told by the file ROOT/fault.
   bool in_the_command() const { return kind == Kind::hang || kind == Kind::kill; }
 };

@@ -26,20 +26,20 @@ Clock::time_point Lane::due() const {
   return chunks_.empty() || broken_ ? Clock::time_point::max() : chunks_.front().due;
 }
 
-size_t Lane::read(Clock::time_point now, size_t most) {
+std::string_view Lane::read(Clock::time_point now, size_t most) {
   const bool limited = fault_.kind == Fault::Kind::rate;
   const size_t step = limited ? std::max<size_t>(fault_.number / 50, 1) : kChunk;
   std::string bytes(std::min({most, kChunk, step}), '\0');
   const ssize_t count = ::recv(from_, bytes.data(), bytes.size(), MSG_DONTWAIT);
   if (count < 0) {
     broken_ = errno != EAGAIN && errno != EINTR;
-    return 0;
+    return {};
   }
   if (count == 0) {
     ended_ = true;
     if (chunks_.empty())
       ::shutdown(to_, SHUT_WR);
-    return 0;
+    return {};
   }
   bytes.resize(count);
   Clock::time_point due = now;
@@ -52,7 +52,7 @@ size_t Lane::read(Clock::time_point now, size_t most) {
   }
   queued_ += bytes.size();
   chunks_.push_back({due, std::move(bytes)});
-  return count;
+  return chunks_.back().bytes;
 }
 
 void Lane::write(Clock::time_point now) {
@@ -81,8 +81,8 @@ Relay::Relay(size_t host, ds::Fd client, ds::Fd server, const Fault& fault)
       down_(server_.get(), client_.get(), fault) {}
 
 bool Relay::spent() const {
-  return (fault_.kind == Fault::Kind::reset || fault_.kind == Fault::Kind::stall) &&
-         from_client_ >= static_cast<size_t>(fault_.number);
+  return fault_.counts_bytes() && (keys_.over() || !fault_.after_keys) &&
+         counted_ >= static_cast<size_t>(fault_.number);
 }
 
 void Relay::add_to(std::vector<pollfd>& polled, Clock::time_point now) const {
@@ -132,10 +132,13 @@ void Relay::pass(short client, short server, Clock::time_point now) {
 }
 
 void Relay::read_from_client(Clock::time_point now) {
-  const bool counts = fault_.kind == Fault::Kind::reset || fault_.kind == Fault::Kind::stall;
-  const size_t most = counts ? fault_.number - from_client_ : kChunk;
-  if (most > 0)
-    from_client_ += up_.read(now, most);
+  if (!fault_.counts_bytes()) {
+    up_.read(now, kChunk);
+  } else if (fault_.after_keys && !keys_.over()) {
+    keys_.pass(up_.read(now, keys_.wanted()));
+  } else if (!spent()) {
+    counted_ += up_.read(now, fault_.number - counted_).size();
+  }
 }
 
 /// RST to the client; sshd sees the end of the connection behind all the bytes that it was to get.

@@ -6,10 +6,12 @@
 #include <chrono>
 #include <deque>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/fd.h"
 #include "support/fleet/fault.h"
+#include "support/fleet/first_keys.h"
 
 namespace fleet {
 
@@ -23,8 +25,8 @@ class Lane {
   bool wants_to_read() const;
   bool wants_to_write(Clock::time_point now) const;
   Clock::time_point due() const;  ///< of the first byte that waits; max() when none does
-  /// Reads `most` bytes at most; how many came.
-  size_t read(Clock::time_point now, size_t most);
+  /// Reads `most` bytes at most; what came, valid until the next call.
+  std::string_view read(Clock::time_point now, size_t most);
   void write(Clock::time_point now);
   bool empty() const { return chunks_.empty(); }
   bool over() const { return broken_ || (ended_ && chunks_.empty()); }
@@ -67,7 +69,8 @@ class Relay {
   Fault fault_;
   ds::Fd client_, server_;
   Lane up_, down_;
-  size_t from_client_ = 0;
+  FirstKeys keys_;
+  size_t counted_ = 0;  ///< bytes from the client that count for the fault
   State state_ = State::passing;
   bool over_ = false;
 };
