@@ -25,6 +25,36 @@ Outcome outcome_of(const std::string& said) {
   return Outcome::unreachable;
 }
 
+std::string last_words(const std::vector<std::string>& said) {
+  std::string text;
+  for (std::size_t i = said.size() > 3 ? said.size() - 3 : 0; i < said.size(); ++i)
+    text += (text.empty() ? "" : "; ") + clean_line(said[i]);
+  return text.empty() ? "it failed without a word" : text;
+}
+
+/// ssh's warning about a host key without its frame: what it saw, where the other key is, the way
+/// out (warn_changed_key and check_host_key in sshconnect.c).
+std::string about_host_key(const std::vector<std::string>& said, const std::string& name) {
+  const auto after = [&said](std::string_view start) -> std::string {
+    for (const std::string& line : said) {
+      if (const std::string_view words = trim(line); words.starts_with(start))
+        return std::string(words.substr(start.size()));
+    }
+    return {};
+  };
+  const std::string way_out = "to see the key, compare it and add it: ssh " + name;
+  const std::string seen = after("SHA256:");
+  const std::string offending = after("Offending ");
+  const std::string remove = after("ssh-keygen ");
+  const bool revoked = join(said, " ").find(" revoked") != std::string::npos;
+  if (seen.empty() || offending.empty() || remove.empty())
+    return last_words(said) + (revoked ? "" : "; " + way_out);
+  return clean_line(fmt::format(
+      "the host key changed: it shows SHA256:{}, on file is the {}; somebody may stand in between; "
+      "if the host was set up anew, remove the old key: ssh-keygen {}; then, {}",
+      seen.substr(0, seen.find_last_not_of('.') + 1), offending, remove, way_out));
+}
+
 class OpensshSession : public ProcessSession {
  public:
   OpensshSession(const SshSettings& settings, const TransportOptions& options,
@@ -42,8 +72,10 @@ class OpensshSession : public ProcessSession {
     if (!ended && WIFEXITED(status) && WEXITSTATUS(status) == 255) {
       const std::vector<std::string> said = lines(clean(result.err));
       result.outcome = outcome_of(result.err);
-      result.message = settings_.name + ", by ssh: " +
-                       (said.empty() ? "it failed without a word" : last_words(said));
+      result.message =
+          settings_.name + ", by ssh: " +
+          (result.outcome == Outcome::host_key_refused ? about_host_key(said, settings_.name)
+                                                       : last_words(said));
     } else if (!ended && !(WIFEXITED(status) &&
                            command_.refused(WEXITSTATUS(status), settings_.name + ", by ssh",
                                             settings_.name, result))) {
@@ -70,13 +102,6 @@ class OpensshSession : public ProcessSession {
       words.insert(words.end(), {"-o", "IdentityFile=" + file.string()});
     words.insert(words.end(), {"--", settings_.name, command_.line()});
     return words;
-  }
-
-  static std::string last_words(const std::vector<std::string>& said) {
-    std::string text;
-    for (std::size_t i = said.size() > 3 ? said.size() - 3 : 0; i < said.size(); ++i)
-      text += (text.empty() ? "" : "; ") + clean_line(said[i]);
-    return text;
   }
 
   const SshSettings& settings_;

@@ -188,7 +188,9 @@ SshProgress SshSession::open_channel() {
     link_.begin();
     return enter(Phase::link);
   }
-  return not_begun(Outcome::login_refused, "the login worked, but no command can be run");
+  return not_begun(Outcome::login_refused,
+                   "the login worked, but no command can be run, for the server opens no session "
+                   "(sshd_config's MaxSessions tells how many)");
 }
 
 /// A server that says why, or stays, has refused; where the connection is gone that was all.
