@@ -257,11 +257,12 @@ class SecondFactor(unittest.TestCase):
         check.write_text("#!/bin/sh\n[ \"$(tr -d '\\0')\" = geheim ]\n")
         check.chmod(0o700)
         (pam / "sshd").write_text("auth required pam_exec.so quiet expose_authtok %s\n"
+                                  "auth required pam_permit.so\n"
                                   "account required pam_permit.so\n"
                                   "session required pam_permit.so\n" % check)
         hosts = sshd_hosts.SshdHosts(folder / "fleet", 4)
         self.addCleanup(hosts.stop)
-        hosts.start("n1", more="UsePAM yes\nKbdInteractiveAuthentication yes\n"
+        hosts.start("n1", more="UsePAM yes\nPermitRootLogin yes\nKbdInteractiveAuthentication yes\n"
                     "AuthenticationMethods publickey,keyboard-interactive\n",
                     within=["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/pam.d && exec "$@"',
                             str(pam)])
@@ -273,7 +274,7 @@ class SecondFactor(unittest.TestCase):
                       json.dumps([["Password", "geheim\n"]] * 2), PROGRAM, "ping", "-F", config,
                       "--hostfile", hostfile])
         shown = done.out.decode()
-        self.assertEqual(done.status, 0, shown)
+        self.assertEqual(done.status, 0, shown + hosts.log("n1"))
         self.assertEqual(shown.count("Password"), 1, shown)
         self.assertNotIn("geheim", shown)
         self.assertIn("the jump host n1 asked a person for its login, and would ask again", shown)
