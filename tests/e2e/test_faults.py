@@ -209,7 +209,8 @@ class CutWhileStaged(FleetCase):
         hosts = self.deploy(wheel, 0)
         self.assertEqual([host["state"] for host in hosts.values()], ["confirmed", "confirmed"])
         self.assertEqual(hosts["n1"]["sent_bytes"], 0)
-        self.assertLess(hosts["n2"]["sent_bytes"], self.size - 5_000_000)
+        # What sshd's window of 2 MB and the pipes behind it held is lost.
+        self.assertLess(hosts["n2"]["sent_bytes"], self.size - 3_500_000)
         self.assertGreater(hosts["n2"]["sent_bytes"], 1_500_000)
 
 
