@@ -3,7 +3,9 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <map>
+#include <thread>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -23,9 +25,12 @@ struct Workshop {
   fs::path build = folder.path() / "build";
   ds::BuildPlan plan;
   ds::RecordingStatus status;
-  int keep_going = 1;
+  ds::BuildOptions options;
 
   Workshop() {
+    options.folder = build;
+    options.cache = folder.path() / "cache";
+    options.memory = 8'000'000'000;
     fs::create_directories(root / "adam");
     ds::write_file(root / "adam/small.cc", "small");
     ds::write_file(root / "adam/big.cc", "much bigger than the other");
@@ -57,6 +62,7 @@ struct Workshop {
   /// A file that was written just now would look as if it was edited while the job ran.
   static void age(const fs::path& file) {
     fs::last_write_time(file, fs::file_time_type::clock::now() - std::chrono::hours(1));
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
   }
   void edit(const std::string& name, const std::string& content) const {
     ds::write_file(root / name, content);
@@ -64,14 +70,14 @@ struct Workshop {
   }
 
   ds::BuildResult run(ds::FakeCommandRunner& runner) {
-    return ds::build(plan, runner, status, {build, keep_going, false});
+    return ds::build(plan, runner, status, options);
   }
   /// Jobs that a run with an ordinary compiler starts, in order.
   std::string started() {
     ds::FakeCommandRunner runner(2, compile);
     const ds::BuildResult result = run(runner);
     CHECK(result.ok());
-    CHECK(result.ran + result.up_to_date == plan.jobs.size());
+    CHECK(result.runs.size() + result.up_to_date + result.from_cache == plan.jobs.size());
     return words(runner);
   }
   static std::string words(const ds::FakeCommandRunner& runner) {
@@ -89,7 +95,9 @@ struct Workshop {
     if (!depfile.empty()) {
       ds::write_file(depfile, "x.o: " + command.argv.back() + " \\\n  adam/x\\ y.h\n");
     }
-    return {};
+    ds::CommandResult result;
+    result.seconds = last_word(command) == "big.cc" ? 2 : 1;
+    return result;
   }
   std::size_t leftovers() const {
     std::size_t found = 0;
@@ -120,7 +128,6 @@ TEST_CASE("build: bigger sources first, the link last, then nothing to do") {
   shop.status.events.clear();
   CHECK(shop.started() == "");
   CHECK(shop.status.events.empty());
-  CHECK(shop.status.notes.back() == "3 jobs up to date");
 }
 
 TEST_CASE("build: as many at once as the runner takes") {
@@ -128,7 +135,7 @@ TEST_CASE("build: as many at once as the runner takes") {
   ds::FakeCommandRunner one(1, Workshop::compile);
   shop.run(one);
   CHECK(one.most_at_once == 1);
-  fs::remove_all(shop.build);
+  fs::remove_all(shop.options.cache);
   ds::FakeCommandRunner many(8, Workshop::compile);
   shop.run(many);
   CHECK(many.most_at_once == 2);
@@ -167,15 +174,50 @@ TEST_CASE("build: what makes a job run again") {
     shop.plan.jobs[0].command.argv.insert(shop.plan.jobs[0].command.argv.begin() + 1, "-O3");
     CHECK(shop.started() == "small.cc ");
   }
-  SUBCASE("an output that is gone, or damaged") {
+  SUBCASE("an output that is gone, or damaged: it comes from the store") {
     fs::remove(shop.build / "obj/adam/small.o");
     ds::write_file(shop.build / "obj/adam/big.o", "mad");
+    CHECK(shop.started() == "");
+    CHECK(ds::read_file(shop.build / "obj/adam/big.o") == "made");
+  }
+  SUBCASE("an output that is gone from the store too") {
+    fs::remove(shop.build / "obj/adam/small.o");
+    fs::remove_all(shop.options.cache / "outputs");
+    CHECK(shop.started() == "small.cc ");
+  }
+  SUBCASE("another build folder: nothing") {
+    shop.options.folder = shop.folder.path() / "elsewhere";
+    CHECK(shop.started() == "");
+    CHECK(ds::read_file(shop.options.folder / "lib/adam/libadam.so") == "made");
+  }
+  SUBCASE("another place for the sources: nothing") {
+    fs::rename(shop.root, shop.folder.path() / "moved");
+    for (ds::Job& job : shop.plan.jobs)
+      if (!job.command.cwd.empty())
+        job.command.cwd = shop.folder.path() / "moved";
+    CHECK(shop.started() == "");
+  }
+  SUBCASE("a source that is what it was before the last change: nothing") {
+    shop.edit("adam/small.cc", "other");
+    CHECK(shop.started() == "small.cc ");
+    shop.edit("adam/small.cc", "small");
+    CHECK(shop.started() == "");
+  }
+  SUBCASE("a new file beside the source, which may be an #include from now on") {
+    shop.edit("adam/vector.h", "");
     CHECK(shop.started() == "big.cc small.cc ");
   }
-  SUBCASE("stamps that cannot be read") {
-    ds::write_file(shop.build / "obj/adam/small.o.stamp", "{");
-    ds::write_file(shop.build / "obj/adam/big.o.stamp", "{\"schema\":7}");
-    ds::write_file(shop.build / "lib/adam/libadam.so.stamp", "[]");
+  SUBCASE("a variable that compilers heed") {
+    ::setenv("CPATH", "/opt/include", 1);
+    CHECK(shop.started() == "big.cc small.cc big.o ");
+    ::unsetenv("CPATH");
+    CHECK(shop.started() == "");
+  }
+  SUBCASE("results that cannot be read") {
+    for (const fs::directory_entry& entry :
+         fs::recursive_directory_iterator(shop.options.cache / "results"))
+      if (entry.is_regular_file())
+        ds::write_file(entry.path(), "ds-deploy.result/1\n{");
     CHECK(shop.started() == "big.cc small.cc big.o ");
   }
 }
@@ -188,8 +230,56 @@ TEST_CASE("build: a compiler with the same name but another content") {
     job.command.argv.front() = compiler.string();
   CHECK(shop.started() == "big.cc small.cc big.o ");
   CHECK(shop.started() == "");
-  ds::write_file(compiler, "other");
+  ds::write_file(compiler, "two");
   CHECK(shop.started() == "big.cc small.cc big.o ");
+  // The same size and time of change.
+  const fs::file_time_type time = fs::last_write_time(compiler);
+  ds::write_file(compiler, "tow");
+  fs::last_write_time(compiler, time);
+  CHECK(shop.started() == "big.cc small.cc big.o ");
+}
+
+TEST_CASE("build: a job that was killed for memory runs again, alone") {
+  ds::CommandResult by_the_kernel, behind_the_driver;
+  by_the_kernel.signal = 9;
+  behind_the_driver.exit_status = 1;
+  behind_the_driver.output = "g++: fatal error: Killed signal terminated program cc1plus\n";
+  for (const ds::CommandResult& killed : {by_the_kernel, behind_the_driver}) {
+    Workshop shop;
+    std::vector<std::size_t> beside;  // jobs that ran at the same time as each try
+    ds::FakeCommandRunner runner(2, [&](const ds::Command& command) {
+      if (Workshop::last_word(command) != "big.cc")
+        return Workshop::compile(command);
+      beside.push_back(runner.waiting());
+      return beside.size() == 1 ? killed : Workshop::compile(command);
+    });
+    CHECK(shop.run(runner).ok());
+    CHECK(beside == std::vector<std::size_t>{1, 0});
+    CHECK(shop.status.warnings ==
+          std::vector<std::string>{
+              "c++ adam/big.cc: killed, as when memory runs out; it is run again, alone"});
+  }
+}
+
+TEST_CASE("build: memory for one at a time") {
+  Workshop shop;
+  shop.options.memory = 400'000'000;
+  ds::FakeCommandRunner runner(8, Workshop::compile);
+  CHECK(shop.run(runner).ok());
+  CHECK(runner.most_at_once == 1);
+}
+
+TEST_CASE("build: why a job runs") {
+  Workshop shop;
+  shop.options.explain = true;
+  shop.started();
+  CHECK(shop.status.remarks.front() ==
+        "c++ adam/big.cc: nothing was made yet by this command from these files");
+  shop.status.remarks.clear();
+  shop.edit("adam/x y.h", "other");
+  shop.started();
+  CHECK(shop.status.remarks.front() ==
+        "c++ adam/big.cc: " + (shop.root / "adam/x y.h").string() + " changed");
 }
 
 TEST_CASE("build: a header that is edited while the job runs is not taken for compiled") {
@@ -223,15 +313,15 @@ TEST_CASE("build: a failed job is shown whole, and what needs it is not run") {
                                         (shop.build / "obj/adam/big.o").string() + " adam/big.cc");
   CHECK(shop.status.blocks == std::vector<std::string>{result.failed[0].output});
   CHECK(shop.status.failures == std::vector<std::string>{"c++ adam/big.cc"});
-  CHECK(result.ran == 1);
+  CHECK(result.runs.size() == 1);
   CHECK(shop.leftovers() == 0);
   CHECK(shop.started() == "big.cc small.cc big.o ");
 }
 
 TEST_CASE("build: the first error is shown, and once") {
   Workshop shop;
-  shop.keep_going = 0;
-  bool all_messages = false;
+  shop.options.keep_going = 0;
+  bool& all_messages = shop.options.all_messages;
   std::string small = "x.h:1:1: error: 'much' does not name a type";
   std::size_t blocks = 1;
   SUBCASE("the same error of a shared header") {}
@@ -254,8 +344,7 @@ TEST_CASE("build: the first error is shown, and once") {
                         : "x.h:1:1: error: 'much' does not name a type";
     return result;
   });
-  const ds::BuildResult result =
-      ds::build(shop.plan, runner, shop.status, {shop.build, shop.keep_going, all_messages});
+  const ds::BuildResult result = ds::build(shop.plan, runner, shop.status, shop.options);
   CHECK(result.failed.size() == 2);
   CHECK(result.failed[1].output == small);
   CHECK(shop.status.failures.size() == 2);
@@ -268,13 +357,13 @@ TEST_CASE("build: keep_going") {
   ds::FakeCommandRunner runner(
       1, [](const ds::Command& command) { return fails_on(command, "big.cc"); });
   SUBCASE("0: everything that does not need the failed job") {
-    shop.keep_going = 0;
+    shop.options.keep_going = 0;
   }
   SUBCASE("2: until the second failure") {
-    shop.keep_going = 2;
+    shop.options.keep_going = 2;
   }
   const ds::BuildResult result = shop.run(runner);
-  CHECK(result.ran == 2);
+  CHECK(result.runs.size() == 2);
   CHECK(result.failed.size() == 1);
   CHECK(Workshop::words(runner) == "big.cc small.cc ");
   CHECK(shop.started() == "big.cc big.o ");
@@ -289,7 +378,7 @@ TEST_CASE("build: the ways a job can end badly") {
     return result;
   };
   const std::map<std::string, ds::CommandResult> endings = {
-      {"failed: it ran out of time", ends(0, 0, true)},
+      {"failed: it ran out of time after 0.0 s", ends(0, 0, true)},
       {"failed: it was killed, as when memory runs out", ends(0, 9, false)},
       {"failed: Segmentation fault", ends(0, 11, false)},
       {"failed: /bin/true could not be run", ends(127, 0, false)},

@@ -127,3 +127,21 @@ TEST_CASE("arch list: TORCH_CUDA_ARCH_LIST wins, and is refused where nvcc canno
   CHECK_THROWS_AS(plan_for(fleet, "", "8.x"), ds::UsageError);
   CHECK(plan_for(fleet, "", "7.0").ops.size() == 1);
 }
+
+TEST_CASE("arch list: policies") {
+  const ds::Fleet fleet =
+      ds::fleet_of({{"n1", "8.0"}, {"n2", "8.6"}, {"n3", "8.9"}, {"n4", "9.0"}});
+  const auto archs = [&fleet](ds::ArchPolicy policy, const std::string& asked = "") {
+    std::string names;
+    for (const ds::Arch& arch : ds::choose_archs(asked, fleet, "13.0", policy).archs)
+      names += ds::to_string(arch) + " ";
+    return names;
+  };
+  CHECK(archs(ds::ArchPolicy::exact) == "80 86 89 90 90+PTX ");
+  CHECK(archs(ds::ArchPolicy::cover) == "80 90 90+PTX ");
+  CHECK(archs(ds::ArchPolicy::ptx) == "80 80+PTX ");
+  CHECK(archs(ds::ArchPolicy::ptx, "8.6;9.0a") == "86 90a ");
+  CHECK(ds::choose_archs("", fleet, "13.0", ds::ArchPolicy::cover)
+            .because.find("; --arch-policy cover compiles for 80, 90 of them alone") !=
+        std::string::npos);
+}

@@ -64,3 +64,118 @@ TEST_CASE("process: our limit of open files is raised, that of children is what 
   REQUIRE(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 0);
 }
+
+namespace {
+
+/// The ids in the order in which they ended.
+std::vector<int> run_all(CommandRunner& runner, const std::vector<std::string>& scripts,
+                         std::vector<CommandResult>* results = nullptr) {
+  std::vector<int> order;
+  std::size_t next = 0;
+  while (order.size() < scripts.size()) {
+    for (; next < scripts.size() && runner.can_run_more(); ++next)
+      runner.start(static_cast<int>(next), {{"sh", "-c", scripts[next]}, {}, {}});
+    const std::optional<CommandResult> result = runner.wait();
+    if (!result)
+      continue;
+    order.push_back(result->id);
+    if (results != nullptr)
+      results->push_back(*result);
+  }
+  return order;
+}
+
+std::size_t tokens_in(JobServer& server) {
+  std::size_t taken = 0;
+  while (server.take())
+    ++taken;
+  for (std::size_t i = 0; i < taken; ++i)
+    server.give();
+  return taken;
+}
+
+}  // namespace
+
+TEST_CASE("runner: a command that takes too long is ended, with all that it started") {
+  RunnerOptions options{2};
+  options.limit = std::chrono::seconds(1);
+  const auto runner = make_command_runner(options);
+  std::vector<CommandResult> results;
+  CHECK(run_all(*runner, {"sleep 100 & sleep 100", "echo quick"}, &results) ==
+        std::vector<int>{1, 0});
+  CHECK(results[0].ok());
+  CHECK(results[0].output == "quick\n");
+  CHECK(results[1].timed_out);
+  CHECK(results[1].seconds < 3);
+}
+
+TEST_CASE("runner: a job server's tokens bound what runs, and come back") {
+  const auto server = make_job_server(3);
+  CHECK(tokens_in(*server) == 2);
+  RunnerOptions options{8};
+  options.job_server = server.get();
+  {
+    const auto runner = make_command_runner(options);
+    std::size_t running = 0;
+    for (; runner->can_run_more(); ++running)
+      runner->start(static_cast<int>(running), {{"sleep", "0.2"}, {}, {}});
+    CHECK(running == 3);
+    CHECK(tokens_in(*server) == 0);
+    for (std::size_t ended = 0; ended < 3;)
+      ended += runner->wait().has_value();
+    CHECK(tokens_in(*server) == 2);
+    // A token that was taken for nothing goes back while one waits.
+    CHECK(runner->can_run_more());
+    runner->start(0, {{"sleep", "0.1"}, {}, {}});
+    CHECK(runner->can_run_more());
+    CHECK(tokens_in(*server) == 1);
+    runner->wait();
+    CHECK(tokens_in(*server) == 2);
+    runner->start(0, {{"sleep", "100"}, {}, {}});
+    CHECK(runner->can_run_more());
+    runner->start(1, {{"sleep", "100"}, {}, {}});
+  }
+  CHECK(tokens_in(*server) == 2);
+}
+
+TEST_CASE("runner: commands are told of the job server") {
+  const auto server = make_job_server(4);
+  RunnerOptions options{1};
+  options.job_server = server.get();
+  const auto runner = make_command_runner(options);
+  std::vector<CommandResult> results;
+  run_all(*runner, {"echo $MAKEFLAGS"}, &results);
+  CHECK(results[0].output.starts_with("-j4 --jobserver-auth=fifo:/"));
+}
+
+TEST_CASE("job server: one that MAKEFLAGS names") {
+  const auto own = make_job_server(3);
+  const std::string flags = own->variable().substr(std::string("MAKEFLAGS=").size());
+  const auto joined = join_job_server("k" + flags);
+  REQUIRE(joined);
+  CHECK(joined->take());
+  CHECK(tokens_in(*own) == 1);
+  joined->give();
+  CHECK(tokens_in(*own) == 2);
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  CHECK(::write(ends[1], "ab", 2) == 2);
+  {
+    const auto piped = join_job_server(" --jobserver-auth=" + std::to_string(ends[0]) + "," +
+                                       std::to_string(ends[1]));
+    REQUIRE(piped);
+    CHECK(piped->take());
+    CHECK(piped->take());
+    CHECK_FALSE(piped->take());
+    // The pipe that make gave us still blocks.
+    CHECK((::fcntl(ends[0], F_GETFL) & O_NONBLOCK) == 0);
+  }
+  char back[3] = {};
+  CHECK(::read(ends[0], back, 2) == 2);
+  CHECK(std::string(back).size() == 2);
+  for (const char* other : {"", "-j4", "--jobserver-auth=3", "--jobserver-auth=900,901",
+                            "--jobserver-auth=fifo:/nowhere", "--jobserver-auth=a,b"})
+    CHECK_FALSE(join_job_server(other));
+  ::close(ends[0]);
+  ::close(ends[1]);
+}

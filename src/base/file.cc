@@ -63,14 +63,16 @@ std::string read_file(const std::filesystem::path& file, std::size_t limit) {
   }
 }
 
-void write_file(const std::filesystem::path& file, std::string_view content, int mode) {
+void write_file(const std::filesystem::path& file, std::string_view content, int mode,
+                Outlives outlives) {
   std::string temporary = file.string() + ".XXXXXX";
   const Fd fd(::mkostemp(temporary.data(), O_CLOEXEC));
   if (!fd)
     fail("write", file, errno);
   try {
     write_all(fd.get(), content, file);
-    if (::fchmod(fd.get(), static_cast<mode_t>(mode)) != 0 || ::fsync(fd.get()) != 0 ||
+    if (::fchmod(fd.get(), static_cast<mode_t>(mode)) != 0 ||
+        (outlives == Outlives::power && ::fsync(fd.get()) != 0) ||
         ::rename(temporary.c_str(), file.c_str()) != 0) {
       fail("write", file, errno);
     }

@@ -13,9 +13,13 @@ namespace ds {
 /// file, or is longer than `limit` bytes.
 std::string read_file(const std::filesystem::path& file, std::size_t limit = 1u << 30);
 
-/// Writes a temporary file beside `file`, fsyncs and renames it: readers see the old or the new
-/// content, never a part.
-void write_file(const std::filesystem::path& file, std::string_view content, int mode = 0644);
+/// What a file has to outlive: a loss of power too, or this process alone, which is much cheaper.
+enum class Outlives { power, process };
+
+/// Writes a temporary file beside `file`, fsyncs it unless `outlives` says otherwise, and renames
+/// it: readers see the old or the new content, never a part.
+void write_file(const std::filesystem::path& file, std::string_view content, int mode = 0644,
+                Outlives outlives = Outlives::power);
 
 /// A fresh folder of ours (mode 0700) that is removed with the object.
 class TempDir {

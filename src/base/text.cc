@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <cmath>
 #include <numeric>
 
 #include "base/error.h"
@@ -162,6 +163,27 @@ std::string_view next_number(std::string_view& text) {
 }
 
 }  // namespace
+
+std::optional<std::uint64_t> parse_bytes(std::string_view text) {
+  double value = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failure != std::errc() || !std::isfinite(value) || value < 0)
+    return std::nullopt;
+  std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  const bool binary = unit.ends_with("iB");
+  if (binary)
+    unit.remove_suffix(2);
+  else if (unit.ends_with('B'))
+    unit.remove_suffix(1);
+  constexpr std::string_view units = "KMGT";
+  const std::size_t power = unit.empty() ? 0 : units.find(unit) + 1;
+  if (unit.size() > 1 || (!unit.empty() && power == 0) || (binary && unit.empty()))
+    return std::nullopt;
+  const double bytes = value * std::pow(binary ? 1024 : 1000, power);
+  if (bytes > 1e18)
+    return std::nullopt;
+  return static_cast<std::uint64_t>(bytes);
+}
 
 int compare_versions(std::string_view left, std::string_view right) {
   while (!left.empty() || !right.empty()) {

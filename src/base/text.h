@@ -31,6 +31,9 @@ std::string lower(std::string_view text);
 /// A whole decimal number in [low, high], or nothing.
 std::optional<long> parse_integer(std::string_view text, long low, long high);
 
+/// "500M", "16G", "1.5GiB", "0": bytes; K, M, G, T are powers of 1000, with "iB" of 1024.
+std::optional<std::uint64_t> parse_bytes(std::string_view text);
+
 /// Compares dotted version numbers piece by piece as numbers: "2.9" < "2.17". Pieces that are
 /// absent count as 0, text after the first character that is no digit or dot is ignored.
 int compare_versions(std::string_view left, std::string_view right);

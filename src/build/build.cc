@@ -2,6 +2,7 @@
 #include "build/build.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,12 +11,12 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/interrupt.h"
 #include "base/text.h"
-#include "build/depfile.h"
-#include "build/file_hashes.h"
-#include "build/stamp.h"
+#include "build/costs.h"
+#include "build/job_files.h"
+#include "build/job_key.h"
+#include "build/schedule.h"
 
 namespace ds {
 namespace {
@@ -25,141 +26,178 @@ namespace fs = std::filesystem;
 constexpr std::size_t longest_output = 4u << 20;
 constexpr std::chrono::milliseconds file_clock_tick(20);  // file times may lag behind by so much
 
-std::string replace_all(std::string text, std::string_view from, const std::string& to) {
-  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
-    text.replace(at, from.size(), to);
-  }
-  return text;
-}
-
-void make_folder(const fs::path& folder) {
-  std::error_code failure;
-  fs::create_directories(folder, failure);
-  if (failure) {
-    throw Error(fmt::format("cannot make the folder {}: {}", folder.string(), failure.message()),
-                "name another build folder", ExitStatus::usage);
-  }
-}
-
-void remove_quietly(const fs::path& file) {
-  std::error_code ignored;
-  fs::remove(file, ignored);
-}
-
-enum class JobState { waiting, running, done, failed };
+enum class JobState { waiting, ready, running, done, failed };
 
 struct JobRecord {
+  explicit JobRecord(JobFiles its_files) : files(std::move(its_files)) {}
+
+  JobFiles files;
   JobState state = JobState::waiting;
-  Command command;                      ///< with its folder, the placeholders still in it
-  std::string digest;                   ///< of `command`
-  fs::path output, temporary, depfile;  ///< absolute
-  std::vector<std::pair<std::string, std::string>> inputs;  ///< known before it was started
-  std::uintmax_t weight = 0;
-  fs::file_time_type started;
+  std::size_t needed = 0;  ///< jobs that have to be done before
+  std::vector<std::size_t> needed_by;
+  std::string key;
+  std::string because;  ///< it runs
+  std::size_t slot = 0;
+  double began = 0;
+  bool tried_alone = false;
 };
+
+/// A memory of file hashes holds for one machine: others count devices and inodes otherwise.
+fs::path hashes_file(const fs::path& cache) {
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return cache / fmt::format("hashes.{}", clean_line(name, 100));
+}
+
+/// gcc's driver outlives the compiler that the kernel killed, and says so.
+bool killed_for_memory(const CommandResult& result) {
+  return !result.timed_out &&
+         (result.signal == SIGKILL || result.exit_status == 128 + SIGKILL ||
+          result.output.find("Killed signal terminated program") != std::string::npos ||
+          result.output.find("died due to signal 9") != std::string::npos);
+}
 
 class Build {
  public:
   Build(const BuildPlan& plan, CommandRunner& runner, Status& status, const BuildOptions& options)
-      : plan_(plan), runner_(runner), status_(status), options_(options) {}
+      : plan_(plan),
+        runner_(runner),
+        status_(status),
+        options_(options),
+        cache_(options.cache),
+        hashes_(hashes_file(options.cache)),
+        programs_(hashes_, options.cache / "programs"),
+        keys_(hashes_, programs_),
+        costs_(options.cache / "costs") {}
 
   BuildResult run() {
-    const auto begin = std::chrono::steady_clock::now();
     prepare();
-    std::size_t left = 0;
-    for (const JobRecord& record : records_)
-      left += record.state == JobState::waiting;
+    const std::size_t left = plan_.jobs.size() - settled();
     if (left > 0) {
       status_.stage_started("build", left);
-      run_waiting();
+      shown_ = true;
+      run_ready();
       status_.stage_finished();
     }
-    if (result_.up_to_date > 0) {
-      status_.note(count(result_.up_to_date, "job") + " up to date");
-    }
-    result_.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    remember();
+    result_.seconds = now();
     return std::move(result_);
   }
 
  private:
+  double now() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
+  }
+
+  std::size_t settled() const { return result_.up_to_date + result_.from_cache; }
+
   void prepare() {
     const fs::path folder = fs::absolute(options_.folder).lexically_normal();
-    const std::string suffix = ".tmp." + std::to_string(::getpid());
+    const std::string suffix = temporary_suffix();
+    remove_abandoned(folder / "obj");
+    remove_abandoned(folder / "lib");
+    std::vector<JobCost> costs;
     for (const Job& job : plan_.jobs) {
-      JobRecord record;
-      record.command = job.command;
-      if (record.command.cwd.empty())
-        record.command.cwd = folder;
-      record.digest = command_digest(record.command);
-      record.output = folder / job.output;
-      record.temporary = record.output.string() + suffix;
-      record.depfile = record.output.string() + suffix + ".d";
+      JobRecord record(JobFiles(job, folder, suffix));
+      record.needed = job.needs.size();
+      for (const std::size_t need : job.needs)
+        records_[need].needed_by.push_back(records_.size());
       std::error_code absent;
-      if (!job.inputs.empty()) {
-        record.weight = fs::file_size(record.command.cwd / job.inputs.front(), absent);
-        if (absent)
-          record.weight = 0;
-      }
-      make_folder(record.output.parent_path());
+      const std::uintmax_t size =
+          job.inputs.empty() ? 0 : fs::file_size(record.files.absolute(job.inputs[0]), absent);
+      costs.push_back(costs_.expected(job, absent ? 0 : size));
       records_.push_back(std::move(record));
     }
+    schedule_.emplace(plan_.jobs, std::move(costs),
+                      options_.memory > 0 ? options_.memory : memory_to_use());
     for (std::size_t id = 0; id < records_.size(); ++id) {
       check_interrupt();
-      if (needs_are(id, JobState::done) && is_up_to_date(id))
-        settle(id);
+      if (plan_.jobs[id].needs.empty())
+        look(id);
     }
   }
 
-  bool needs_are(std::size_t id, JobState state) const {
-    const std::vector<std::size_t>& needs = plan_.jobs[id].needs;
-    return std::all_of(needs.begin(), needs.end(),
-                       [&](std::size_t need) { return records_[need].state == state; });
+  /// Its inputs are there: is it done already? Then so may be those that need it.
+  void look(std::size_t first) {
+    std::vector<std::size_t> open{first};
+    while (!open.empty()) {
+      const std::size_t id = open.back();
+      open.pop_back();
+      JobRecord& record = records_[id];
+      record.key = keys_.of(plan_.jobs[id], record.files.folder());
+      if (!is_made(id)) {
+        record.state = JobState::ready;
+        schedule_->ready(id);
+        continue;
+      }
+      record.state = JobState::done;
+      for (const std::size_t next : record.needed_by) {
+        if (--records_[next].needed == 0)
+          open.push_back(next);
+      }
+    }
   }
 
-  bool is_up_to_date(std::size_t id) {
-    const JobRecord& record = records_[id];
-    const std::optional<Stamp> stamp = read_stamp(record.output.string() + ".stamp");
-    return stamp && stamp->command == record.digest && is_current(*stamp, record.output, hashes_);
+  bool is_made(std::size_t id) {
+    JobRecord& record = records_[id];
+    const std::string output = record.files.output().string();
+    std::string path, changed;
+    const auto hash_of = [&](std::string_view input) -> std::string_view {
+      path.assign(input);
+      return hashes_.of(input.starts_with('/') ? path : record.files.absolute(path));
+    };
+    const std::optional<MadeResult> made = cache_.find(record.key, hash_of, &changed);
+    if (!made) {
+      record.because = why_not(record.files.absolute(changed), !changed.empty());
+      return false;
+    }
+    const bool here = hashes_.of(output) == made->output;
+    if (!here && !cache_.fetch(made->output, output)) {
+      record.because = "its output is neither in the build folder nor in the cache";
+      return false;
+    }
+    if (!here)
+      hashes_.forget(output);
+    cache_.touch(record.key, made->output);
+    ++(here ? result_.up_to_date : result_.from_cache);
+    if (shown_) {
+      status_.item_finished(plan_.jobs[id].name, here ? "up to date" : "from the cache", false,
+                            here ? std::string() : made->messages);
+    }
+    return true;
   }
 
-  void settle(std::size_t id) {
-    records_[id].state = JobState::done;
-    ++result_.up_to_date;
+  std::string why_not(const std::string& input, bool was_made) {
+    if (!was_made)
+      return "nothing was made yet by this command from these files";
+    return input + (hashes_.of(input).empty() ? " is gone" : " changed");
   }
 
-  void run_waiting() {
+  void run_ready() {
     try {
       for (;;) {
         start_what_can_be();
         if (running_ == 0)
           return;
-        const CommandResult result = runner_.wait();
-        --running_;
-        finish(static_cast<std::size_t>(result.id), result);
+        if (const std::optional<CommandResult> result = runner_.wait())
+          finish(static_cast<std::size_t>(result->id), *result);
       }
     } catch (...) {
       runner_.abort();
       for (const JobRecord& record : records_) {
         if (record.state == JobState::running)
-          remove_temporaries(record);
+          record.files.remove_temporaries();
       }
       throw;
     }
   }
 
   void start_what_can_be() {
-    while (!has_given_up() && runner_.can_run_more()) {
-      const std::optional<std::size_t> id = next_ready();
+    while (!has_given_up() && !schedule_->none_ready() && runner_.can_run_more()) {
+      const std::optional<std::size_t> id = schedule_->start();
       if (!id)
         return;
-      // What it needs was made again, maybe with the same content.
-      if (!plan_.jobs[*id].needs.empty() && is_up_to_date(*id)) {
-        settle(*id);
-        status_.item_finished(plan_.jobs[*id].name, "up to date", false);
-      } else {
-        start(*id);
-      }
+      start(*id);
     }
   }
 
@@ -168,67 +206,76 @@ class Build {
            result_.failed.size() >= static_cast<std::size_t>(options_.keep_going);
   }
 
-  /// Links first, as they end an op; then the biggest source, which is likely the longest job.
-  std::optional<std::size_t> next_ready() const {
-    const auto rank = [&](std::size_t id) {
-      return std::pair(plan_.jobs[id].kind == Job::Kind::link, records_[id].weight);
-    };
-    std::optional<std::size_t> best;
-    for (std::size_t id = 0; id < records_.size(); ++id) {
-      if (records_[id].state != JobState::waiting || !needs_are(id, JobState::done))
-        continue;
-      if (!best || rank(id) > rank(*best))
-        best = id;
-    }
-    return best;
-  }
-
-  Command with_names(const JobRecord& record, const fs::path& output, const fs::path& dep) const {
-    Command command = record.command;
-    for (std::string& word : command.argv) {
-      word = replace_all(replace_all(word, "@OUT@", output.string()), "@DEP@", dep.string());
-    }
-    return command;
+  std::size_t free_slot() {
+    const auto free = std::find(slots_.begin(), slots_.end(), false);
+    const auto slot = static_cast<std::size_t>(free - slots_.begin());
+    if (free == slots_.end())
+      slots_.push_back(false);
+    slots_[slot] = true;
+    return slot;
   }
 
   void start(std::size_t id) {
     JobRecord& record = records_[id];
-    record.inputs.clear();
-    for (const fs::path& input : plan_.jobs[id].inputs) {
-      const fs::path file = (record.command.cwd / input).lexically_normal();
-      record.inputs.emplace_back(file.string(), hashes_.of(file));
-    }
-    record.started = fs::file_time_type::clock::now();
+    const Job& job = plan_.jobs[id];
+    if (options_.explain)
+      status_.remark(fmt::format("{}: {}", job.name, clean_line(record.because)));
     record.state = JobState::running;
-    ++result_.ran;
+    record.slot = free_slot();
+    record.began = now();
     ++running_;
-    status_.item_started(plan_.jobs[id].name);
-    runner_.start(static_cast<int>(id), with_names(record, record.temporary, record.depfile));
+    status_.item_started(job.name);
+    runner_.start(static_cast<int>(id), record.files.command(job));
   }
 
   void finish(std::size_t id, const CommandResult& result) {
     JobRecord& record = records_[id];
-    const std::string failure = failure_of(result, record);
+    const Job& job = plan_.jobs[id];
+    const auto memory = static_cast<std::uint64_t>(result.peak_rss_kb) * 1024;
+    --running_;
+    slots_[record.slot] = false;
+    schedule_->ended(id);
+    const std::string failure = failure_of(result, id);
+    result_.runs.push_back(
+        {id, record.slot, record.began, now(), result.cpu_seconds, memory, !failure.empty()});
     if (failure.empty()) {
-      keep_output(record);
+      costs_.learn(job, result.seconds, memory);
+      const std::string messages = clean(trim(result.output), longest_output);
+      keep(id, messages);
+      status_.item_finished(job.name, "done in " + human_seconds(result.seconds), false, messages);
       record.state = JobState::done;
-      status_.item_finished(plan_.jobs[id].name, "done in " + human_seconds(result.seconds), false,
-                            clean(trim(result.output), longest_output));
+      for (const std::size_t next : record.needed_by) {
+        if (--records_[next].needed == 0)
+          look(next);
+      }
       return;
     }
-    remove_temporaries(record);
-    record.state = JobState::failed;
-    std::string output = clean(trim(result.output), longest_output);
+    record.files.remove_temporaries();
+    if (killed_for_memory(result) && !record.tried_alone) {
+      run_alone(id);
+    } else {
+      fail(id, failure, clean(trim(result.output), longest_output));
+    }
+  }
+
+  void run_alone(std::size_t id) {
+    JobRecord& record = records_[id];
+    status_.warning(plan_.jobs[id].name +
+                    ": killed, as when memory runs out; it is run again, alone");
+    record.tried_alone = true;
+    record.state = JobState::ready;
+    record.because = "it was killed, as when memory runs out";
+    schedule_->run_alone(id);
+    schedule_->ready(id);
+  }
+
+  void fail(std::size_t id, const std::string& failure, std::string output) {
     if (output.empty())
       output = failure;
-    const Command shown = with_names(record, record.output, record.output.string() + ".d");
-    std::vector<std::string> words;
-    for (const std::string& word : shown.argv)
-      words.push_back(shell_quote(word));
-    const std::string command =
-        clean(fmt::format("cd {} && {}", shell_quote(shown.cwd.string()), join(words, " ")));
-    status_.item_finished(plan_.jobs[id].name, failure, true, to_show(output));
-    result_.failed.push_back({plan_.jobs[id].op, plan_.jobs[id].name, command, output});
+    const Job& job = plan_.jobs[id];
+    records_[id].state = JobState::failed;
+    status_.item_finished(job.name, failure, true, to_show(output));
+    result_.failed.push_back({job.op, job.name, records_[id].files.shell_line(job), output});
   }
 
   /// What a failed job said, or nothing: an error in a header that eight jobs read is one error.
@@ -241,74 +288,85 @@ class Build {
   }
 
   /// Why a job has failed, in a few words; empty if it has not.
-  std::string failure_of(const CommandResult& result, const JobRecord& record) const {
+  std::string failure_of(const CommandResult& result, std::size_t id) const {
     if (result.timed_out)
-      return "failed: it ran out of time";
+      return fmt::format("failed: it ran out of time after {}", human_seconds(result.seconds));
     if (result.signal == SIGKILL)
       return "failed: it was killed, as when memory runs out";
     if (result.signal != 0)
       return fmt::format("failed: {}", ::strsignal(result.signal));
-    if (result.exit_status == 127) {
-      return fmt::format("failed: {} could not be run", clean_line(record.command.argv.front()));
-    }
+    if (result.exit_status == 127)
+      return fmt::format("failed: {} could not be run",
+                         clean_line(plan_.jobs[id].command.argv.front()));
     if (result.exit_status != 0)
       return fmt::format("failed with status {}", result.exit_status);
     std::error_code absent;
-    if (!fs::is_regular_file(record.temporary, absent)) {
+    if (!fs::is_regular_file(records_[id].files.made(), absent))
       return "failed: it ended well, but wrote no output";
-    }
     return {};
   }
 
-  void keep_output(JobRecord& record) {
+  void keep(std::size_t id, const std::string& messages) {
+    const JobRecord& record = records_[id];
+    const Job& job = plan_.jobs[id];
+    std::vector<std::string> read = record.files.headers();
+    const bool compiled = job.kind == Job::Kind::compile;
+    if (compiled) {
+      for (const fs::path& input : job.inputs)
+        read.push_back(record.files.absolute(input));
+    }
+    std::sort(read.begin(), read.end());
+    read.erase(std::unique(read.begin(), read.end()), read.end());
+    InputHashes inputs;
     bool edited = false;
-    std::error_code failure;
-    if (fs::is_regular_file(record.depfile, failure)) {
-      for (const std::string& name : parse_depfile(read_file(record.depfile))) {
-        const fs::path file = (record.command.cwd / name).lexically_normal();
-        edited = edited || was_edited_since(record.started, file);
-        record.inputs.emplace_back(file.string(), hashes_.of(file));
-      }
+    for (const std::string& file : read) {
+      edited = edited || was_edited(file);
+      inputs.emplace_back(record.files.portable(file), hashes_.of(file));
     }
-    std::sort(record.inputs.begin(), record.inputs.end());
-    record.inputs.erase(std::unique(record.inputs.begin(), record.inputs.end()),
-                        record.inputs.end());
-    const std::string stamp_file = record.output.string() + ".stamp";
-    // Never an old stamp beside a new output.
-    remove_quietly(stamp_file);
-    fs::rename(record.temporary, record.output, failure);
-    if (failure) {
-      throw Error(fmt::format("cannot write {}: {}", record.output.string(), failure.message()), {},
-                  ExitStatus::usage);
-    }
-    remove_temporaries(record);
-    hashes_.forget(record.output);
-    // Without a stamp it is made again next time: the compiler may have read the older header.
-    if (!edited) {
-      write_stamp(stamp_file, {record.digest, hashes_.of(record.output), record.inputs});
-    }
+    record.files.keep();
+    const std::string output = record.files.output().string();
+    hashes_.forget(output);
+    // Else it is made again next time: the compiler may have read what was not hashed.
+    if (!edited)
+      cache_.add(record.key, {hashes_.of(output), messages}, inputs, record.files.output());
   }
 
-  static bool was_edited_since(fs::file_time_type started, const fs::path& file) {
-    std::error_code absent;
-    const fs::file_time_type changed = fs::last_write_time(file, absent);
-    // A time that is yet to come says nothing: clocks of other machines, unpacked archives.
-    return absent ||
-           (changed >= started - file_clock_tick && changed <= fs::file_time_type::clock::now());
+  /// Changed, moved or made after this build looked at it first, perhaps. A time that is yet to
+  /// come says nothing: clocks of other machines.
+  bool was_edited(const std::string& file) const {
+    struct stat status {};
+    if (::stat(file.c_str(), &status) != 0)
+      return true;
+    const auto changed =
+        std::chrono::system_clock::time_point(std::chrono::seconds(status.st_ctim.tv_sec) +
+                                              std::chrono::nanoseconds(status.st_ctim.tv_nsec));
+    return changed >= wall_clock_began_ - file_clock_tick &&
+           changed <= std::chrono::system_clock::now();
   }
 
-  static void remove_temporaries(const JobRecord& record) {
-    remove_quietly(record.temporary);
-    remove_quietly(record.depfile);
+  void remember() const {
+    hashes_.save();
+    programs_.save();
+    if (!result_.runs.empty())
+      costs_.save();
   }
 
   const BuildPlan& plan_;
   CommandRunner& runner_;
   Status& status_;
   const BuildOptions& options_;
-  std::vector<JobRecord> records_;  ///< one for each job of the plan
+  const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+  const std::chrono::system_clock::time_point wall_clock_began_ = std::chrono::system_clock::now();
+  Cache cache_;
   FileHashes hashes_;
+  Programs programs_;
+  JobKeys keys_;
+  JobCosts costs_;
+  std::vector<JobRecord> records_;  ///< one for each job of the plan
+  std::optional<Schedule> schedule_;
+  std::vector<bool> slots_;  ///< true: taken
   std::size_t running_ = 0;
+  bool shown_ = false;  ///< the stage has begun
   BuildResult result_;
 };
 

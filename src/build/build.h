@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs the jobs of a plan: one thread, `jobs` at a time, nothing that is up to date.
+// Runs the jobs of a plan, on one thread: the longest way to the end first, as many at once as the
+// runner takes and the memory holds, and none that was done before in the same way.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "cache/cache.h"
 #include "plan/plan.h"
 #include "process/process.h"
 #include "ui/ui.h"
@@ -14,9 +17,12 @@
 namespace ds {
 
 struct BuildOptions {
-  std::filesystem::path folder;  ///< objects, libraries, depfiles and stamps; made if absent
+  std::filesystem::path folder;  ///< objects and libraries; made if absent
+  std::filesystem::path cache;   ///< the store of results, shared by all builds of this user
   int keep_going = 1;            ///< stop starting jobs after so many failures; 0: never
   bool all_messages = false;     ///< show those of later failures too, unless they were shown
+  bool explain = false;          ///< say of each job why it runs
+  std::uint64_t memory = 0;      ///< bytes that jobs may use together; 0: memory_to_use()
 };
 
 struct FailedJob {
@@ -25,17 +31,36 @@ struct FailedJob {
   std::string output;   ///< the compiler's messages, clean, whole
 };
 
+/// A job that was run, for the timeline.
+struct JobRun {
+  std::size_t job = 0;   ///< its place in the plan
+  std::size_t slot = 0;  ///< from 0; two jobs at one time never have the same
+  double began = 0;      ///< seconds since the build began
+  double ended = 0;
+  double cpu_seconds = 0;
+  std::uint64_t memory = 0;  ///< bytes, the most of its largest process
+  bool failed = false;
+};
+
 struct BuildResult {
   std::vector<FailedJob> failed;  ///< in the order they failed
-  std::size_t ran = 0;            ///< jobs that were started
-  std::size_t up_to_date = 0;
+  std::vector<JobRun> runs;       ///< in the order they ended
+  std::size_t up_to_date = 0;     ///< their outputs were in the build folder
+  std::size_t from_cache = 0;     ///< their outputs were in the store
   double seconds = 0;
   bool ok() const { return failed.empty(); }
 };
 
-/// A job is up to date when its command, every input and every header its last depfile named have
-/// the content they had (by SHA-256), and its output is there. Outputs appear by rename.
+/// A job is done before in the same way when its words, the programs behind them, the variables
+/// that they heed, every input and every header that it read have the content they had (by
+/// SHA-256). Outputs appear by rename. In a job's words @OUT@ stands for its output, @DEP@ for the
+/// file that names its headers, @KEEP@ for a folder of its own, @FOLDER@ for the one it runs in.
 BuildResult build(const BuildPlan& plan, CommandRunner& runner, Status& status,
                   const BuildOptions& options);
+
+/// The runs as a timeline in Chrome's trace event format, which Perfetto and chrome://tracing open:
+/// a row for each slot, memory above them, the jobs that nothing could have ended earlier marked
+/// "critical" (Trace Event Format, "JSON Object Format").
+std::string timeline(const BuildPlan& plan, const BuildResult& result);
 
 }  // namespace ds

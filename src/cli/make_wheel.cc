@@ -7,13 +7,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
-#include <set>
-#include <thread>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
-#include "build/build.h"
+#include "cli/run_build.h"
 
 extern char** environ;
 
@@ -62,19 +60,31 @@ void ask_git(OpLibrary& library) {
   library.dirty = !changes.ok() || !trim(changes.output).empty();
 }
 
-int job_count(const Options& options) {
-  if (options.jobs > 0)
-    return options.jobs;
-  const char* max_jobs = std::getenv("MAX_JOBS");
-  if (max_jobs != nullptr && *max_jobs != '\0') {
-    const std::optional<long> number = parse_integer(max_jobs, 1, 4096);
-    if (!number) {
-      throw UsageError("MAX_JOBS is '" + clean_line(max_jobs) + "', which is no number of jobs",
-                       "unset it, or set it to 1 or more");
-    }
-    return static_cast<int>(*number);
+/// The environment in which this op alone is built.
+std::map<std::string, std::string> asking_for(const std::string& name, const OpLibrary& library) {
+  std::map<std::string, std::string> variables = environment_map();
+  std::erase_if(variables, [](const auto& variable) {
+    return variable.first.starts_with("DS_BUILD_") && variable.first != "DS_BUILD_STRING";
+  });
+  std::vector<std::string> names;
+  for (const Op& op : library.ops) {
+    names.push_back(op.name);
+    if (op.name == name)
+      variables[op.build_variable] = "1";
   }
-  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  if (std::find(names.begin(), names.end(), name) == names.end()) {
+    const std::string nearest = suggestion(name, names);
+    throw Error(
+        fmt::format("there is no op '{}' in {}", clean_line(name, 80), library.root.string()),
+        nearest.empty() ? "it has " + join(names, ", ") : nearest, ExitStatus::build_failed);
+  }
+  return variables;
+}
+
+ArchPolicy arch_policy(const Options& options) {
+  if (options.arch_policy == "cover")
+    return ArchPolicy::cover;
+  return options.arch_policy == "ptx" ? ArchPolicy::ptx : ArchPolicy::exact;
 }
 
 const Op& op_named(const OpLibrary& library, const std::string& name) {
@@ -127,23 +137,9 @@ WheelSpec wheel_spec(const PlannedWheel& planned) {
   return spec;
 }
 
-[[noreturn]] void refuse(const BuildResult& result) {
-  std::set<std::string> ops;
-  for (const FailedJob& job : result.failed)
-    ops.insert(job.op);
-  const std::vector<std::string> names(ops.begin(), ops.end());
-  const char* messages = result.failed.size() == 1
-                             ? "the compiler's messages stand above"
-                             : "the messages of the first stand above, -v shows those of all";
-  throw Error(fmt::format("{} failed to compile: {}; no host was changed",
-                          count(result.failed.size(), "job"), join(names, ", ")),
-              fmt::format("{}; DS_BUILD_<OP>=0 leaves an op out", messages),
-              ExitStatus::build_failed);
-}
-
 }  // namespace
 
-PlannedWheel plan_wheel(Session& session) {
+PlannedWheel plan_wheel(Session& session, const std::string& only) {
   PlannedWheel planned;
   const Options& options = session.options();
   planned.library = load_ops(ops_folder(options));
@@ -153,19 +149,14 @@ PlannedWheel plan_wheel(Session& session) {
   // Without hosts that answer there is still a wheel to build.
   const Fleet& fleet = session.fleet();
   planned.builder = session.build_machine();
-  planned.plan = make_plan(planned.library, fleet, planned.builder, {environment_map()});
+  planned.plan = make_plan(planned.library, fleet, planned.builder,
+                           {only.empty() ? environment_map() : asking_for(only, planned.library),
+                            arch_policy(options), options.launcher});
   return planned;
 }
 
 Wheel make_wheel(const PlannedWheel& planned, const fs::path& output, Session& session) {
-  const std::unique_ptr<CommandRunner> runner = make_command_runner(job_count(session.options()));
-  const BuildResult result =
-      build(planned.plan, *runner, session.status(),
-            {planned.folder, session.options().keep_going, session.options().verbose});
-  if (!result.ok())
-    refuse(result);
-  session.status().note(
-      fmt::format("build: {} ran, {} up to date", count(result.ran, "job"), result.up_to_date));
+  run_build(planned.plan, planned.folder, session);
   fs::create_directories(output);
   return open_wheel(write_wheel(wheel_spec(planned), output));
 }

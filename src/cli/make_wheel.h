@@ -22,8 +22,9 @@ struct PlannedWheel {
   std::filesystem::path folder;  ///< where objects are kept
 };
 
-/// Reads the ops, asks the build machine, plans for the fleet.
-PlannedWheel plan_wheel(Session& session);
+/// Reads the ops, asks the build machine, plans for the fleet. `only`: this op alone, whatever
+/// DS_BUILD_ variables say; Error (build_failed) if there is none of this name.
+PlannedWheel plan_wheel(Session& session, const std::string& only = {});
 
 /// Compiles what is not up to date and packs the wheel into `output`. Error (build_failed) when a
 /// job fails; its messages were shown by then.

@@ -32,6 +32,10 @@ Look
 Build
   build         the wheel only
                   TORCH_CUDA_ARCH_LIST="8.0;9.0" ds-deploy build -l --output dist
+  jit           one op for this machine, into the extension cache
+                  ds-deploy jit cpu_adam
+  cache         the store of what was built: show, trim, verify
+                  ds-deploy cache show
 Reach
   ping          one no-op command on every host
                   ds-deploy ping --hostfile cluster
@@ -94,12 +98,34 @@ void add_facts(CLI::App& app, Options& options) {
   app.add_option("--save-facts", options.save_facts, "write what the hosts said to a file");
 }
 
+void add_cache(CLI::App& app, Options& options) {
+  app.add_option("--cache-dir", options.cache_folder,
+                 "results of earlier builds ($XDG_CACHE_HOME/ds-deploy/cache)");
+  app.add_option("--cache-size", options.cache_size, "what it may hold after a build (20G)");
+}
+
 void add_build(CLI::App& app, Options& options) {
   app.add_option("--ops", options.ops, "folder of the op library (the one that came along)");
   app.add_option("--build-dir", options.build_folder,
                  "objects and wheels ($XDG_CACHE_HOME/ds-deploy)");
   app.add_option("-k,--keep-going", options.keep_going, "stop after N failed jobs, 0: never (1)")
       ->check(CLI::Range(0, 1000000));
+  app.add_option("--max-load", options.max_load, "no second job while the load is higher (any)")
+      ->check(CLI::Range(0.0, 100000.0));
+  app.add_option("--memory-limit", options.memory_limit,
+                 "memory for all jobs together, such as 16G (what is free)");
+  app.add_option("--job-timeout", options.job_timeout, "seconds for one job (3600)")
+      ->check(CLI::Range(1, 1000000));
+  app.add_option("--arch-policy", options.arch_policy,
+                 "code for each GPU of the hosts (exact), for the lowest of each major version "
+                 "(cover), or for the lowest and its PTX (ptx)")
+      ->check(CLI::IsMember({"exact", "cover", "ptx"}));
+  app.add_option("--launcher", options.launcher, "before each compile: ccache, sccache, distcc");
+  app.add_flag("--explain", options.explain, "say of each job why it runs");
+  app.add_option("--trace", options.trace, "write a timeline for Perfetto or chrome://tracing");
+  app.add_flag("--verify-reproducible", options.verify_reproducible,
+               "build twice, compare byte for byte");
+  add_cache(app, options);
 }
 
 void add_audit(CLI::App& app, Options& options) {
@@ -160,6 +186,24 @@ const std::vector<CommandEntry>& commands() {
          add_build(app, options);
          app.add_option("--output", options.output, "where the wheel goes (dist)");
          app.add_flag("--dry-run", options.dry_run, "print the plan, compile nothing");
+         add_talk(app, options);
+       }},
+      {"jit", "one op for this machine, into the extension cache",
+       [](CLI::App& app, Options& options) {
+         app.add_option("OP", options.action, "the op's name")->required();
+         app.add_option("--python", options.python, "interpreter that will load it");
+         add_build(app, options);
+         add_talk(app, options);
+         app.parse_complete_callback([&options] { options.local_only = true; });
+       }},
+      {"cache", "the store of what was built: show, trim, verify",
+       [](CLI::App& app, Options& options) {
+         app.add_option("ACTION", options.action,
+                        "show what it holds, trim it to --cache-size, or verify every file")
+             ->required()
+             ->check(CLI::IsMember({"show", "trim", "verify"}));
+         add_cache(app, options);
+         add_hostfile(app, options);
          add_talk(app, options);
        }},
       {"ping", "one no-op command on every host",

@@ -28,9 +28,20 @@ struct Options {
   std::string output;
   int jobs = 0;  ///< 0: MAX_JOBS, else one per core
   int keep_going = 1;
+  double max_load = 0;       ///< no second job while the load average is higher; 0: any
+  std::string memory_limit;  ///< "16G" for all jobs together; empty: what is free
+  int job_timeout = 3600;    ///< seconds for one job
+  std::string cache_folder;  ///< empty: cache_home()/cache
+  std::string cache_size = "20G";
+  std::string arch_policy = "exact";
+  std::string launcher;  ///< before every compile: ccache, sccache, distcc
+  bool explain = false;
+  std::string trace;  ///< a timeline goes here
+  bool verify_reproducible = false;
   bool dry_run = false;
   std::vector<std::string> wheels;  ///< --wheel, or the argument of audit
   std::vector<std::string> files;   ///< arguments of inspect
+  std::string action;               ///< argument of cache, op of jit
   bool require_gpu = false;
   bool strict = false;
   bool yes = false;

@@ -16,8 +16,10 @@
 #include "audit/audit.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "cli/jit.h"
 #include "cli/look.h"
 #include "cli/make_wheel.h"
+#include "cli/run_build.h"
 #include "cli/session.h"
 #include "cli/trust.h"
 #include "report/report.h"
@@ -233,6 +235,10 @@ ExitStatus run_program(const Options& options) {
   if (options.command == "inspect")
     return inspect_files(options);
   Session session(options);
+  if (options.command == "cache")
+    return manage_cache(session);
+  if (options.command == "jit")
+    return jit(session);
   if (options.command == "build")
     return build_only(session);
   if (options.command == "facts")

@@ -172,7 +172,34 @@ ArchChoice archs_asked_for(const std::string& asked, const std::string& nvcc_ver
   return choice;
 }
 
-ArchChoice archs_of_fleet(const HostsByArch& hosts, const std::string& nvcc_version) {
+/// Code for `other` runs on `arch` too, as SASS.
+bool covers(const Arch& other, const Arch& arch) {
+  return other.suffix == 0 && other.number / 10 == arch.number / 10 && other.number < arch.number;
+}
+
+/// Takes out what the policy does not ask for; the archs are sorted.
+void apply(ArchPolicy policy, ArchChoice& choice) {
+  std::vector<Arch>& archs = choice.archs;
+  const std::size_t before = archs.size();
+  if (policy == ArchPolicy::cover) {
+    const std::vector<Arch> all = archs;
+    std::erase_if(archs, [&all](const Arch& arch) {
+      return arch.suffix == 0 && std::any_of(all.begin(), all.end(), [&](const Arch& other) {
+               return covers(other, arch);
+             });
+    });
+  } else if (policy == ArchPolicy::ptx && before > 1) {
+    archs.resize(1);
+  }
+  if (archs.size() < before) {
+    choice.because +=
+        fmt::format("; --arch-policy {} compiles for {} of them alone",
+                    policy == ArchPolicy::cover ? "cover" : "ptx", join(sass_names(archs), ", "));
+  }
+}
+
+ArchChoice archs_of_fleet(const HostsByArch& hosts, const std::string& nvcc_version,
+                          ArchPolicy policy) {
   ArchChoice choice;
   std::vector<std::string> reasons;
   for (const auto& [arch, names] : hosts) {
@@ -185,6 +212,7 @@ ArchChoice archs_of_fleet(const HostsByArch& hosts, const std::string& nvcc_vers
     }
   }
   choice.because = join(reasons, ", ");
+  apply(policy, choice);
   add_ptx_of_highest(choice);
   return choice;
 }
@@ -223,12 +251,12 @@ bool nvcc_makes(const std::string& nvcc_version, const Arch& arch) {
 }
 
 ArchChoice choose_archs(const std::string& asked, const Fleet& fleet,
-                        const std::string& nvcc_version) {
+                        const std::string& nvcc_version, ArchPolicy policy) {
   if (!trim(asked).empty())
     return archs_asked_for(asked, nvcc_version);
   const HostsByArch hosts = hosts_by_arch(fleet);
   if (!hosts.empty())
-    return archs_of_fleet(hosts, nvcc_version);
+    return archs_of_fleet(hosts, nvcc_version, policy);
   ArchChoice choice;
   for (const int number : default_archs) {
     const Arch arch{number};

@@ -37,10 +37,10 @@ struct ArchChoice {
   std::vector<std::string> notes;
 };
 
-/// TORCH_CUDA_ARCH_LIST if `asked` is not empty; else the GPUs of the fleet; else a default. Error
-/// (build_failed) for an arch that was asked for and that this nvcc cannot make.
+/// TORCH_CUDA_ARCH_LIST if `asked` is not empty; else the GPUs of the fleet, by `policy`; else a
+/// default. Error (build_failed) for an arch that was asked for and that this nvcc cannot make.
 ArchChoice choose_archs(const std::string& asked, const Fleet& fleet,
-                        const std::string& nvcc_version);
+                        const std::string& nvcc_version, ArchPolicy policy = ArchPolicy::exact);
 
 /// The ones an op with this minimum ("7.0", may be empty) is compiled for.
 std::vector<Arch> archs_from(const std::vector<Arch>& archs, const std::string& minimum);

@@ -53,6 +53,7 @@ class OpJobs {
     job.command.argv = device ? nvcc_words() : cxx_words();
     append(job.command.argv, {"-MD", "-MF", "@DEP@", "-c", "-o", "@OUT@", from});
     job.command.cwd = root_;
+    job.command.environment = tools_.environment;
     job.inputs = {from};
     std::string flat = path.generic_string();
     std::replace(flat.begin(), flat.end(), '/', '-');
@@ -93,19 +94,23 @@ class OpJobs {
 
   Words cxx_words() const {
     Words words = tools_.cxx;
-    append(words, {"-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden",
-                   "-ffile-prefix-map=" + root_.string() + "=."});
+    append(words,
+           {"-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-ffile-prefix-map=@FOLDER@=."});
     append(words, include_words());
     if (op_.kind == Op::Kind::cuda && !tools_.cuda_include.empty()) {
       words.push_back("-I" + tools_.cuda_include);
     }
     append(words, op_.flags);
+    append(words, tools_.cxx_flags);
     return words;
   }
 
   Words nvcc_words() const {
-    Words words = {tools_.nvcc,  "-ccbin", tools_.host_compiler,
-                   "-std=c++17", "-O3",    "-Xcompiler=-fPIC,-fvisibility=hidden"};
+    Words words = tools_.nvcc_launcher;
+    append(words, {tools_.nvcc, "-ccbin", tools_.host_compiler, "-std=c++17", "-O3",
+                   "-Xcompiler=-fPIC,-fvisibility=hidden"});
+    // nvcc names files of its own by its process, and the object tells.
+    append(words, {"-keep", "-keep-dir", "@KEEP@"});
     for (const Arch& arch : archs_)
       words.push_back(gencode(arch));
     append(words, include_words());

@@ -29,14 +29,15 @@ class Planner {
 
   BuildPlan plan(const Fleet& fleet, const HostFacts& builder) {
     OpChoice choice = choose_ops(library_.ops, options_.environment);
-    tools_ = choose_toolchain(builder, options_.environment);
+    tools_ = choose_toolchain(builder, options_);
     plan_.notes = std::move(choice.notes);
     plan_.left_out = std::move(choice.left_out);
     take_notes(tools_.notes);
     // A list that cannot be read is refused even where no op needs it.
     parse_arch_list(value_of(options_, "TORCH_CUDA_ARCH_LIST"));
     if (wants_archs(choice.chosen)) {
-      archs_ = choose_archs(value_of(options_, "TORCH_CUDA_ARCH_LIST"), fleet, tools_.nvcc_version);
+      archs_ = choose_archs(value_of(options_, "TORCH_CUDA_ARCH_LIST"), fleet, tools_.nvcc_version,
+                            options_.arch_policy);
       take_notes(archs_.notes);
     }
     for (const ChosenOp& chosen : choice.chosen)

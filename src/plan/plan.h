@@ -19,8 +19,8 @@ struct Job {
   Kind kind = Kind::compile;
   std::string op;
   std::string name;                           ///< "c++ cpu_adam/adam.cc", what progress shows
-  Command command;                            ///< the output's temporary name is `@OUT@`, depfile
-                                              ///< `@DEP@`; an empty cwd is the build folder
+  Command command;                            ///< @OUT@, @DEP@, @KEEP@ and @FOLDER@ as build()
+                                              ///< knows them; an empty cwd is the build folder
   std::vector<std::filesystem::path> inputs;  ///< known beforehand, relative to the cwd; headers
                                               ///< come from the depfile
   std::filesystem::path output;               ///< relative to the build folder, unique to the job
@@ -62,8 +62,15 @@ struct BuildPlan {
   std::vector<std::string> notes;  ///< warnings of the plan
 };
 
+/// For which of the hosts' GPUs there is SASS: for each one's own architecture; for the lowest of
+/// each major version, on which all of it run; or for the lowest of all, whose PTX the drivers
+/// compile for the others when it is loaded first.
+enum class ArchPolicy { exact, cover, ptx };
+
 struct PlanOptions {
   std::map<std::string, std::string> environment;  ///< DS_BUILD_*, TORCH_CUDA_ARCH_LIST, CXX, ...
+  ArchPolicy arch_policy = ArchPolicy::exact;      ///< where TORCH_CUDA_ARCH_LIST does not say
+  std::string launcher = {};                       ///< ccache, sccache or distcc, or empty
 };
 
 /// `builder` is the build machine, asked with the same probe. Error (build_failed) if no compiler

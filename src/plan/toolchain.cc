@@ -81,12 +81,47 @@ void choose_nvcc(const HostFacts& builder, const Environment& environment, Toolc
     chosen.cuda_include = include.string();
 }
 
+void choose_flags(const Environment& environment, Toolchain& chosen) {
+  for (const char* variable : {"CFLAGS", "CXXFLAGS"}) {
+    for (const std::string& flag : split_words(value_of(environment, variable))) {
+      chosen.cxx_flags.push_back(flag);
+      if (flag == "-march=native" || flag == "-mtune=native" || flag == "-mcpu=native") {
+        chosen.notes.push_back(
+            fmt::format("{} holds {}: the libraries are for the CPU of the "
+                        "build machine, which the hosts may not have",
+                        variable, flag));
+      }
+    }
+  }
+  // __DATE__ and __TIME__ would make another object every second.
+  if (value_of(environment, "SOURCE_DATE_EPOCH").empty())
+    chosen.environment.emplace_back("SOURCE_DATE_EPOCH=315532800");
+  else
+    chosen.environment.push_back("SOURCE_DATE_EPOCH=" + value_of(environment, "SOURCE_DATE_EPOCH"));
+}
+
+void choose_launcher(const std::string& launcher, Toolchain& chosen) {
+  if (launcher.empty())
+    return;
+  if (chosen.cxx.front() != launcher)
+    chosen.cxx.insert(chosen.cxx.begin(), launcher);
+  const std::string name = fs::path(launcher).filename().string();
+  // distcc knows no nvcc. ccache reads preprocessed CUDA text, in which code for the host alone may
+  // be missing, unless it goes by the depfile (CCACHE_DEPEND).
+  if (name != "distcc")
+    chosen.nvcc_launcher = {launcher};
+  if (name == "ccache")
+    chosen.environment.emplace_back("CCACHE_DEPEND=1");
+}
+
 }  // namespace
 
-Toolchain choose_toolchain(const HostFacts& builder, const Environment& environment) {
+Toolchain choose_toolchain(const HostFacts& builder, const PlanOptions& options) {
   Toolchain chosen;
-  choose_cxx(builder, environment, chosen);
-  choose_nvcc(builder, environment, chosen);
+  choose_cxx(builder, options.environment, chosen);
+  choose_nvcc(builder, options.environment, chosen);
+  choose_flags(options.environment, chosen);
+  choose_launcher(options.launcher, chosen);
   return chosen;
 }
 

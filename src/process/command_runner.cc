@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <poll.h>
+#include <stdlib.h>
 
-#include <chrono>
+#include <algorithm>
 #include <deque>
+#include <utility>
 #include <vector>
 
+#include "base/awake_clock.h"
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "process/subprocess.h"
@@ -12,24 +15,33 @@
 namespace ds {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 class PollingRunner : public CommandRunner {
  public:
-  explicit PollingRunner(int jobs) : jobs_(static_cast<std::size_t>(jobs)) {}
+  explicit PollingRunner(const RunnerOptions& options) : options_(options) {}
   ~PollingRunner() override { kill_all(); }
   PollingRunner(const PollingRunner&) = delete;
   PollingRunner& operator=(const PollingRunner&) = delete;
 
-  bool can_run_more() const override { return running_.size() + finished_.size() < jobs_; }
+  bool can_run_more() override {
+    held_back_ = false;
+    if (running_.size() + finished_.size() >= static_cast<std::size_t>(options_.slots))
+      return false;
+    held_back_ = (!running_.empty() && is_loaded()) || !has_token();
+    return !held_back_;
+  }
 
   void start(int id, const Command& command) override {
     Pipe output = make_pipe();
     Running child;
     child.result.id = id;
-    child.began = Clock::now();
-    const int failure = spawn(command, -1, output.write.get(), output.write.get(), child.pid);
+    child.began = clock_.now();
+    child.paid = std::exchange(spare_token_, false);
+    Command shares = command;
+    if (options_.job_server != nullptr)
+      shares.environment.push_back(options_.job_server->variable());
+    const int failure = spawn(shares, -1, output.write.get(), output.write.get(), child.pid);
     if (failure != 0) {
+      give_back(child);
       finished_.push_back(not_started(command, failure));
       finished_.back().id = id;
       return;
@@ -39,11 +51,14 @@ class PollingRunner : public CommandRunner {
     running_.push_back(std::move(child));
   }
 
-  CommandResult wait() override {
+  std::optional<CommandResult> wait() override {
+    if (!held_back_)
+      return_spare_token();
     while (finished_.empty()) {
-      if (running_.empty())
+      if (running_.empty() && !held_back_)
         throw Error("nothing runs that could be waited for");
-      poll_once();
+      if (poll_once())
+        return std::nullopt;
     }
     CommandResult result = std::move(finished_.front());
     finished_.pop_front();
@@ -57,31 +72,67 @@ class PollingRunner : public CommandRunner {
     pid_t pid = -1;
     Fd output;
     Clock::time_point began;
+    bool paid = false;  ///< with a token
     CommandResult result;
   };
 
-  void poll_once() {
-    std::vector<pollfd> waits{{interrupt_fd(), POLLIN, 0}};
+  bool is_loaded() const {
+    double load = 0;
+    return options_.max_load > 0 && ::getloadavg(&load, 1) == 1 && load > options_.max_load;
+  }
+
+  /// One command runs without a token, every other one with its own.
+  bool has_token() {
+    const bool one_is_free =
+        std::all_of(running_.begin(), running_.end(), [](const Running& one) { return one.paid; });
+    if (options_.job_server != nullptr && !one_is_free && !spare_token_)
+      spare_token_ = options_.job_server->take();
+    return options_.job_server == nullptr || one_is_free || spare_token_;
+  }
+
+  void return_spare_token() {
+    if (std::exchange(spare_token_, false))
+      options_.job_server->give();
+  }
+
+  void give_back(Running& child) {
+    if (std::exchange(child.paid, false))
+      options_.job_server->give();
+  }
+
+  /// True if what was held back may be tried again.
+  bool poll_once() {
+    const bool for_token = held_back_ && options_.job_server != nullptr;
+    std::vector<pollfd> waits{{interrupt_fd(), POLLIN, 0},
+                              {for_token ? options_.job_server->fd() : -1, POLLIN, 0}};
     for (const Running& child : running_)
       waits.push_back({child.output.get(), POLLIN, 0});
-    ::poll(waits.data(), waits.size(), -1);
+    const auto wait = AwakeClock::longest_wait;
+    clock_.now();
+    const int ready = ::poll(waits.data(), waits.size(), static_cast<int>(wait.count()));
+    const Clock::time_point now = clock_.after(wait);
     if (waits[0].revents != 0) {
       kill_all();
       throw Interrupted{};
     }
     for (std::size_t i = running_.size(); i-- > 0;) {
-      if (waits[i + 1].revents == 0)
+      const bool late = options_.limit.count() > 0 && now >= running_[i].began + options_.limit;
+      if (late)
+        kill_group(running_[i].pid);
+      else if (waits[i + 2].revents == 0 ||
+               read_available(running_[i].output, running_[i].result.output))
         continue;
-      if (read_available(running_[i].output, running_[i].result.output))
-        continue;
-      finish(running_[i]);
+      running_[i].result.timed_out = late;
+      finish(running_[i], now);
       running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
     }
+    return held_back_ && finished_.empty() && (ready == 0 || waits[1].revents != 0);
   }
 
-  void finish(Running& child) {
+  void finish(Running& child, Clock::time_point now) {
     reap(child.pid, child.result);
-    child.result.seconds = std::chrono::duration<double>(Clock::now() - child.began).count();
+    give_back(child);
+    child.result.seconds = std::chrono::duration<double>(now - child.began).count();
     finished_.push_back(std::move(child.result));
   }
 
@@ -89,19 +140,24 @@ class PollingRunner : public CommandRunner {
     for (Running& child : running_) {
       kill_group(child.pid);
       reap(child.pid, child.result);
+      give_back(child);
     }
     running_.clear();
+    return_spare_token();
   }
 
-  std::size_t jobs_;
+  RunnerOptions options_;
+  AwakeClock clock_;
   std::vector<Running> running_;
   std::deque<CommandResult> finished_;
+  bool held_back_ = false;    ///< slots are free, but the machine is busy with others' work
+  bool spare_token_ = false;  ///< taken for the command that is to be started next
 };
 
 }  // namespace
 
-std::unique_ptr<CommandRunner> make_command_runner(int jobs) {
-  return std::make_unique<PollingRunner>(jobs);
+std::unique_ptr<CommandRunner> make_command_runner(const RunnerOptions& options) {
+  return std::make_unique<PollingRunner>(options);
 }
 
 }  // namespace ds

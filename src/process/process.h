@@ -9,6 +9,7 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,8 @@ struct CommandResult {
   std::string output;  ///< stdout and stderr as they came (run_command with split: stdout)
   std::string errors;  ///< stderr, when split
   double seconds = 0;
-  long peak_rss_kb = 0;  ///< wait4(2), of the child itself
+  double cpu_seconds = 0;  ///< user and system, with its children's
+  long peak_rss_kb = 0;    ///< wait4(2), of its largest process
   bool ok() const { return exit_status == 0 && signal == 0 && !timed_out; }
 };
 
@@ -39,13 +41,39 @@ struct CommandResult {
 class CommandRunner {
  public:
   virtual ~CommandRunner() = default;
-  virtual bool can_run_more() const = 0;
+  virtual bool can_run_more() = 0;
   virtual void start(int id, const Command& command) = 0;
-  virtual CommandResult wait() = 0;  ///< throws Interrupted, after abort()
-  virtual void abort() = 0;          ///< kills what runs, reaps it
+  /// Nothing when more can be run that could not before. Throws Interrupted, after abort().
+  virtual std::optional<CommandResult> wait() = 0;
+  virtual void abort() = 0;  ///< kills what runs, reaps it
 };
 
-std::unique_ptr<CommandRunner> make_command_runner(int jobs);
+/// The tokens of GNU make's job server, by which programs share the slots of a machine: each may
+/// run one job, and one more for every token that it took (make manual, "Job Slots").
+class JobServer {
+ public:
+  virtual ~JobServer() = default;
+  virtual bool take() = 0;     ///< a token; false if there is none now
+  virtual void give() = 0;     ///< one that was taken; those left are given back at the end
+  virtual int fd() const = 0;  ///< readable when there is a token
+  /// The environment of commands that are to take part: "MAKEFLAGS=...".
+  virtual std::string variable() const = 0;
+};
+
+/// The one that `makeflags` ($MAKEFLAGS) names, as a FIFO or as two descriptors; null without one
+/// that can be used.
+std::unique_ptr<JobServer> join_job_server(const std::string& makeflags);
+/// One of our own, a FIFO with `slots` - 1 tokens.
+std::unique_ptr<JobServer> make_job_server(int slots);
+
+struct RunnerOptions {
+  int slots = 1;                    ///< commands at one time
+  double max_load = 0;              ///< no second one while the load average is higher; 0: any
+  std::chrono::seconds limit{0};    ///< for each command; 0: none
+  JobServer* job_server = nullptr;  ///< asked for every command but one, and told to each
+};
+
+std::unique_ptr<CommandRunner> make_command_runner(const RunnerOptions& options);
 
 /// Runs one command to its end, stdout and stderr kept apart, within `limit`.
 CommandResult run_command(const Command& command,

@@ -123,6 +123,9 @@ void reap(pid_t pid, CommandResult& result) {
   while (::wait4(pid, &status, 0, &usage) < 0 && errno == EINTR) {
   }
   result.peak_rss_kb = usage.ru_maxrss;
+  for (const timeval& time : {usage.ru_utime, usage.ru_stime})
+    result.cpu_seconds +=
+        static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
   if (WIFSIGNALED(status)) {
     result.signal = WTERMSIG(status);
   } else {

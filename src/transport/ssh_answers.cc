@@ -50,13 +50,16 @@ std::vector<std::string> words_for(const std::string& name, const TransportOptio
 bool ask(const std::vector<std::string>& names, const TransportOptions& options, Texts& texts,
          std::map<std::string, std::string>& problems) {
   const int jobs = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  const std::unique_ptr<CommandRunner> runner = make_command_runner(jobs);
+  const std::unique_ptr<CommandRunner> runner = make_command_runner({jobs});
   std::size_t next = 0, running = 0;
   bool found = true;
   while (next < names.size() || running > 0) {
     for (; next < names.size() && runner->can_run_more(); ++next, ++running)
       runner->start(static_cast<int>(next), Command{words_for(names[next], options), {}, {}});
-    const CommandResult result = runner->wait();
+    const std::optional<CommandResult> ended = runner->wait();
+    if (!ended)
+      continue;
+    const CommandResult& result = *ended;
     --running;
     const std::string& name = names[static_cast<std::size_t>(result.id)];
     if (result.exit_status == 127) {

@@ -57,6 +57,12 @@ class StreamStatus : public Status {
     redraw();
   }
 
+  void remark(std::string_view text) override {
+    if (options_.verbosity != Verbosity::quiet)
+      print(text);
+    redraw();
+  }
+
   void warning(std::string_view text) override {
     print(fmt::format("ds-deploy: {} {}", paint("33", "warning:"), text));
     redraw();

@@ -1,18 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """CUDA ops: compiled with the real nvcc, read back from the binary. No GPU is needed."""
 import json
-import os
-import shutil
 import zipfile
 
 from support.deploy_case import DeployCase, clean_environment
-
-
-def find_nvcc():
-    for place in (os.environ.get("CUDA_HOME", "") + "/bin/nvcc", "/usr/local/cuda/bin/nvcc"):
-        if os.access(place, os.X_OK):
-            return place
-    return shutil.which("nvcc")
+from support.find_nvcc import find_nvcc
 
 
 class CudaOps(DeployCase):

@@ -10,8 +10,9 @@ from support.deploy_case import DeployCase, clean_environment
 
 class BuiltWheel(DeployCase):
     def build(self, folder, **env):
+        objects = env.pop("objects", str(self.build_folder / "test-ops"))
         done = self.run_program("build", "-l", "--output", self.folder / folder, "--build-dir",
-                                self.build_folder / env.pop("objects", "test-ops"),
+                                objects, "--cache-dir", objects + "-cache",
                                 env=clean_environment(**env))
         self.assertEqual(done.returncode, 0, done.stderr)
         return pathlib.Path(done.stdout.strip())

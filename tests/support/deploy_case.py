@@ -15,13 +15,17 @@ import zipfile
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 ROOT = TESTS.parent
 PROGRAM = os.environ.get("DS_DEPLOY", str(ROOT / "build-dev" / "ds-deploy"))
+BUILD_FOLDER = pathlib.Path(os.environ.get("DS_DEPLOY_TEST_BUILD", str(ROOT / "build-dev")))
 
 
 def clean_environment(**extra):
     """The caller's environment less what would change a test's outcome."""
     dropped = ("DS_BUILD_", "TORCH_", "MAX_JOBS", "VIRTUAL_ENV", "CONDA_PREFIX", "NO_COLOR",
-               "CLICOLOR", "PYTHON", "PIP_FIND_LINKS", "SSH_AUTH_SOCK", "LIBRARY_PATH")
+               "CLICOLOR", "PYTHON", "PIP_FIND_LINKS", "SSH_AUTH_SOCK", "LIBRARY_PATH", "MAKE",
+               "CPATH", "CFLAGS", "CXXFLAGS", "NVCC_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+    # The store of results is that of the tests, not the user's.
+    kept["XDG_CACHE_HOME"] = str(BUILD_FOLDER / "test-cache")
     kept.update(extra)
     return kept
 
@@ -30,7 +34,7 @@ class DeployCase(unittest.TestCase):
     """Has a folder of its own, removed at the end; objects are shared by all cases of a run."""
 
     maxDiff = None
-    build_folder = pathlib.Path(os.environ.get("DS_DEPLOY_TEST_BUILD", str(ROOT / "build-dev")))
+    build_folder = BUILD_FOLDER
 
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ds-deploy-test."))

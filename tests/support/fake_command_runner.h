@@ -21,13 +21,13 @@ class FakeCommandRunner : public CommandRunner {
   explicit FakeCommandRunner(int jobs = 2, Behave behave = {})
       : jobs_(jobs), behave_(std::move(behave)) {}
 
-  bool can_run_more() const override { return running_.size() < static_cast<std::size_t>(jobs_); }
+  bool can_run_more() override { return running_.size() < static_cast<std::size_t>(jobs_); }
   void start(int id, const Command& command) override {
     started.push_back(command);
     running_.emplace_back(id, command);
     most_at_once = std::max(most_at_once, running_.size());
   }
-  CommandResult wait() override {
+  std::optional<CommandResult> wait() override {
     const auto [id, command] = running_.front();
     running_.pop_front();
     CommandResult result = behave_ ? behave_(command) : CommandResult{};
@@ -37,6 +37,7 @@ class FakeCommandRunner : public CommandRunner {
       write_file(output, content(command));
     return result;
   }
+  std::size_t waiting() const { return running_.size(); }
   void abort() override {
     ++aborts;
     running_.clear();

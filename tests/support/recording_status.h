@@ -23,9 +23,10 @@ class RecordingStatus : public Status {
   }
   void stage_finished() override {}
   void note(std::string_view text) override { notes.emplace_back(text); }
+  void remark(std::string_view text) override { remarks.emplace_back(text); }
   void warning(std::string_view text) override { warnings.emplace_back(text); }
 
-  std::vector<std::string> events, failures, blocks, notes, warnings;
+  std::vector<std::string> events, failures, blocks, notes, remarks, warnings;
 };
 
 }  // namespace ds

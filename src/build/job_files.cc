@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "build/job_files.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <random>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "base/text.h"
+#include "build/depfile.h"
+
+namespace ds {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string replace_all(std::string text, std::string_view from, const std::string& to) {
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
+  return text;
+}
+
+fs::path with(const fs::path& path, const char* ending) {
+  return path.string() + ending;
+}
+
+/// Of this machine's name; the folder may be shared with others.
+std::string host_mark() {
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return sha256_hex(name).substr(0, 6);
+}
+
+}  // namespace
+
+std::string temporary_suffix() {
+  return fmt::format(".tmp.{}.{}.{:06x}", host_mark(), ::getpid(),
+                     std::random_device()() & 0xffffff);
+}
+
+void remove_abandoned(const fs::path& folder) {
+  const std::string mark = ".tmp." + host_mark() + ".";
+  std::error_code failure;
+  fs::recursive_directory_iterator entry(folder, failure), end;
+  for (; !failure && entry != end; entry.increment(failure)) {
+    const std::string name = entry->path().filename().string();
+    const std::size_t at = name.find(mark);
+    if (at == std::string::npos)
+      continue;
+    const std::vector<std::string> pieces = split(name.substr(at + mark.size()), '.');
+    const std::optional<long> pid = parse_integer(pieces.front(), 1, 1 << 30);
+    if (!pid || ::kill(static_cast<pid_t>(*pid), 0) == 0 || errno != ESRCH)
+      continue;
+    std::error_code ignored;
+    entry.disable_recursion_pending();
+    fs::remove_all(entry->path(), ignored);
+  }
+}
+
+JobFiles::JobFiles(const Job& job, const fs::path& build_folder, const std::string& suffix)
+    : folder_(job.command.cwd.empty() ? build_folder : job.command.cwd),
+      output_(build_folder / job.output),
+      temporary_(output_.string() + suffix) {
+  std::error_code failure;
+  fs::create_directories(output_.parent_path(), failure);
+  if (failure) {
+    throw Error(fmt::format("cannot make the folder {}: {}", output_.parent_path().string(),
+                            failure.message()),
+                "name another build folder", ExitStatus::usage);
+  }
+}
+
+std::string JobFiles::absolute(const fs::path& input) const {
+  return (folder_ / input).lexically_normal().string();
+}
+
+std::string JobFiles::portable(const std::string& absolute) const {
+  const std::string below = folder_.string() + "/";
+  return absolute.starts_with(below) ? absolute.substr(below.size()) : absolute;
+}
+
+Command JobFiles::named(const Job& job, const fs::path& output, const fs::path& base) const {
+  Command command = job.command;
+  command.cwd = folder_;
+  for (std::string& word : command.argv) {
+    if (word.find('@') == std::string::npos)
+      continue;
+    word = replace_all(std::move(word), "@OUT@", output.string());
+    word = replace_all(std::move(word), "@DEP@", with(base, ".d").string());
+    word = replace_all(std::move(word), "@KEEP@", with(base, ".keep").string());
+    word = replace_all(std::move(word), "@FOLDER@", folder_.string());
+  }
+  return command;
+}
+
+Command JobFiles::command(const Job& job) const {
+  for (const std::string& word : job.command.argv) {
+    if (word.find("@KEEP@") != std::string::npos)
+      fs::create_directories(with(temporary_, ".keep"));
+  }
+  return named(job, temporary_, temporary_);
+}
+
+std::string JobFiles::shell_line(const Job& job) const {
+  const Command shown = named(job, output_, output_);
+  std::vector<std::string> words = shown.environment;
+  for (const std::string& word : shown.argv)
+    words.push_back(shell_quote(word));
+  return clean(fmt::format("cd {} && {}", shell_quote(shown.cwd.string()), join(words, " ")));
+}
+
+std::vector<std::string> JobFiles::headers() const {
+  std::vector<std::string> names;
+  std::error_code failure;
+  if (fs::is_regular_file(with(temporary_, ".d"), failure)) {
+    for (const std::string& name : parse_depfile(read_file(with(temporary_, ".d"))))
+      names.push_back(absolute(name));
+  }
+  return names;
+}
+
+void JobFiles::keep() const {
+  std::error_code failure;
+  fs::rename(temporary_, output_, failure);
+  if (failure) {
+    throw Error(fmt::format("cannot write {}: {}", output_.string(), failure.message()), {},
+                ExitStatus::usage);
+  }
+  remove_temporaries();
+}
+
+void JobFiles::remove_temporaries() const {
+  std::error_code ignored;
+  fs::remove(temporary_, ignored);
+  fs::remove(with(temporary_, ".d"), ignored);
+  fs::remove_all(with(temporary_, ".keep"), ignored);
+}
+
+}  // namespace ds

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a build costs, side by side with ninja and make in one run.
+
+    python3 tests/bench/build.py --build build-bench [--ops 24] [--rounds 5] [--cub]
+
+The tree is synthetic, of the shape of DeepSpeed's: 24 ops, 125 sources, 53 of them for nvcc (--ops
+N takes N of them, spread evenly). Every tool runs the very commands of ds-deploy's plan, for two
+architectures. Rounds are interleaved: each tool once in every round, in turn, from nothing.
+ds-deploy's time is that of the whole command: it asks the machine what it is, plans, builds and
+packs the wheel as well.
+"""
+import argparse
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+# Sources of each op: for the C++ compiler, for nvcc.
+SHAPE = tuple(zip((11, 12, 2, 2, 2, 2, 3, 3, 9, 9, 4, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0),
+                  (0, 0, 0, 0, 0, 0, 1, 1, 8, 8, 9, 5, 4, 3, 2, 2, 2, 1, 1, 1, 1, 1, 2, 1)))
+HEAVY = "".join("#include <%s>\n" % name for name in
+                ("algorithm", "functional", "map", "memory", "random", "regex", "string", "vector"))
+CC = """#include "heavy.h"
+namespace {
+template <int N> struct Step { static double run(std::map<std::string, std::vector<double>>& m) {
+  double sum = 0;
+  for (auto& [k, v] : m) { std::sort(v.begin(), v.end()); sum += v[N %% v.size()] * N; }
+  return sum + Step<N - 1>::run(m); } };
+template <> struct Step<0> { static double run(std::map<std::string, std::vector<double>>&) {
+  return 0; } };
+}
+extern "C" double op%(op)d_cc%(number)d(int n) {
+  std::map<std::string, std::vector<double>> m; m[std::to_string(n)].assign(n + 1, 1.5);
+  std::function<double()> f = [&] { return Step<%(depth)d>::run(m); };
+  return f(); }
+"""
+CU = """%(head)s
+template <int N> __global__ void step(float* p, int n) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  float x = i < n ? p[i] : 0;
+#pragma unroll
+  for (int k = 0; k < 32; ++k) x = x * 1.0001f + sqrtf(fabsf(x) + k * N);
+  if (i < n) p[i] = x; }
+template <int N> void all(float* p, int n) {
+  step<N><<<(n + 255) / 256, 256>>>(p, n);
+  if constexpr (N > 0) all<N - 1>(p, n); }
+extern "C" void op%(op)d_cu%(number)d(float* p, int n) { all<%(depth)d>(p, n); }
+"""
+ENVIRONMENT = {**{name: value for name, value in os.environ.items()
+                  if not name.startswith("DS_BUILD") and name not in ("MAKEFLAGS", "CXX")},
+               "TORCH_CUDA_ARCH_LIST": "8.0;9.0"}
+NOOP = """#include <cstdio>
+#include <cstring>
+int main(int count, char** words) {
+  for (int i = 1; i + 1 < count; ++i)
+    if (!std::strcmp(words[i], "-o")) std::fclose(std::fopen(words[i + 1], "w"));
+}
+"""
+
+
+def make_tree(root, shape, cub):
+    """The ops; their number of sources, and of those for nvcc."""
+    include = root / "common" / "include"
+    include.mkdir(parents=True)
+    (root / "VERSION").write_text("1.0\n")
+    (include / "heavy.h").write_text("#pragma once\n" + HEAVY)
+    head = "#include <cub/cub.cuh>" if cub else "#include <cmath>"
+    for op, (plain, device) in enumerate(shape):
+        folder = root / ("op%d" % op)
+        (folder / "python").mkdir(parents=True)
+        (folder / "python" / "__init__.py").write_text("def self_test():\n    pass\n")
+        sources = []
+        for ending, text, number in ((".cc", CC, plain), (".cu", CU, device)):
+            for at in range(number):
+                sources.append("s%d%s" % (at, ending))
+                (folder / sources[-1]).write_text(text % {
+                    "op": op, "number": at, "depth": 4 + (op * 7 + at * 5) % 24, "head": head})
+        (folder / "op.yaml").write_text(
+            "name: op%d\nsummary: synthetic\nkind: %s\nbuild_variable: DS_BUILD_OP%d\n"
+            "sources: [%s]\ninclude: [../common/include]\nlinks_torch: false\n"
+            "self_test: ds_ops.op%d:self_test\n"
+            % (op, "cuda" if device else "cpu", op, ", ".join(sources), op))
+
+
+class Run:
+    """Wall seconds and CPU seconds of a command, children included."""
+
+    def __init__(self, words, env=ENVIRONMENT, cwd=None):
+        began = time.monotonic()
+        with tempfile.TemporaryFile() as out:
+            child = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL,
+                                     stdout=out, stderr=subprocess.STDOUT, env=env, cwd=cwd)
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            self.wall = time.monotonic() - began
+            out.seek(0)
+            self.output = out.read().decode(errors="replace")
+        self.cpu = usage.ru_utime + usage.ru_stime
+        if child.returncode != 0:
+            sys.exit("%s ended with status %d:\n%s" % (words[0], child.returncode,
+                                                       self.output[-2000:]))
+
+
+class Bench:
+    def __init__(self, options, folder):
+        self.options, self.folder = options, folder
+        self.program = pathlib.Path(options.build).resolve() / "ds-deploy"
+        self.tree = folder / "ops"
+        wanted = [SHAPE[at * len(SHAPE) // options.ops] for at in range(options.ops)]
+        if shutil.which("nvcc") is None:
+            print("no nvcc: the sources for it are left out")
+            wanted = [(plain, 0) for plain, _ in wanted if plain]
+        self.sources = sum(map(sum, wanted))
+        print("%d ops, %d sources, %d of them for nvcc; %d jobs at one time" % (
+            len(wanted), self.sources, sum(device for _, device in wanted), options.jobs))
+        make_tree(self.tree, wanted, options.cub)
+
+    def words(self, *more, build, cache):
+        return [self.program, "build", "-l", "--ops", self.tree, "--build-dir", build,
+                "--cache-dir", cache, "--output", build, "-j", self.options.jobs, *more]
+
+    def plan(self):
+        done = Run([*self.words(build=self.folder / "p", cache=self.folder / "p"), "--dry-run",
+                    "--json", "-q"])
+        return json.loads(done.output[done.output.index("{"):])["jobs"]
+
+    def commands(self, jobs, folder):
+        """For each job: name, shell line, output, outputs that it needs."""
+        made = []
+        for number, job in enumerate(jobs):
+            output = folder / ("%d.out" % number)
+            words = []
+            for word in job["command"]:
+                word = word.replace("@OUT@", str(output)).replace("@DEP@", str(output) + ".d")
+                word = word.replace("@KEEP@", str(output) + ".keep")
+                words.append(word.replace("@FOLDER@", str(self.tree)))
+            # A link names its objects; they are ours here.
+            objects = [made[need][2] for need in job["needs"]]
+            if objects:
+                words = [word for word in words if not word.startswith("obj/")]
+                words[words.index("-o"):words.index("-o")] = map(str, objects)
+            line = "cd %s && mkdir -p %s.keep && %s" % (self.tree, output, shlex.join(words))
+            made.append((job["op"], line, output, objects))
+        return made
+
+    def ninja(self, folder, made, names=None):
+        text = "rule run\n  command = $line\n"
+        for op, line, output, objects in made:
+            if names is None or op in names:
+                text += "build %s: run %s\n  line = %s\n" % (
+                    output, " ".join(map(str, objects)), line.replace("$", "$$"))
+        (folder / "build.ninja").write_text(text)
+        return ["ninja", "-C", folder, "-j", self.options.jobs]
+
+    def make(self, folder, made):
+        text = "all: %s\n" % " ".join(str(output) for _, _, output, _ in made)
+        for _, line, output, objects in made:
+            text += "%s: %s\n\t%s\n" % (output, " ".join(map(str, objects)),
+                                       line.replace("$", "$$"))
+        (folder / "Makefile").write_text(text)
+        return ["make", "-s", "-C", folder, "-j%d" % self.options.jobs]
+
+    def cold(self, jobs):
+        fresh = iter(range(1000000))
+        names = sorted({job["op"] for job in jobs})
+
+        def folder():
+            path = self.folder / ("run%d" % next(fresh))
+            path.mkdir()
+            return path
+
+        def ours():
+            path = folder()
+            cache = self.folder / "learned"
+            # What it learned of times stays; what it made does not.
+            shutil.rmtree(cache / "outputs", ignore_errors=True)
+            shutil.rmtree(cache / "results", ignore_errors=True)
+            return Run(self.words("--trace", path / "trace", build=path, cache=cache)), path
+
+        def one_ninja():
+            path = folder()
+            return Run(self.ninja(path, self.commands(jobs, path))), path
+
+        def one_make():
+            path = folder()
+            return Run(self.make(path, self.commands(jobs, path))), path
+
+        def ninja_each():
+            path = folder()
+            made = self.commands(jobs, path)
+            wall, cpu = 0, 0
+            for name in names:
+                (path / name).mkdir()
+                done = Run(self.ninja(path / name, made, {name}))
+                wall, cpu = wall + done.wall, cpu + done.cpu
+            done.wall, done.cpu = wall, cpu
+            return done, path
+
+        tools = {"ds-deploy build": ours, "ninja, one build.ninja": one_ninja, "make -j": one_make,
+                 "one ninja per op, in turn": ninja_each}
+        for name, program in (("ninja, one build.ninja", "ninja"), ("make -j", "make"),
+                              ("one ninja per op, in turn", "ninja")):
+            if shutil.which(program) is None:
+                print("left out: %s is not installed" % program)
+                del tools[name]
+        runs = {name: [] for name in tools}
+        ours()  # learns
+        for _ in range(self.options.rounds):
+            for name, tool in tools.items():
+                run, path = tool()
+                runs[name].append(run)
+                if name == "ds-deploy build":
+                    self.trace = json.loads((path / "trace").read_text())
+                shutil.rmtree(path)
+        base = runs["ds-deploy build"]
+        show("Cold, %d interleaved rounds: min / median / max" % self.options.rounds,
+             ["tool", "wall s", "CPU s", "ds-deploy's wall, ratio to it"],
+             [(name, spread([run.wall for run in done]), spread([run.cpu for run in done]),
+               spread([own.wall / run.wall for run, own in zip(done, base)]))
+              for name, done in runs.items()])
+        return statistics.median(run.wall for run in base)
+
+    def replay(self, jobs):
+        """The scheduler with these durations on other numbers of slots."""
+        took = {event["name"]: event["dur"] / 1e6 for event in self.trace["traceEvents"]
+                if event["ph"] == "X"}
+        rows = []
+        for slots in (2, 8, 16, 32):
+            order = {"slots": slots, "jobs": [{"seconds": took[job["name"]], "needs": job["needs"]}
+                                              for job in jobs]}
+            said = json.loads(subprocess.run(
+                [self.program.parent / "tests" / "build-bench"], input=json.dumps(order), text=True,
+                stdout=subprocess.PIPE, check=True).stdout)
+            bound = max(said["critical_path"], said["work_by_slots"])
+            rows.append((slots, "%.2f" % said["seconds"], "%.2f" % said["critical_path"],
+                         "%.2f" % said["work_by_slots"], "%.3f" % (said["seconds"] / bound)))
+        show("The scheduler, replayed with the durations of the last run", [
+            "slots", "seconds", "critical path", "work by slots", "ratio to the larger"], rows)
+
+    def warm(self, cold):
+        build, cache = self.folder / "warm", self.folder / "warm-cache"
+        Run(self.words(build=build, cache=cache))
+        time.sleep(2.5)  # so that the outputs are older than file clocks are coarse
+        Run(self.words(build=build, cache=cache))
+        rows = []
+
+        def row(what, before=lambda: None):
+            runs = []
+            for _ in range(self.options.rounds):
+                before()
+                runs.append(Run(self.words("-v", build=build, cache=cache)))
+            ran = [line for line in runs[-1].output.splitlines() if line.startswith("build: ")]
+            rows.append((what, spread([run.wall * 1000 for run in runs], "%.0f"),
+                         "%.0f" % (cold / statistics.median(run.wall for run in runs)),
+                         ran[-1][len("build: "):] if ran else ""))
+
+        header = self.tree / "common" / "include" / "heavy.h"
+        source = self.tree / "op0" / "s0.cc"
+        text = source.read_text()
+        number = iter(range(1000000))
+        row("nothing changed")
+        row("a header touched, not changed", header.touch)
+        row("one source changed", lambda: source.write_text(text + "// %d\n" % next(number)))
+        row("another build folder", lambda: shutil.rmtree(build))
+        show("Warm, %d rounds: min / median / max" % self.options.rounds,
+             ["what", "wall ms", "times faster than cold", "the last run"], rows)
+
+    def overhead(self):
+        number = self.options.noops
+        root = self.folder / "noop-ops"
+        (root / "many" / "python").mkdir(parents=True)
+        (root / "many" / "python" / "__init__.py").write_text("def self_test():\n    pass\n")
+        (root / "VERSION").write_text("1.0\n")
+        sources = ["s%d.cc" % at for at in range(number)]
+        for name in sources:
+            (root / "many" / name).write_text("// %s\n" % name)
+        (root / "many" / "op.yaml").write_text(
+            "name: many\nsummary: no-ops\nkind: cpu\nbuild_variable: DS_BUILD_MANY\n"
+            "sources: [%s]\nlinks_torch: false\nself_test: ds_ops.many:self_test\n"
+            % ", ".join(sources))
+        (self.folder / "noop.cc").write_text(NOOP)
+        noop = self.folder / "noop"
+        subprocess.run(["g++", "-O2", "-static", "-o", noop, self.folder / "noop.cc"], check=True)
+        words = [self.program, "build", "-l", "--ops", root, "-j", self.options.jobs, "-v", "-k", 1]
+        build = self.folder / "noop-build"
+        done = subprocess.run(
+            [str(word) for word in words] + ["--build-dir", str(build), "--cache-dir",
+                                             str(build / "cache"), "--output", str(build)],
+            env={**ENVIRONMENT, "CXX": str(noop)}, stdout=subprocess.PIPE, text=True,
+            stderr=subprocess.STDOUT, check=False)
+        said = [line for line in done.stdout.splitlines() if line.startswith("build: ")]
+        if not said:
+            sys.exit("the no-op jobs did not run: " + done.stdout[-2000:])
+        print("\n%d no-op jobs: %s" % (number + 1, said[-1]))
+
+
+def spread(values, form="%.2f"):
+    return " / ".join(form % value for value in
+                      (min(values), statistics.median(values), max(values)))
+
+
+def show(title, columns, rows):
+    print("\n%s\n\n| %s |\n|%s" % (title, " | ".join(columns), "---|" * len(columns)))
+    for row in rows:
+        print("| %s |" % " | ".join(map(str, row)))
+    sys.stdout.flush()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default="build", help="build folder with tests (build)")
+    parser.add_argument("--ops", type=int, default=len(SHAPE))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--noops", type=int, default=10000)
+    parser.add_argument("--cub", action="store_true", help="heavy headers for nvcc too: minutes")
+    parser.add_argument("--only", choices=("cold", "warm", "overhead"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="ds-deploy-bench.") as folder:
+        bench = Bench(options, pathlib.Path(folder))
+        jobs = bench.plan()
+        cold = 0
+        if options.only in (None, "cold"):
+            cold = bench.cold(jobs)
+            bench.replay(jobs)
+        if options.only in (None, "warm"):
+            bench.warm(cold)
+        if options.only in (None, "overhead"):
+            bench.overhead()
+
+
+if __name__ == "__main__":
+    main()
