@@ -87,7 +87,10 @@ class Bench:
         port = next(iter(fleet.hosts.values()))["port"]
         (self.folder / "cluster").write_text("".join(
             "%s slots=8 port=%d\n" % (name, port) for name in names))
-        (self.folder / "ansible.cfg").write_text("[defaults]\nhost_key_checking = True\n")
+        (self.folder / "ansible.cfg").write_text(
+            "[defaults]\nhost_key_checking = True\n"
+            # Its own ControlPersist would leave a connection open for the next round.
+            "[ssh_connection]\nssh_args = -o ControlMaster=no\n")
 
     def ours(self, *words):
         return [self.program, "ping", "-q", "--json", "--hostfile", str(self.folder / "cluster"),
