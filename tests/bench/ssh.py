@@ -129,8 +129,9 @@ class Bench:
 
     def ping(self):
         number = self.options.hosts
-        with self.fleet_module.Fleet(self.folder / "fleet", number, wildcard=True,
-                                     noise=False) as fleet:
+        # The namespaces that hosts of other tests have would be the fixture's cost, not a tool's.
+        with self.fleet_module.Fleet(self.folder / "fleet", number, wildcard=True, noise=False,
+                                     separate=False) as fleet:
             self.files(fleet, number)
             tools = self.tools(fleet)
             for name in [name for name, (words, _) in tools.items() if not shutil.which(words[0])]:
