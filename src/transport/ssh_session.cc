@@ -238,7 +238,6 @@ bool SshSession::feed() {
     if (put.value_or(0) == 0)
       return false;
     input_->consume(*put);
-    moved_ = services_.loop.now();
   }
   return !input_ended_;
 }
@@ -262,7 +261,10 @@ bool SshSession::read_all() {
 
 SshProgress SshSession::transfer() {
   // While half a packet waits to be sent, only the same call may follow.
+  const std::uint64_t before = input_->consumed();
   const bool more_to_send = !sends_by_reading_ && feed();
+  if (input_->consumed() > before)
+    moved_ = services_.loop.now();
   const bool may_read = sends_by_reading_ || !link_.connection().wants_to_send();
   const bool more_to_read = may_read && read_all();
   sends_by_reading_ = may_read && !over_ && link_.connection().wants_to_send();
