@@ -184,11 +184,11 @@ class Bench:
         table.show()
 
     def upload(self):
-        size = self.options.megabytes
+        size, rounds = self.options.megabytes, 4 * self.options.rounds
         data = self.folder / "data"
         data.write_bytes(os.urandom(1 << 20) * size)
         table = Table("%d MB to one host, client CPU, %d interleaved rounds: min / median / max"
-                      % (size, self.options.rounds), ["what", "CPU s", "ratio to ssh", "wall s"])
+                      % (size, rounds), ["what", "CPU s", "ratio to ssh", "wall s"])
         with self.fleet_module.Fleet(self.folder / "one", 1, wildcard=True, noise=False) as fleet:
             self.files(fleet, 1)
             name = next(iter(fleet.hosts))
@@ -198,7 +198,7 @@ class Bench:
             ours, theirs = [], []
             env = {"XDG_CACHE_HOME": str(self.folder / "answers")}
             self.helper("upload", config, name, "/dev/null", env=env)  # ssh -G is asked once
-            for _ in range(self.options.rounds):
+            for _ in range(rounds):
                 ours.append(self.helper("upload", config, name, data, env=env))
                 theirs.append(Run(["sh", "-c", "exec ssh -F %s %s 'cat > uploaded' < %s"
                                    % (config, name, data)]))
