@@ -266,6 +266,7 @@ SshProgress SshSession::transfer() {
   if (input_->consumed() > before)
     moved_ = services_.loop.now();
   const bool may_read = sends_by_reading_ || !link_.connection().wants_to_send();
+  const std::size_t window = channel_->window();
   const bool more_to_read = may_read && read_all();
   sends_by_reading_ = may_read && !over_ && link_.connection().wants_to_send();
   if (over_)
@@ -274,7 +275,9 @@ SshProgress SshSession::transfer() {
     return fail(Outcome::flooded, printed_too_much(exec_));
   if (!more_to_read && channel_->ended())
     return enter(Phase::close);
-  yielded_ = more_to_send || more_to_read;
+  // Reading takes in what the server allows to be sent, too, and no event tells of that again.
+  const bool window_opened = !input_ended_ && channel_->window() > window;
+  yielded_ = more_to_send || more_to_read || window_opened;
   return SshProgress::waiting;
 }
 
