@@ -10,6 +10,7 @@
 #include "artifact/artifact.h"
 #include "base/text.h"
 #include "cli/package_answer.h"
+#include "cli/reach.h"
 
 namespace ds {
 namespace {
@@ -204,19 +205,8 @@ ExitStatus show_report(Session& session) {
 
 ExitStatus ping(Session& session) {
   const std::vector<Host>& hosts = session.inventory().hosts;
-  std::vector<ExecResult> results(hosts.size());
-  session.status().stage_started("ping", hosts.size());
-  for (std::size_t i = 0; i < hosts.size(); ++i) {
-    session.transport().start(hosts[i].endpoint, Exec{":", {}, std::chrono::seconds(60), 1u << 16},
-                              [&, i](ExecResult result) {
-                                session.status().item_finished(hosts[i].name,
-                                                               result.ok() ? "ok" : result.message,
-                                                               !result.ok());
-                                results[i] = std::move(result);
-                              });
-  }
-  session.transport().run();
-  session.status().stage_finished();
+  const std::vector<ExecResult> results =
+      reach_all(session, hosts, "ping", "ok", [](const ExecResult& result) { return result.ok(); });
   ordered_json answers = ordered_json::array();
   bool key = false, all = true;
   for (std::size_t i = 0; i < hosts.size(); ++i) {

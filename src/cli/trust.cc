@@ -14,6 +14,7 @@
 
 #include "base/interrupt.h"
 #include "base/text.h"
+#include "cli/reach.h"
 
 namespace ds {
 namespace {
@@ -100,24 +101,6 @@ TrustedHost judge(const Host& host, const ExecResult& result) {
       break;  // the key was taken, whatever came after it
   }
   return judged;
-}
-
-std::vector<ExecResult> reach(Session& session, const std::vector<Host>& hosts) {
-  std::vector<ExecResult> results(hosts.size());
-  session.status().stage_started("trust", hosts.size());
-  for (std::size_t i = 0; i < hosts.size(); ++i) {
-    session.transport().start(hosts[i].endpoint, Exec{":", {}, std::chrono::seconds(60), 1u << 16},
-                              [&, i](ExecResult result) {
-                                const bool reached =
-                                    result.outcome != ExecResult::Outcome::unreachable;
-                                session.status().item_finished(
-                                    hosts[i].name, reached ? "reached" : result.message, !reached);
-                                results[i] = std::move(result);
-                              });
-  }
-  session.transport().run();
-  session.status().stage_finished();
-  return results;
 }
 
 /// The line that is typed; Ctrl-C ends the run.
@@ -259,7 +242,11 @@ ExitStatus trust(Session& session) {
     if (host.endpoint.kind == Endpoint::Kind::ssh)
       over_ssh.push_back(host);
   }
-  std::vector<TrustedHost> hosts = sort_host_keys(over_ssh, reach(session, over_ssh));
+  const auto was_reached = [](const ExecResult& result) {
+    return result.outcome != ExecResult::Outcome::unreachable;
+  };
+  std::vector<TrustedHost> hosts =
+      sort_host_keys(over_ssh, reach_all(session, over_ssh, "trust", "reached", was_reached));
   const std::string question = trust_question(hosts);
   if (!question.empty() && !options.yes) {
     print(trust_text(hosts), options.json ? stderr : stdout);

@@ -123,7 +123,7 @@ class Channel : public SshChannel {
   }
 
   bool has_input() const override { return ::libssh2_poll_channel_read(channel_, 0) != 0; }
-
+  std::size_t window() const override { return ::libssh2_channel_window_write(channel_); }
   bool ended() const override { return ::libssh2_channel_eof(channel_) != 0; }
 
   SshProgress close(Exit& exit) override {

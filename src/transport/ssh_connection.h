@@ -34,6 +34,7 @@ class SshChannel {
   virtual SshProgress exec(const std::string& command) = 0;
   /// Bytes taken. 0: none now. Nothing: the other side reads no more.
   virtual std::optional<std::size_t> put(std::string_view bytes) = 0;
+  virtual std::size_t window() const = 0;  ///< bytes that the server allows put() to send
   virtual SshProgress end_input() = 0;
   /// Appends what has come, up to `most` bytes. `waiting`: that is all for now.
   virtual SshProgress get(Stream stream, std::string& into, std::size_t most) = 0;

@@ -49,7 +49,7 @@ class SshSession : public HostSession {
   SshProgress close_channel();
   void finish(const SshChannel::Exit& exit);
   SshProgress fail(Outcome outcome, const std::string& message);
-  SshProgress not_begun(Outcome otherwise, const std::string& doing);
+  SshProgress not_begun(Outcome otherwise, const std::string& doing, const std::string& when);
   std::string what_broke() const;
   SshProgress enter(Phase phase);
   void mind_the_time();
@@ -190,18 +190,20 @@ SshProgress SshSession::open_channel() {
   }
   return not_begun(Outcome::login_refused,
                    "the login worked, but no command can be run, for the server opens no session "
-                   "(sshd_config's MaxSessions tells how many)");
+                   "(sshd_config's MaxSessions tells how many)",
+                   "before the command was run");
 }
 
 /// A server that says why, or stays, has refused; where the connection is gone that was all.
-SshProgress SshSession::not_begun(Outcome otherwise, const std::string& doing) {
+SshProgress SshSession::not_begun(Outcome otherwise, const std::string& doing,
+                                  const std::string& when) {
   // libssh2 1.11 puts an error of its own over the reason when it has no words of the server.
   const bool broken = link_.broken();
   const std::string reason = what_broke();
   const std::string said = link_.connection().server_words();
   if (said.empty() && broken) {
     return fail(Outcome::lost,
-                link_.where() + ": the connection broke before the command was run: " + reason);
+                fmt::format("{}: the connection broke {}: {}", link_.where(), when, reason));
   }
   return fail(otherwise,
               fmt::format("{}: {}: {}", link_.where(), doing, said.empty() ? reason : said));
@@ -215,7 +217,8 @@ std::string SshSession::what_broke() const {
 SshProgress SshSession::start_command() {
   const SshProgress started = channel_->exec(command_.line());
   if (started == SshProgress::failed)
-    return not_begun(Outcome::lost, "the command could not be started");
+    return not_begun(Outcome::lost, "the command could not be started",
+                     "as the command was started");
   moved_ = services_.loop.now();
   return started == SshProgress::done ? enter(Phase::transfer) : started;
 }
@@ -235,7 +238,6 @@ bool SshSession::feed() {
     if (put.value_or(0) == 0)
       return false;
     input_->consume(*put);
-    moved_ = services_.loop.now();
   }
   return !input_ended_;
 }
@@ -259,8 +261,12 @@ bool SshSession::read_all() {
 
 SshProgress SshSession::transfer() {
   // While half a packet waits to be sent, only the same call may follow.
+  const std::uint64_t before = input_->consumed();
   const bool more_to_send = !sends_by_reading_ && feed();
+  if (input_->consumed() > before)
+    moved_ = services_.loop.now();
   const bool may_read = sends_by_reading_ || !link_.connection().wants_to_send();
+  const std::size_t window = channel_->window();
   const bool more_to_read = may_read && read_all();
   sends_by_reading_ = may_read && !over_ && link_.connection().wants_to_send();
   if (over_)
@@ -269,7 +275,9 @@ SshProgress SshSession::transfer() {
     return fail(Outcome::flooded, printed_too_much(exec_));
   if (!more_to_read && channel_->ended())
     return enter(Phase::close);
-  yielded_ = more_to_send || more_to_read;
+  // Reading takes in what the server allows to be sent, too, and no event tells of that again.
+  const bool window_opened = !input_ended_ && channel_->window() > window;
+  yielded_ = more_to_send || more_to_read || window_opened;
   return SshProgress::waiting;
 }
 

@@ -33,6 +33,7 @@ Endpoint host_named(const std::string& name) {
 nlohmann::json upload(const std::string& config, const std::string& host, const std::string& file) {
   TransportOptions options;
   options.ssh_config = config;
+  options.cache = cache_home();  // as ds-deploy has it
   const auto transport = make_transport(options);
   Exec exec;
   exec.script = "cat > \"$HOME/uploaded\"";

@@ -266,6 +266,11 @@ class End(unittest.TestCase):
         with tempfile.TemporaryDirectory(prefix="ds-deploy-test.") as folder:
             with fleet.Fleet(pathlib.Path(folder) / "fleet", 1) as hosts:
                 hosts.ssh("n1", "setsid sleep 100 > /dev/null 2>&1 < /dev/null & exit 0")
+                # A process that is just becoming another program shows no environment.
+                for _ in range(100):
+                    if hosts.processes("n1"):
+                        break
+                    time.sleep(0.02)
                 self.assertNotEqual(hosts.processes("n1"), [])
             self.assertEqual(hosts.processes("n1"), [])
 

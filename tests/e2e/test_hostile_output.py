@@ -169,10 +169,27 @@ class LateBytes(FleetCase):
     number = 1
     settings = {"noise": False}
 
+    @staticmethod
+    def environment(**more):
+        return clean_environment(LD_PRELOAD=fleet.binary("liblate-bytes.so"),
+                                 ASAN_OPTIONS="verify_asan_link_order=0", **more)
+
+    def test_a_window_that_opens_while_output_is_read_is_seen(self):
+        """The server allows more bytes, which reading takes in: no later event tells of it."""
+        upload = self.folder / "upload"
+        upload.write_bytes(bytes(18_000_000))
+        # Each pause is long enough for us to fill the window of 2 MB, and what follows takes more.
+        script = "for i in 1 2 3 4 5 6; do sleep 0.5; head -c 3000000 | wc -c; done"
+        (answers,) = self.run_transport([{"host": "n1", "script": script, "file": str(upload),
+                                          "limit": 60}], stall=20,
+                                        env=self.environment(LATE_BYTES="second"))
+        self.assert_well(answers)
+        self.assertEqual(answers["n1"]["out"], "3000000\n" * 6)
+        self.assertLess(answers["n1"]["seconds"], 15)
+
     def test_what_came_for_the_other_stream_is_seen(self):
         """All that is left of stdout comes while stderr is read: no later event tells of it."""
-        env = clean_environment(LD_PRELOAD=fleet.binary("liblate-bytes.so"),
-                                ASAN_OPTIONS="verify_asan_link_order=0")
+        env = self.environment()
         script = "for i in 1 2 3 4 5 6 7 8; do echo out; echo err >&2; done"
         phases = self.run_transport(*[[{"host": "n1", "script": script, "limit": 20}]] * 5, env=env)
         for answers in phases:
