@@ -163,12 +163,13 @@ TEST_CASE("ssh login: agents that are absent, empty, garbage or hang") {
     return log_in(settings, ring).problem;
   };
   CHECK(has(problem(""), "tried nothing, for no key was found; it takes publickey"));
-  CHECK(has(problem("/nonexistent"), "the ssh agent /nonexistent: No such file or directory; it"));
+  CHECK(has(problem("/nowhere/agent"),
+            "the ssh agent /nowhere/agent: No such file or directory; it"));
   const TestAgent agent;
   CHECK(has(problem(agent.socket()), "holds no keys, or is locked; it takes publickey"));
 
   settings.identities = {host.path("user_key")};
-  settings.agent = "/nonexistent";
+  settings.agent = "/nowhere/agent";
   KeyRing ring;
   CHECK(log_in(settings, ring).ok());
 

@@ -105,9 +105,9 @@ class Bench:
         tools = {
             "ds-deploy ping -F none": (self.ours(*self.no_files(fleet)), {}),
             "ds-deploy ping, ssh -G for all": (
-                self.ours("-F", str(self.folder / "plain")), {"XDG_CACHE_HOME": "/nonexistent"}),
+                self.ours("-F", str(self.folder / "plain")), {"XDG_CACHE_HOME": "/dev/null/none"}),
             "ds-deploy ping, ssh -G for each": (
-                self.ours("-F", str(self.folder / "by-name")), {"XDG_CACHE_HOME": "/nonexistent"}),
+                self.ours("-F", str(self.folder / "by-name")), {"XDG_CACHE_HOME": "/dev/null/none"}),
             "ds-deploy ping, ssh -G for each, kept": (
                 self.ours("-F", str(self.folder / "by-name")),
                 {"XDG_CACHE_HOME": str(self.folder / "cache")}),

@@ -24,7 +24,9 @@ NOISE = {
 GARBAGE = "printf '{\"a\": [[[%s'; head -c 100000 /dev/urandom; printf '%s\\n'" % (ESCAPES, ESCAPES)
 TOOL = "printf '%s\\tx,y,z\\n%%080000d' 7" % ESCAPES
 # MB. A sanitizer keeps what was freed, and notes on the rest.
-MOST_MEMORY = 400 if b"__asan_init" in pathlib.Path(PROGRAM).read_bytes() else 120
+SANITIZED = any(name in pathlib.Path(PROGRAM).read_bytes()
+                for name in (b"__asan_init", b"__tsan_init"))
+MOST_MEMORY = 400 if SANITIZED else 120
 
 
 class HostileCase(FleetCase):
