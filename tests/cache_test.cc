@@ -278,19 +278,19 @@ TEST_CASE("lock: one at a time; a killed owner's is free") {
 
 TEST_CASE("lock: by link, owners that cannot be alive") {
   const TempDir folder;
-  const fs::path file = folder.path() / "lock";
+  const fs::path file = folder.path() / "lock", link = folder.path() / "lock.link";
   char host[256] = {};
   ::gethostname(host, sizeof host - 1);
   // Another boot of this machine; a number that nobody can have.
   for (const std::string& mark :
        {std::string(host) + " 1 0000-not-this-boot\n",
         std::string(host) + " 999999999 " + read_file("/proc/sys/kernel/random/boot_id")}) {
-    write_file(file, mark);
+    write_file(link, mark);
     const FileLock lock(
         file, [](const std::string&) { CHECK(false); }, FileLock::Means::link);
-    CHECK(read_file(file) != mark);
+    CHECK(read_file(link) != mark);
   }
-  CHECK_FALSE(fs::exists(file));
+  CHECK_FALSE(fs::exists(link));
   CHECK(fs::is_empty(folder.path()));
 }
 

@@ -163,6 +163,8 @@ class Build {
     if (shown_) {
       status_.item_finished(plan_.jobs[id].name, here ? "up to date" : "from the cache", false,
                             here ? std::string() : made->messages);
+    } else if (!here && !made->messages.empty()) {
+      status_.remark(made->messages);
     }
     return true;
   }

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/text.h"
+#include "plan/plan.h"
 #include "process/process.h"
 
 namespace ds {
@@ -101,6 +102,8 @@ void Programs::save() const {
 std::vector<std::string> Programs::behind(const std::string& program, const std::string& hash) {
   if (fs::path(program).filename() == "nvcc")
     return beside_nvcc(program);
+  if (is_launcher(program))
+    return {};
   const auto known = behind_.find(hash);
   if (known != behind_.end())
     return known->second;

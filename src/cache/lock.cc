@@ -94,6 +94,8 @@ FileLock::FileLock(fs::path file, const Waiting& waiting, Means means) : file_(s
   fs::create_directories(file_.parent_path());
   if (means == Means::automatic && take_by_flock(waiting))
     return;
+  // What flock left is empty and stays; a link is there only while somebody has it.
+  file_ += ".link";
   own_ = fmt::format("{}.{}.{}", file_.string(), host_name(), ::getpid());
   write_file(own_, own_mark());
   try {

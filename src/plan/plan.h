@@ -79,6 +79,9 @@ struct PlanOptions {
 BuildPlan make_plan(const OpLibrary& library, const Fleet& fleet, const HostFacts& builder,
                     const PlanOptions& options);
 
+/// ccache, sccache, distcc, icecc, wherever they lie: they run the compiler that follows.
+bool is_launcher(const std::string& program);
+
 /// "8.0;9.0a+PTX", names such as "Ampere", separators `;`, `,` and blanks, as PyTorch reads them:
 /// gives "80", "90a", and for +PTX also "90a+PTX". UsageError for anything else.
 std::vector<std::string> parse_arch_list(const std::string& text);

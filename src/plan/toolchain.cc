@@ -24,11 +24,7 @@ std::string value_of(const Environment& environment, const std::string& variable
 
 /// CXX may begin with a launcher, as in "ccache g++"; nvcc wants the compiler itself.
 std::string compiler_among(const std::vector<std::string>& words) {
-  static constexpr std::array launchers = {"ccache", "sccache", "distcc", "icecc"};
-  const auto compiler = std::find_if(words.begin(), words.end(), [](const std::string& word) {
-    const std::string name = fs::path(word).filename().string();
-    return std::find(launchers.begin(), launchers.end(), name) == launchers.end();
-  });
+  const auto compiler = std::find_if_not(words.begin(), words.end(), is_launcher);
   return compiler == words.end() ? words.front() : *compiler;
 }
 
@@ -115,6 +111,12 @@ void choose_launcher(const std::string& launcher, Toolchain& chosen) {
 }
 
 }  // namespace
+
+bool is_launcher(const std::string& program) {
+  static constexpr std::array launchers = {"ccache", "sccache", "distcc", "icecc"};
+  const std::string name = fs::path(program).filename().string();
+  return std::find(launchers.begin(), launchers.end(), name) != launchers.end();
+}
 
 Toolchain choose_toolchain(const HostFacts& builder, const PlanOptions& options) {
   Toolchain chosen;
