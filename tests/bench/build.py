@@ -136,7 +136,7 @@ class Bench:
         """For each job: name, shell line, output, outputs that it needs."""
         made = []
         for number, job in enumerate(jobs):
-            output = folder / ("%d.out" % number)
+            output = folder / ("%d.%s" % (number, "so" if job["needs"] else "o"))
             words = []
             for word in job["command"]:
                 word = word.replace("@OUT@", str(output)).replace("@DEP@", str(output) + ".d")
