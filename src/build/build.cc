@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "base/machine.h"
 #include "base/text.h"
 #include "build/costs.h"
 #include "build/job_files.h"
@@ -26,13 +26,11 @@ namespace fs = std::filesystem;
 constexpr std::size_t longest_output = 4u << 20;
 constexpr std::chrono::milliseconds file_clock_tick(20);  // file times may lag behind by so much
 
-enum class JobState { waiting, ready, running, done, failed };
-
 struct JobRecord {
   explicit JobRecord(JobFiles its_files) : files(std::move(its_files)) {}
 
   JobFiles files;
-  JobState state = JobState::waiting;
+  bool running = false;
   std::size_t needed = 0;  ///< jobs that have to be done before
   std::vector<std::size_t> needed_by;
   std::string key;
@@ -44,9 +42,7 @@ struct JobRecord {
 
 /// A memory of file hashes holds for one machine: others count devices and inodes otherwise.
 fs::path hashes_file(const fs::path& cache) {
-  char name[256] = {};
-  ::gethostname(name, sizeof name - 1);
-  return cache / fmt::format("hashes.{}", clean_line(name, 100));
+  return cache / ("hashes." + host_name());
 }
 
 /// gcc's driver outlives the compiler that the kernel killed, and says so.
@@ -113,28 +109,29 @@ class Build {
     for (std::size_t id = 0; id < records_.size(); ++id) {
       check_interrupt();
       if (plan_.jobs[id].needs.empty())
-        look(id);
+        look({id});
     }
   }
 
-  /// Its inputs are there: is it done already? Then so may be those that need it.
-  void look(std::size_t first) {
-    std::vector<std::size_t> open{first};
+  /// Their inputs are there: are they done already? Then so may be those that need them.
+  void look(std::vector<std::size_t> open) {
     while (!open.empty()) {
       const std::size_t id = open.back();
       open.pop_back();
       JobRecord& record = records_[id];
       record.key = keys_.of(plan_.jobs[id], record.files.folder());
-      if (!is_made(id)) {
-        record.state = JobState::ready;
+      if (is_made(id))
+        free_those_behind(id, open);
+      else
         schedule_->ready(id);
-        continue;
-      }
-      record.state = JobState::done;
-      for (const std::size_t next : record.needed_by) {
-        if (--records_[next].needed == 0)
-          open.push_back(next);
-      }
+    }
+  }
+
+  /// The job is done: adds to `open` those that need nothing else.
+  void free_those_behind(std::size_t id, std::vector<std::size_t>& open) {
+    for (const std::size_t next : records_[id].needed_by) {
+      if (--records_[next].needed == 0)
+        open.push_back(next);
     }
   }
 
@@ -179,7 +176,7 @@ class Build {
     try {
       for (;;) {
         start_what_can_be();
-        if (running_ == 0)
+        if (!schedule_->any_running())
           return;
         if (const std::optional<CommandResult> result = runner_.wait())
           finish(static_cast<std::size_t>(result->id), *result);
@@ -187,7 +184,7 @@ class Build {
     } catch (...) {
       runner_.abort();
       for (const JobRecord& record : records_) {
-        if (record.state == JobState::running)
+        if (record.running)
           record.files.remove_temporaries();
       }
       throw;
@@ -222,10 +219,9 @@ class Build {
     const Job& job = plan_.jobs[id];
     if (options_.explain)
       status_.remark(fmt::format("{}: {}", job.name, clean_line(record.because)));
-    record.state = JobState::running;
+    record.running = true;
     record.slot = free_slot();
     record.began = now();
-    ++running_;
     status_.item_started(job.name);
     runner_.start(static_cast<int>(id), record.files.command(job));
   }
@@ -234,7 +230,7 @@ class Build {
     JobRecord& record = records_[id];
     const Job& job = plan_.jobs[id];
     const auto memory = static_cast<std::uint64_t>(result.peak_rss_kb) * 1024;
-    --running_;
+    record.running = false;
     slots_[record.slot] = false;
     schedule_->ended(id);
     const std::string failure = failure_of(result, id);
@@ -245,11 +241,9 @@ class Build {
       const std::string messages = clean(trim(result.output), longest_output);
       keep(id, messages);
       status_.item_finished(job.name, "done in " + human_seconds(result.seconds), false, messages);
-      record.state = JobState::done;
-      for (const std::size_t next : record.needed_by) {
-        if (--records_[next].needed == 0)
-          look(next);
-      }
+      std::vector<std::size_t> open;
+      free_those_behind(id, open);
+      look(std::move(open));
       return;
     }
     record.files.remove_temporaries();
@@ -265,7 +259,6 @@ class Build {
     status_.warning(plan_.jobs[id].name +
                     ": killed, as when memory runs out; it is run again, alone");
     record.tried_alone = true;
-    record.state = JobState::ready;
     record.because = "it was killed, as when memory runs out";
     schedule_->run_alone(id);
     schedule_->ready(id);
@@ -275,7 +268,6 @@ class Build {
     if (output.empty())
       output = failure;
     const Job& job = plan_.jobs[id];
-    records_[id].state = JobState::failed;
     status_.item_finished(job.name, failure, true, to_show(output));
     result_.failed.push_back({job.op, job.name, records_[id].files.shell_line(job), output});
   }
@@ -367,8 +359,7 @@ class Build {
   std::vector<JobRecord> records_;  ///< one for each job of the plan
   std::optional<Schedule> schedule_;
   std::vector<bool> slots_;  ///< true: taken
-  std::size_t running_ = 0;
-  bool shown_ = false;  ///< the stage has begun
+  bool shown_ = false;       ///< the stage has begun
   BuildResult result_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "cache/cache.h"
 
 namespace ds {
 namespace {
@@ -76,14 +77,7 @@ void JobCosts::save() const {
   for (const auto& [name, cost] : known_)
     jobs[name] = {cost.seconds, cost.memory};
   const nlohmann::json json = {{"schema", schema}, {"jobs", jobs}};
-  try {
-    std::error_code failure;
-    std::filesystem::create_directories(memory_.parent_path(), failure);
-    write_file(memory_, json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), 0644,
-               Outlives::process);
-  } catch (const Error&) {
-    return;  // the next run guesses
-  }
+  write_memory(memory_, json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 }  // namespace ds

@@ -2,14 +2,13 @@
 #include "build/job_files.h"
 
 #include <fmt/format.h>
-#include <signal.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <random>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/machine.h"
 #include "base/sha256.h"
 #include "base/text.h"
 #include "build/depfile.h"
@@ -31,9 +30,7 @@ fs::path with(const fs::path& path, const char* ending) {
 
 /// Of this machine's name; the folder may be shared with others.
 std::string host_mark() {
-  char name[256] = {};
-  ::gethostname(name, sizeof name - 1);
-  return sha256_hex(name).substr(0, 6);
+  return sha256_hex(host_name()).substr(0, 6);
 }
 
 }  // namespace
@@ -53,8 +50,7 @@ void remove_abandoned(const fs::path& folder) {
     if (at == std::string::npos)
       continue;
     const std::vector<std::string> pieces = split(name.substr(at + mark.size()), '.');
-    const std::optional<long> pid = parse_integer(pieces.front(), 1, 1 << 30);
-    if (!pid || ::kill(static_cast<pid_t>(*pid), 0) == 0 || errno != ESRCH)
+    if (may_be_running(pieces.front()))
       continue;
     std::error_code ignored;
     entry.disable_recursion_pending();

@@ -89,14 +89,7 @@ void Programs::save() const {
   if (memory_.empty() || !learned_)
     return;
   const nlohmann::ordered_json json = {{"schema", schema}, {"behind", behind_}};
-  try {
-    std::error_code failure;
-    fs::create_directories(memory_.parent_path(), failure);
-    write_file(memory_, json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n",
-               0644, Outlives::process);
-  } catch (const Error&) {
-    return;  // they are asked again
-  }
+  write_memory(memory_, json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 std::vector<std::string> Programs::behind(const std::string& program, const std::string& hash) {

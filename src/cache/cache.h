@@ -20,6 +20,9 @@
 
 namespace ds {
 
+/// Writes what the next run finds again, or not: a file that cannot be written is none.
+void write_memory(const std::filesystem::path& file, std::string_view text);
+
 /// SHA-256 of files, in hex. A file is read once, and again only when its device, inode, size,
 /// mtime or ctime changed; what was read is remembered in a file between runs.
 class FileHashes {

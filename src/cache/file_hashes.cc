@@ -42,6 +42,16 @@ bool take(std::string_view& line, Number& number) {
 
 }  // namespace
 
+void write_memory(const std::filesystem::path& file, std::string_view text) {
+  std::error_code failure;
+  std::filesystem::create_directories(file.parent_path(), failure);
+  try {
+    write_file(file, text, 0644, Outlives::process);
+  } catch (const Error&) {
+    return;
+  }
+}
+
 FileHashes::FileHashes(std::filesystem::path memory) : memory_(std::move(memory)) {
   if (!memory_.empty())
     load();
@@ -121,13 +131,7 @@ void FileHashes::save() const {
     fmt::format_to(std::back_inserter(text), "{} {} {} {} {} {} {}\n", known.hash, identity.device,
                    identity.inode, identity.size, identity.mtime, identity.ctime, path);
   }
-  try {
-    std::error_code failure;
-    std::filesystem::create_directories(memory_.parent_path(), failure);
-    write_file(memory_, text, 0644, Outlives::process);
-  } catch (const Error&) {
-    return;  // the next run reads the files again
-  }
+  write_memory(memory_, text);
 }
 
 }  // namespace ds

@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "base/machine.h"
 #include "base/text.h"
 #include "cache/cache.h"
 
@@ -31,12 +31,6 @@ std::string content(const fs::path& file) {
   } catch (const Error&) {
     return {};
   }
-}
-
-std::string host_name() {
-  char name[256] = {};
-  ::gethostname(name, sizeof name - 1);
-  return clean_line(name, 100);
 }
 
 std::string boot_id() {
@@ -61,9 +55,7 @@ bool is_dead(const std::string& mark) {
   const std::vector<std::string> words = split_words(mark);
   if (words.size() != 3 || words[0] != host_name())
     return false;
-  const std::optional<long> pid = parse_integer(words[1], 1, 1 << 30);
-  return words[2] != boot_id() ||
-         (pid && ::kill(static_cast<pid_t>(*pid), 0) != 0 && errno == ESRCH);
+  return words[2] != boot_id() || !may_be_running(words[1]);
 }
 
 void wait_a_moment() {

@@ -90,10 +90,8 @@ void choose_flags(const Environment& environment, Toolchain& chosen) {
     }
   }
   // __DATE__ and __TIME__ would make another object every second.
-  if (value_of(environment, "SOURCE_DATE_EPOCH").empty())
-    chosen.environment.emplace_back("SOURCE_DATE_EPOCH=315532800");
-  else
-    chosen.environment.push_back("SOURCE_DATE_EPOCH=" + value_of(environment, "SOURCE_DATE_EPOCH"));
+  const std::string epoch = value_of(environment, "SOURCE_DATE_EPOCH");
+  chosen.environment.push_back("SOURCE_DATE_EPOCH=" + (epoch.empty() ? "315532800" : epoch));
 }
 
 void choose_launcher(const std::string& launcher, Toolchain& chosen) {

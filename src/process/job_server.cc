@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,8 +16,11 @@ namespace {
 
 class Tokens : public JobServer {
  public:
-  Tokens(Fd read, Fd write, std::string variable)
-      : read_(std::move(read)), write_(std::move(write)), variable_(std::move(variable)) {}
+  Tokens(Fd read, Fd write, std::string variable, std::unique_ptr<TempDir> folder = nullptr)
+      : folder_(std::move(folder)),
+        read_(std::move(read)),
+        write_(std::move(write)),
+        variable_(std::move(variable)) {}
   ~Tokens() override {
     while (!taken_.empty())
       give();
@@ -45,35 +47,9 @@ class Tokens : public JobServer {
   std::string variable() const override { return variable_; }
 
  private:
+  std::unique_ptr<TempDir> folder_;  ///< where a FIFO of our own lies
   Fd read_, write_;
   std::string variable_, taken_;
-};
-
-class OwnTokens : public JobServer {
- public:
-  explicit OwnTokens(int slots) {
-    const std::string path = (folder_.path() / "tokens").string();
-    if (::mkfifo(path.c_str(), 0600) != 0)
-      throw Error("cannot make " + path + ": " + errno_text(errno));
-    const std::string all(static_cast<std::size_t>(slots - 1), '+');
-    Fd read(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
-    Fd write(::open(path.c_str(), O_RDWR | O_CLOEXEC));
-    if (!read || !write ||
-        ::write(write.get(), all.data(), all.size()) != static_cast<ssize_t>(all.size()))
-      throw Error("cannot open " + path + ": " + errno_text(errno));
-    tokens_ = std::make_unique<Tokens>(
-        std::move(read), std::move(write),
-        fmt::format("MAKEFLAGS= -j{} --jobserver-auth=fifo:{}", slots, path));
-  }
-
-  bool take() override { return tokens_->take(); }
-  void give() override { tokens_->give(); }
-  int fd() const override { return tokens_->fd(); }
-  std::string variable() const override { return tokens_->variable(); }
-
- private:
-  TempDir folder_{"ds-deploy-jobs"};
-  std::unique_ptr<Tokens> tokens_;
 };
 
 /// A description of our own of an inherited pipe: ours may be non-blocking, make's may not.
@@ -112,7 +88,18 @@ std::unique_ptr<JobServer> join_job_server(const std::string& makeflags) {
 }
 
 std::unique_ptr<JobServer> make_job_server(int slots) {
-  return std::make_unique<OwnTokens>(slots);
+  auto folder = std::make_unique<TempDir>("ds-deploy-jobs");
+  const std::string path = (folder->path() / "tokens").string();
+  if (::mkfifo(path.c_str(), 0600) != 0)
+    throw Error("cannot make " + path + ": " + errno_text(errno));
+  const std::string all(static_cast<std::size_t>(slots - 1), '+');
+  Fd read(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  Fd write(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!read || !write ||
+      ::write(write.get(), all.data(), all.size()) != static_cast<ssize_t>(all.size()))
+    throw Error("cannot open " + path + ": " + errno_text(errno));
+  const std::string variable = fmt::format("MAKEFLAGS= -j{} --jobserver-auth=fifo:{}", slots, path);
+  return std::make_unique<Tokens>(std::move(read), std::move(write), variable, std::move(folder));
 }
 
 }  // namespace ds
