@@ -109,6 +109,21 @@ TEST_CASE("runner: a command that takes too long is ended, with all that it star
   CHECK(results[1].seconds < 3);
 }
 
+TEST_CASE("runner: the memory of a command is that of all its processes at one time") {
+  // Two children hold 300 MB each for a second. (wait4 alone would tell of one, or of this process:
+  // execve leaves a child with the peak of its parent.)
+  const std::string child = "python3 -c \"b = b'x' * 300000000; import time; time.sleep(1)\"";
+  const auto runner = make_command_runner({});
+  REQUIRE(runner->can_run_more());
+  runner->start(1, {{"sh", "-c", child + " & " + child + "; wait"}, {}, {}});
+  std::optional<CommandResult> result;
+  while (!result)
+    result = runner->wait();
+  CHECK(result->ok());
+  CHECK(result->peak_rss_kb > 600000);
+  CHECK(result->peak_rss_kb < 900000);
+}
+
 TEST_CASE("runner: a job server's tokens bound what runs, and come back") {
   const auto server = make_job_server(3);
   CHECK(tokens_in(*server) == 2);

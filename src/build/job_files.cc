@@ -102,8 +102,12 @@ Command JobFiles::command(const Job& job) const {
   return named(job, temporary_, temporary_);
 }
 
+Command JobFiles::shown_command(const Job& job) const {
+  return named(job, output_, output_);
+}
+
 std::string JobFiles::shell_line(const Job& job) const {
-  const Command shown = named(job, output_, output_);
+  const Command shown = shown_command(job);
   std::vector<std::string> words = shown.environment;
   for (const std::string& word : shown.argv)
     words.push_back(shell_quote(word));

@@ -32,6 +32,8 @@ class JobFiles {
 
   /// The job's command, ready to run. Makes the folder of @KEEP@ if it is asked for.
   Command command(const Job& job) const;
+  /// The same with the names that stay, to be shown.
+  Command shown_command(const Job& job) const;
   /// What a person could type to run it again.
   std::string shell_line(const Job& job) const;
   std::vector<std::string> headers() const;  ///< absolute, of the last run

@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "cache/cache.h"
-#include "cli/make_wheel.h"
+#include "cli/plan_wheel.h"
 #include "cli/run_build.h"
 
 namespace ds {
@@ -55,7 +55,8 @@ ExitStatus jit(Session& session) {
   const FileLock lock(folder / "lock", [&](const std::string& owner) {
     session.status().remark(fmt::format("{} is being built by {}; waiting", name, owner));
   });
-  run_build(planned.plan, folder, session);
+  FileHashes hashes(FileHashes::memory_in(cache_folder(session.options())));
+  run_build(planned.plan, folder, session, hashes);
   const fs::path library = folder / planned.plan.ops.front().library;
   const nlohmann::ordered_json json = {
       {"schema", "ds-deploy.jit/1"}, {"op", name}, {"library", library.string()}};

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <deque>
 #include <utility>
 #include <vector>
@@ -10,10 +11,13 @@
 #include "base/awake_clock.h"
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "process/process_tree.h"
 #include "process/subprocess.h"
 
 namespace ds {
 namespace {
+
+constexpr std::chrono::milliseconds between_looks{250};  // at the memory of what runs
 
 class PollingRunner : public CommandRunner {
  public:
@@ -72,7 +76,8 @@ class PollingRunner : public CommandRunner {
     pid_t pid = -1;
     Fd output;
     Clock::time_point began;
-    bool paid = false;  ///< with a token
+    bool paid = false;       ///< with a token
+    std::uint64_t held = 0;  ///< bytes, the most that was seen
     CommandResult result;
   };
 
@@ -100,15 +105,15 @@ class PollingRunner : public CommandRunner {
       options_.job_server->give();
   }
 
-  /// True if what was held back may be tried again.
+  /// True if what was held back may be tried again, or nothing happened for a while.
   bool poll_once() {
     const bool for_token = held_back_ && options_.job_server != nullptr;
     std::vector<pollfd> waits{{interrupt_fd(), POLLIN, 0},
                               {for_token ? options_.job_server->fd() : -1, POLLIN, 0}};
     for (const Running& child : running_)
       waits.push_back({child.output.get(), POLLIN, 0});
-    const auto wait = AwakeClock::longest_wait;
-    clock_.now();
+    const auto wait = std::min(between_looks, AwakeClock::longest_wait);
+    look_at_memory(clock_.now());
     const int ready = ::poll(waits.data(), waits.size(), static_cast<int>(wait.count()));
     const Clock::time_point now = clock_.after(wait);
     if (waits[0].revents != 0) {
@@ -126,11 +131,21 @@ class PollingRunner : public CommandRunner {
       finish(running_[i], now);
       running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
     }
-    return held_back_ && finished_.empty() && (ready == 0 || waits[1].revents != 0);
+    return finished_.empty() && (ready == 0 || (held_back_ && waits[1].revents != 0));
+  }
+
+  void look_at_memory(Clock::time_point now) {
+    if (now < looked_ + between_looks)
+      return;
+    looked_ = now;
+    for (Running& child : running_)
+      child.held = std::max(child.held, resident_bytes_of_tree(child.pid));
   }
 
   void finish(Running& child, Clock::time_point now) {
     reap(child.pid, child.result);
+    child.result.peak_rss_kb =
+        std::max(child.result.peak_rss_kb, static_cast<long>(child.held / 1024));
     give_back(child);
     child.result.seconds = std::chrono::duration<double>(now - child.began).count();
     finished_.push_back(std::move(child.result));
@@ -148,6 +163,7 @@ class PollingRunner : public CommandRunner {
 
   RunnerOptions options_;
   AwakeClock clock_;
+  Clock::time_point looked_{};
   std::vector<Running> running_;
   std::deque<CommandResult> finished_;
   bool held_back_ = false;    ///< slots are free, but the machine is busy with others' work
