@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "build/depfile.h"
+#include "build/job_files.h"
 #include "support/fake_command_runner.h"
 #include "support/recording_status.h"
 
@@ -415,6 +416,23 @@ TEST_CASE("build: a build folder that cannot be made") {
   ds::FakeCommandRunner runner;
   CHECK_THROWS_AS(shop.run(runner), ds::Error);
   CHECK(runner.started.empty());
+}
+
+TEST_CASE("build: a folder for what nvcc keeps that cannot be made") {
+  const ds::TempDir folder;
+  ds::Job job;
+  job.command.argv = {"nvcc", "-keep-dir", "@KEEP@"};
+  job.output = "obj/a.o";
+  const ds::JobFiles files(job, folder.path(), ".tmp");
+  const fs::path kept = files.made().string() + ".keep";
+  ds::write_file(kept, "a file");
+  try {
+    files.command(job);
+    FAIL("a folder was made where a file is");
+  } catch (const ds::Error& error) {
+    CHECK(error.what().starts_with("cannot make the folder " + kept.string() + ": "));
+    CHECK(error.fix() == "make it, let this user write there, or name another folder");
+  }
 }
 
 TEST_CASE("depfile: make's syntax") {

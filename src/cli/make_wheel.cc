@@ -92,10 +92,6 @@ const Op& op_named(const OpLibrary& library, const std::string& name) {
                        [&name](const Op& op) { return op.name == name; });
 }
 
-std::string library_path(const PlannedOp& op) {
-  return fmt::format("ds_ops/{0}/lib{0}.so", op.name);
-}
-
 /// What the wheel says of itself: derived from the libraries that were just built.
 std::string requirements_record(const PlannedWheel& planned) {
   ordered_json ops = ordered_json::array();
@@ -127,17 +123,25 @@ WheelSpec wheel_spec(const PlannedWheel& planned) {
   spec.version = planned.plan.version;
   spec.tag = planned.plan.tag;
   spec.summary = "C++/CUDA ops, built and deployed by ds-deploy";
-  for (const PlannedFile& file : planned.plan.files) {
-    spec.files.push_back({file.path, {}, file.source, false});
-  }
-  for (const PlannedOp& op : planned.plan.ops) {
-    spec.files.push_back({library_path(op), {}, planned.folder / op.library, true});
-  }
+  spec.files = package_files(planned);
   spec.dist_info.push_back({record_name, requirements_record(planned), {}, false});
   return spec;
 }
 
 }  // namespace
+
+std::string library_path(const PlannedOp& op) {
+  return fmt::format("ds_ops/{0}/lib{0}.so", op.name);
+}
+
+std::vector<WheelFile> package_files(const PlannedWheel& planned) {
+  std::vector<WheelFile> files;
+  for (const PlannedFile& file : planned.plan.files)
+    files.push_back({file.path, {}, file.source, false});
+  for (const PlannedOp& op : planned.plan.ops)
+    files.push_back({library_path(op), {}, planned.folder / op.library, true});
+  return files;
+}
 
 PlannedWheel plan_wheel(Session& session, const std::string& only) {
   PlannedWheel planned;
@@ -149,15 +153,19 @@ PlannedWheel plan_wheel(Session& session, const std::string& only) {
   // Without hosts that answer there is still a wheel to build.
   const Fleet& fleet = session.fleet();
   planned.builder = session.build_machine();
+  std::map<std::string, std::string> variables =
+      only.empty() ? environment_map() : asking_for(only, planned.library);
+  // One op may have been built before: whether a compiler is needed is not known yet.
+  if (!only.empty() && planned.builder.cxx.empty() && variables["CXX"].empty())
+    variables["CXX"] = "c++";
   planned.plan = make_plan(planned.library, fleet, planned.builder,
-                           {only.empty() ? environment_map() : asking_for(only, planned.library),
-                            arch_policy(options), options.launcher});
+                           {variables, arch_policy(options), options.launcher});
   return planned;
 }
 
 Wheel make_wheel(const PlannedWheel& planned, const fs::path& output, Session& session) {
   run_build(planned.plan, planned.folder, session);
-  fs::create_directories(output);
+  make_folders(output);
   return open_wheel(write_wheel(wheel_spec(planned), output));
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "artifact/artifact.h"
 #include "cli/session.h"
@@ -30,6 +31,13 @@ PlannedWheel plan_wheel(Session& session, const std::string& only = {});
 /// job fails; its messages were shown by then.
 Wheel make_wheel(const PlannedWheel& planned, const std::filesystem::path& output,
                  Session& session);
+
+/// Where its library lies in the wheel.
+std::string library_path(const PlannedOp& op);
+
+/// What is imported from the wheel: Python faces, and libraries that were built in the folder of
+/// `planned`.
+std::vector<WheelFile> package_files(const PlannedWheel& planned);
 
 /// What the wheel of a plan will need, as far as the plan shows: for a dry run.
 Requirements predicted_requirements(const PlannedWheel& planned);
