@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "build/depfile.h"
+#include "build/job_files.h"
 #include "support/build_workshop.h"
 
 using ds::Workshop;
@@ -220,6 +221,23 @@ TEST_CASE("build: the time left is told when most of it was learned") {
   CHECK(shop.status.times_left[0] > 1.9);
   CHECK(shop.status.times_left[0] < 2.1);
   CHECK(shop.status.times_left[1] < 1.1);
+}
+
+TEST_CASE("build: a folder for what nvcc keeps that cannot be made") {
+  const ds::TempDir folder;
+  ds::Job job;
+  job.command.argv = {"nvcc", "-keep-dir", "@KEEP@"};
+  job.output = "obj/a.o";
+  const ds::JobFiles files(job, folder.path(), ".tmp");
+  const fs::path kept = files.made().string() + ".keep";
+  ds::write_file(kept, "a file");
+  try {
+    files.command(job);
+    FAIL("a folder was made where a file is");
+  } catch (const ds::Error& error) {
+    CHECK(error.what().starts_with("cannot make the folder " + kept.string() + ": "));
+    CHECK(error.fix() == "make it, let this user write there, or name another folder");
+  }
 }
 
 TEST_CASE("depfile: make's syntax") {

@@ -62,13 +62,7 @@ JobFiles::JobFiles(const Job& job, const fs::path& build_folder, const std::stri
     : folder_(job.command.cwd.empty() ? build_folder : job.command.cwd),
       output_(build_folder / job.output),
       temporary_(output_.string() + suffix) {
-  std::error_code failure;
-  fs::create_directories(output_.parent_path(), failure);
-  if (failure) {
-    throw Error(fmt::format("cannot make the folder {}: {}", output_.parent_path().string(),
-                            failure.message()),
-                "name another build folder", ExitStatus::usage);
-  }
+  make_folders(output_.parent_path());
 }
 
 std::string JobFiles::absolute(const fs::path& input) const {
@@ -97,7 +91,7 @@ Command JobFiles::named(const Job& job, const fs::path& output, const fs::path& 
 Command JobFiles::command(const Job& job) const {
   for (const std::string& word : job.command.argv) {
     if (word.find("@KEEP@") != std::string::npos)
-      fs::create_directories(with(temporary_, ".keep"));
+      make_folders(with(temporary_, ".keep"));
   }
   return named(job, temporary_, temporary_);
 }

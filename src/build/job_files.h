@@ -30,7 +30,8 @@ class JobFiles {
   /// As it is named in the store: relative to folder() if it lies below.
   std::string portable(const std::string& absolute) const;
 
-  /// The job's command, ready to run. Makes the folder of @KEEP@ if it is asked for.
+  /// The job's command, ready to run. Makes the folder of @KEEP@ if it is asked for; Error if it
+  /// cannot be made.
   Command command(const Job& job) const;
   /// The same with the names that stay, to be shown.
   Command shown_command(const Job& job) const;

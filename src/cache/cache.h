@@ -118,7 +118,7 @@ class FileLock {
   enum class Means { automatic, link };
 
   /// Waits until it is ours; `waiting` is told once who has it ("process 4711 on node7"). Error
-  /// (lock_held) if the file cannot be made; throws Interrupted.
+  /// (usage) if the file or its folder cannot be made; throws Interrupted.
   FileLock(std::filesystem::path file, const Waiting& waiting, Means means = Means::automatic);
   ~FileLock();
   FileLock(const FileLock&) = delete;

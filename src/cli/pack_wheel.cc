@@ -60,12 +60,7 @@ WheelSpec wheel_spec(const PlannedWheel& planned) {
   spec.version = planned.plan.version;
   spec.tag = planned.plan.tag;
   spec.summary = "C++/CUDA ops, built and deployed by ds-deploy";
-  for (const PlannedFile& file : planned.plan.files) {
-    spec.files.push_back({file.path, {}, file.source, false});
-  }
-  for (const PlannedOp& op : planned.plan.ops) {
-    spec.files.push_back({library_path(op), {}, planned.folder / op.library, true});
-  }
+  spec.files = package_files(planned);
   return spec;
 }
 
@@ -122,8 +117,7 @@ fs::path make_wheel(const PlannedWheel& planned, const fs::path& output, Session
   const fs::path wheel = output / wheel_file_name(planned.plan);
   std::optional<MadeResult> made =
       cache.find(key, [](std::string_view) { return std::string_view(); });
-  std::error_code failure;
-  fs::create_directories(output, failure);  // write_wheel tells it well
+  make_folders(output);
   const bool here = made && hashes.of(wheel.string()) == made->output;
   if (here || (made && cache.fetch(made->output, wheel))) {
     cache.touch(key, made->output);

@@ -99,6 +99,19 @@ ArchPolicy arch_policy(const Options& options) {
 
 }  // namespace
 
+std::string library_path(const PlannedOp& op) {
+  return fmt::format("ds_ops/{0}/lib{0}.so", op.name);
+}
+
+std::vector<WheelFile> package_files(const PlannedWheel& planned) {
+  std::vector<WheelFile> files;
+  for (const PlannedFile& file : planned.plan.files)
+    files.push_back({file.path, {}, file.source, false});
+  for (const PlannedOp& op : planned.plan.ops)
+    files.push_back({library_path(op), {}, planned.folder / op.library, true});
+  return files;
+}
+
 PlannedWheel plan_wheel(Session& session, const std::string& only) {
   PlannedWheel planned;
   const Options& options = session.options();
@@ -109,19 +122,19 @@ PlannedWheel plan_wheel(Session& session, const std::string& only) {
   // Without hosts that answer there is still a wheel to build.
   const Fleet& fleet = session.fleet();
   planned.builder = session.build_machine();
+  std::map<std::string, std::string> variables =
+      only.empty() ? environment_map() : asking_for(only, planned.library);
+  // One op may have been built before: whether a compiler is needed is not known yet.
+  if (!only.empty() && planned.builder.cxx.empty() && variables["CXX"].empty())
+    variables["CXX"] = "c++";
   planned.plan = make_plan(planned.library, fleet, planned.builder,
-                           {only.empty() ? environment_map() : asking_for(only, planned.library),
-                            arch_policy(options), options.launcher});
+                           {variables, arch_policy(options), options.launcher});
   return planned;
 }
 
 const Op& op_named(const OpLibrary& library, const std::string& name) {
   return *std::find_if(library.ops.begin(), library.ops.end(),
                        [&name](const Op& op) { return op.name == name; });
-}
-
-std::string library_path(const PlannedOp& op) {
-  return fmt::format("ds_ops/{0}/lib{0}.so", op.name);
 }
 
 std::string wheel_file_name(const BuildPlan& plan) {

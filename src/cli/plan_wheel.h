@@ -6,10 +6,12 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "artifact/artifact.h"
 #include "cli/session.h"
 #include "plan/plan.h"
+#include "wheel/wheel.h"
 
 namespace ds {
 
@@ -30,6 +32,9 @@ Requirements predicted_requirements(const PlannedWheel& planned);
 /// The file name of the wheel of this plan, and the place of an op's library inside.
 std::string wheel_file_name(const BuildPlan& plan);
 std::string library_path(const PlannedOp& op);
+/// What is imported from the wheel: Python faces, and libraries that were built in the folder of
+/// `planned`.
+std::vector<WheelFile> package_files(const PlannedWheel& planned);
 const Op& op_named(const OpLibrary& library, const std::string& name);
 
 /// The plan as people read it: one line per job with its because.
