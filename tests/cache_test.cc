@@ -192,7 +192,7 @@ TEST_CASE("file hashes: remembered while nothing of the file changed") {
     hashes.save();
   }
   SUBCASE("one that was written a moment ago is not remembered") {
-    CHECK(read_file(memory) == "ds-deploy.hashes/1\n");
+    CHECK_FALSE(fs::exists(memory));
   }
   SUBCASE("the same size and time, another content") {
     const fs::file_time_type time = fs::last_write_time(file);
