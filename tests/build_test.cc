@@ -5,7 +5,6 @@
 
 #include <cstdlib>
 
-
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -221,6 +220,22 @@ TEST_CASE("build: the time left is told when most of it was learned") {
   CHECK(shop.status.times_left[0] > 1.9);
   CHECK(shop.status.times_left[0] < 2.1);
   CHECK(shop.status.times_left[1] < 1.1);
+}
+
+TEST_CASE("build: a compiler that can do more at one time gets the slots that nobody needs") {
+  Workshop shop;
+  for (ds::Job& job : shop.plan.jobs) {
+    job.threads = 3;
+    job.command.argv.insert(job.command.argv.begin() + 1, {"--threads", "@THREADS@"});
+  }
+  ds::FakeCommandRunner runner(2, Workshop::compile);
+  shop.run(runner);
+  std::vector<std::string> threads;
+  for (const ds::Command& command : runner.started)
+    threads.push_back(ds::FakeCommandRunner::after(command, "--threads"));
+  // Two compiles share two slots, the link has both to itself. Their number makes nothing new.
+  CHECK(threads == std::vector<std::string>{"1", "1", "2"});
+  CHECK(shop.started() == "");
 }
 
 TEST_CASE("build: a folder for what nvcc keeps that cannot be made") {

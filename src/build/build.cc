@@ -242,7 +242,9 @@ class Build {
     record.slot = free_slot();
     record.began = now();
     status_.item_started(job.name);
-    runner_.start(static_cast<int>(id), record.files.command(job));
+    const int others = static_cast<int>(schedule_->ready_jobs());
+    const int threads = job.threads > 1 ? 1 + runner_.take_more(job.threads - 1, others) : 1;
+    runner_.start(static_cast<int>(id), record.files.command(job, threads));
   }
 
   void finish(std::size_t id, const CommandResult& result) {

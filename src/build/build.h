@@ -55,7 +55,8 @@ struct BuildResult {
 /// A job is done before in the same way when its words, the programs behind them, the variables
 /// that they heed, every input and every header that it read have the content they had (by
 /// SHA-256). Outputs appear by rename. In a job's words @OUT@ stands for its output, @DEP@ for the
-/// file that names its headers, @KEEP@ for a folder of its own, @FOLDER@ for the one it runs in.
+/// file that names its headers, @KEEP@ for a folder of its own, @FOLDER@ for the one it runs in,
+/// @THREADS@ for the slots that it has: more than one when no other job is ready for them.
 /// `hashes` are those of this machine; they are saved.
 BuildResult build(const BuildPlan& plan, CommandRunner& runner, Status& status,
                   const BuildOptions& options, FileHashes& hashes);

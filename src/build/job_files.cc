@@ -74,7 +74,8 @@ std::string JobFiles::portable(const std::string& absolute) const {
   return absolute.starts_with(below) ? absolute.substr(below.size()) : absolute;
 }
 
-Command JobFiles::named(const Job& job, const fs::path& output, const fs::path& base) const {
+Command JobFiles::named(const Job& job, const fs::path& output, const fs::path& base,
+                        int threads) const {
   Command command = job.command;
   command.cwd = folder_;
   for (std::string& word : command.argv) {
@@ -84,20 +85,21 @@ Command JobFiles::named(const Job& job, const fs::path& output, const fs::path& 
     word = replace_all(std::move(word), "@DEP@", with(base, ".d").string());
     word = replace_all(std::move(word), "@KEEP@", with(base, ".keep").string());
     word = replace_all(std::move(word), "@FOLDER@", folder_.string());
+    word = replace_all(std::move(word), "@THREADS@", std::to_string(threads));
   }
   return command;
 }
 
-Command JobFiles::command(const Job& job) const {
+Command JobFiles::command(const Job& job, int threads) const {
   for (const std::string& word : job.command.argv) {
     if (word.find("@KEEP@") != std::string::npos)
       make_folders(with(temporary_, ".keep"));
   }
-  return named(job, temporary_, temporary_);
+  return named(job, temporary_, temporary_, threads);
 }
 
 Command JobFiles::shown_command(const Job& job) const {
-  return named(job, output_, output_);
+  return named(job, output_, output_, 1);
 }
 
 std::string JobFiles::shell_line(const Job& job) const {

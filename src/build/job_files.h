@@ -32,7 +32,7 @@ class JobFiles {
 
   /// The job's command, ready to run. Makes the folder of @KEEP@ if it is asked for; Error if it
   /// cannot be made.
-  Command command(const Job& job) const;
+  Command command(const Job& job, int threads = 1) const;
   /// The same with the names that stay, to be shown.
   Command shown_command(const Job& job) const;
   /// What a person could type to run it again.
@@ -43,7 +43,7 @@ class JobFiles {
 
  private:
   Command named(const Job& job, const std::filesystem::path& output,
-                const std::filesystem::path& base) const;
+                const std::filesystem::path& base, int threads) const;
 
   std::filesystem::path folder_, output_, temporary_;
 };

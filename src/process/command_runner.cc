@@ -28,10 +28,22 @@ class PollingRunner : public CommandRunner {
 
   bool can_run_more() override {
     held_back_ = false;
-    if (running_.size() + finished_.size() >= static_cast<std::size_t>(options_.slots))
+    if (free_slots() <= 0)
       return false;
-    held_back_ = (!running_.empty() && is_loaded()) || !has_token();
+    const bool loaded = !running_.empty() && is_loaded();
+    if (loaded)
+      return_spare_token();
+    held_back_ = loaded || !has_token();
     return !held_back_;
+  }
+
+  int take_more(int most, int others) override {
+    const int wanted = std::min(most, free_slots() - 1 - others);
+    for (more_ = 0; more_ < wanted; ++more_) {
+      if (options_.job_server != nullptr && !options_.job_server->take())
+        break;
+    }
+    return more_;
   }
 
   void start(int id, const Command& command) override {
@@ -40,6 +52,7 @@ class PollingRunner : public CommandRunner {
     child.result.id = id;
     child.began = clock_.now();
     child.paid = std::exchange(spare_token_, false);
+    child.more = std::exchange(more_, 0);
     Command shares = command;
     if (options_.job_server != nullptr)
       shares.environment.push_back(options_.job_server->variable());
@@ -56,12 +69,12 @@ class PollingRunner : public CommandRunner {
   }
 
   std::optional<CommandResult> wait() override {
-    if (!held_back_)
-      return_spare_token();
+    return_spare_token();
+    const bool held_back = std::exchange(held_back_, false);
     while (finished_.empty()) {
-      if (running_.empty() && !held_back_)
+      if (running_.empty() && !held_back)
         throw Error("nothing runs that could be waited for");
-      if (poll_once())
+      if (poll_once(held_back))
         return std::nullopt;
     }
     CommandResult result = std::move(finished_.front());
@@ -77,9 +90,17 @@ class PollingRunner : public CommandRunner {
     Fd output;
     Clock::time_point began;
     bool paid = false;       ///< with a token
+    int more = 0;            ///< slots beside its own, each with a token
     std::uint64_t held = 0;  ///< bytes, the most that was seen
     CommandResult result;
   };
+
+  int free_slots() const {
+    int used = static_cast<int>(finished_.size());
+    for (const Running& one : running_)
+      used += 1 + one.more;
+    return options_.slots - used;
+  }
 
   bool is_loaded() const {
     double load = 0;
@@ -101,13 +122,15 @@ class PollingRunner : public CommandRunner {
   }
 
   void give_back(Running& child) {
-    if (std::exchange(child.paid, false))
+    int tokens = std::exchange(child.paid, false) ? 1 : 0;
+    tokens += std::exchange(child.more, 0);
+    for (; tokens > 0 && options_.job_server != nullptr; --tokens)
       options_.job_server->give();
   }
 
   /// True if what was held back may be tried again, or nothing happened for a while.
-  bool poll_once() {
-    const bool for_token = held_back_ && options_.job_server != nullptr;
+  bool poll_once(bool held_back) {
+    const bool for_token = held_back && options_.job_server != nullptr;
     std::vector<pollfd> waits{{interrupt_fd(), POLLIN, 0},
                               {for_token ? options_.job_server->fd() : -1, POLLIN, 0}};
     for (const Running& child : running_)
@@ -131,7 +154,7 @@ class PollingRunner : public CommandRunner {
       finish(running_[i], now);
       running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
     }
-    return finished_.empty() && (ready == 0 || (held_back_ && waits[1].revents != 0));
+    return finished_.empty() && (ready == 0 || waits[1].revents != 0);
   }
 
   void look_at_memory(Clock::time_point now) {
@@ -144,6 +167,9 @@ class PollingRunner : public CommandRunner {
 
   void finish(Running& child, Clock::time_point now) {
     reap(child.pid, child.result);
+    // For the next command, before a compiler that waits for tokens takes it.
+    if (!spare_token_ && running_.size() > 1)
+      spare_token_ = std::exchange(child.paid, false);
     child.result.peak_rss_kb =
         std::max(child.result.peak_rss_kb, static_cast<long>(child.held / 1024));
     give_back(child);
@@ -168,6 +194,7 @@ class PollingRunner : public CommandRunner {
   std::deque<CommandResult> finished_;
   bool held_back_ = false;    ///< slots are free, but the machine is busy with others' work
   bool spare_token_ = false;  ///< taken for the command that is to be started next
+  int more_ = 0;              ///< slots beside its own, taken for it too
 };
 
 }  // namespace

@@ -43,6 +43,9 @@ class CommandRunner {
  public:
   virtual ~CommandRunner() = default;
   virtual bool can_run_more() = 0;
+  /// After can_run_more(): more slots for the next command, at most `most`, if they are free and
+  /// `others` stay free. Their number.
+  virtual int take_more(int most, int others) = 0;
   virtual void start(int id, const Command& command) = 0;
   /// Nothing when more can be run that could not before, and now and then, so that who waits can
   /// show the time. Throws Interrupted, after abort().
