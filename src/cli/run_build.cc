@@ -123,6 +123,7 @@ void run_build(const BuildPlan& plan, const fs::path& folder, Session& session,
 
   RunnerOptions running;
   running.slots = job_count(options);
+  how.slots = running.slots;
   running.max_load = options.max_load;
   running.limit = std::chrono::seconds(options.job_timeout);
   const char* makeflags = std::getenv("MAKEFLAGS");
