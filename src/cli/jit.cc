@@ -37,7 +37,7 @@ std::string environment_key(const PlannedWheel& planned) {
     key += "_torch" + here.torch.version;
   if (!planned.plan.archs.empty())
     key += "_sm" + join(planned.plan.archs, ".");
-  key += fmt::format("_{}-v{}", here.machine, here.cpu_level);
+  key += fmt::format("_{}-v{}", here.machine, planned.plan.cpu_level);
   for (char& c : key) {
     if (c == '/' || c == ' ')
       c = '-';
@@ -50,6 +50,8 @@ std::string environment_key(const PlannedWheel& planned) {
 ExitStatus jit(Session& session) {
   const std::string& name = session.options().action;
   const PlannedWheel planned = plan_wheel(session, name);
+  for (const std::string& note : planned.plan.notes)
+    session.status().warning(note);
   const fs::path folder =
       extensions_folder() / "ds-deploy" / environment_key(planned) / planned.plan.ops.front().name;
   const FileLock lock(folder / "lock", [&](const std::string& owner) {

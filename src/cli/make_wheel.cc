@@ -87,6 +87,11 @@ ArchPolicy arch_policy(const Options& options) {
   return options.arch_policy == "ptx" ? ArchPolicy::ptx : ArchPolicy::exact;
 }
 
+PlanOptions plan_options(const Options& options, std::map<std::string, std::string> environment) {
+  const int cpu_level = options.cpu_level == "shared" ? 0 : std::stoi(options.cpu_level);
+  return {std::move(environment), arch_policy(options), options.launcher, cpu_level};
+}
+
 const Op& op_named(const OpLibrary& library, const std::string& name) {
   return *std::find_if(library.ops.begin(), library.ops.end(),
                        [&name](const Op& op) { return op.name == name; });
@@ -94,6 +99,20 @@ const Op& op_named(const OpLibrary& library, const std::string& name) {
 
 std::string library_path(const PlannedOp& op) {
   return fmt::format("ds_ops/{0}/lib{0}.so", op.name);
+}
+
+/// What no binary shows of an op: the audit goes by it as the plan did.
+void add_rules(const OpRules& rules, ordered_json& record) {
+  if (!rules.minimum_compute_capability.empty())
+    record["minimum_compute_capability"] = rules.minimum_compute_capability;
+  if (!rules.links_torch)
+    return;
+  record["links_torch"] = true;
+  record["torch"] = rules.torch;
+  if (rules.cxx11_abi)
+    record["torch_cxx11_abi"] = *rules.cxx11_abi;
+  record["cuda"] = rules.cuda;
+  record["cuda_check_skipped"] = rules.skip_cuda_check;
 }
 
 /// What the wheel says of itself: derived from the libraries that were just built.
@@ -111,7 +130,8 @@ std::string requirements_record(const PlannedWheel& planned) {
                    {"cxxabi", needs.cxxabi},
                    {"cpu_level", needs.cpu_level},
                    {"needed", needs.needed},
-                   {"host_needs", op_named(planned.library, op.name).host_needs}});
+                   {"host_needs", op.rules.host_needs}});
+    add_rules(op.rules, ops.back());
   }
   const ordered_json record = {{"schema", "ds-deploy.requirements/1"},
                                {"cuda", planned.plan.cuda},
@@ -149,9 +169,9 @@ PlannedWheel plan_wheel(Session& session, const std::string& only) {
   // Without hosts that answer there is still a wheel to build.
   const Fleet& fleet = session.fleet();
   planned.builder = session.build_machine();
-  planned.plan = make_plan(planned.library, fleet, planned.builder,
-                           {only.empty() ? environment_map() : asking_for(only, planned.library),
-                            arch_policy(options), options.launcher});
+  planned.plan = make_plan(
+      planned.library, fleet, planned.builder,
+      plan_options(options, only.empty() ? environment_map() : asking_for(only, planned.library)));
   return planned;
 }
 
@@ -176,7 +196,13 @@ Requirements predicted_requirements(const PlannedWheel& planned) {
     needs.path = library_path(op);
     needs.op = op.name;
     needs.machine = planned.builder.machine;
-    needs.opens = op_named(planned.library, op.name).host_needs;
+    needs.opens = op.rules.host_needs;
+    needs.minimum_capability = op.rules.minimum_compute_capability;
+    needs.links_torch = op.rules.links_torch;
+    needs.torch = op.rules.torch;
+    needs.torch_cxx11_abi = op.rules.cxx11_abi;
+    needs.toolkit = op.rules.cuda;
+    needs.cuda_check_skipped = op.rules.skip_cuda_check;
     if (op.kind == Op::Kind::cuda)
       needs.gpu.units = 1;
     for (const std::string& arch : op.archs) {
@@ -219,6 +245,11 @@ std::string plan_text(const BuildPlan& plan, bool verbose) {
     text += "compiler     " + plan.compiler + "\n";
   if (!plan.nvcc.empty())
     text += "nvcc         " + plan.nvcc + "\n";
+  for (const PlannedToolkit& toolkit : plan.toolkits) {
+    text += fmt::format("toolkit      CUDA {} ({}) is {}, because {}\n", toolkit.version,
+                        toolkit.path, toolkit.chosen ? "used" : "not used", toolkit.because);
+  }
+  text += fmt::format("cpu          x86-64-v{}\n", plan.cpu_level);
   if (!plan.archs.empty()) {
     text += fmt::format("archs        {} ({})\n", join(plan.archs, " "), plan.archs_because);
   }
@@ -242,7 +273,7 @@ std::string plan_text(const BuildPlan& plan, bool verbose) {
 
 std::string plan_json(const BuildPlan& plan, const std::string& environment) {
   ordered_json jobs = ordered_json::array(), left_out = ordered_json::array(),
-               ops = ordered_json::array();
+               ops = ordered_json::array(), toolkits = ordered_json::array();
   for (const Job& job : plan.jobs) {
     jobs.push_back({{"op", job.op},
                     {"name", job.name},
@@ -255,6 +286,12 @@ std::string plan_json(const BuildPlan& plan, const std::string& environment) {
   }
   for (const PlannedOp& op : plan.ops)
     ops.push_back({{"name", op.name}, {"archs", op.archs}});
+  for (const PlannedToolkit& toolkit : plan.toolkits) {
+    toolkits.push_back({{"path", toolkit.path},
+                        {"version", toolkit.version},
+                        {"chosen", toolkit.chosen},
+                        {"because", toolkit.because}});
+  }
   const ordered_json whole = {{"schema", "ds-deploy.plan/1"},
                               {"environment", environment},
                               {"wheel", wheel_file_name(plan)},
@@ -262,6 +299,8 @@ std::string plan_json(const BuildPlan& plan, const std::string& environment) {
                               {"archs_because", plan.archs_because},
                               {"compiler", plan.compiler},
                               {"nvcc", plan.nvcc},
+                              {"toolkits", toolkits},
+                              {"cpu_level", plan.cpu_level},
                               {"ops", ops},
                               {"left_out", left_out},
                               {"notes", plan.notes},

@@ -227,8 +227,8 @@ class MadeAgainByNvcc(BuildCase):
 
     def test_a_variable_that_nvcc_reads(self):
         self.op(kind="cuda", a="__global__ void kernel() {}\n" + returning("X"))
-        for number in (1, 2):
-            self.build(env=self.cuda(NVCC_APPEND_FLAGS="-DX=%d" % number))
+        for number, variable in ((1, "APPEND"), (2, "APPEND"), (3, "PREPEND"), (4, "PREPEND")):
+            self.build(env=self.cuda(**{"NVCC_%s_FLAGS" % variable: "-DX=%d" % number}))
             self.assertEqual(self.value(), number)
 
     def test_the_same_bytes_twice(self):
