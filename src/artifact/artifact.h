@@ -84,11 +84,11 @@ struct OpRecord {
   std::string name;
   std::string self_test;                ///< "module:function", or empty
   std::vector<std::string> host_needs;  ///< sonames that it loads while it runs
-  std::string minimum_capability;       ///< "7.0", or empty
+  std::string minimum_capability = {};  ///< "7.0", or empty
   bool links_torch = false;
-  std::string torch;  ///< version that it was built with
-  std::optional<bool> torch_cxx11_abi;
-  std::string cuda;  ///< toolkit: "13.0"
+  std::string torch = {};  ///< version that it was built with
+  std::optional<bool> torch_cxx11_abi = {};
+  std::string cuda = {};  ///< toolkit: "13.0"
   bool cuda_check_skipped = false;
   bool operator==(const OpRecord&) const = default;
 };

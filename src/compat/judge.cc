@@ -43,7 +43,7 @@ void judge_minimum(const OpRules& op, const HostFacts& host, Verdicts& verdicts)
       {"minimum-capability", all ? Severity::fail : Severity::warn,
        fmt::format("{} needs compute capability {}, and {} of this host has {}", op.name, minimum,
                    all ? "no GPU" : "a GPU", all ? "it: " + gpus : gpus),
-       fmt::format("leave {} out", op.name)});
+       all ? fmt::format("build without {}", op.name) : ""});
 }
 
 void judge_host_needs(const OpRules& op, const HostFacts& host, Verdicts& verdicts) {

@@ -195,6 +195,7 @@ void apply(ArchPolicy policy, ArchChoice& choice) {
 ArchChoice archs_of_fleet(const HostsByArch& hosts, const std::string& nvcc_version,
                           ArchPolicy policy) {
   ArchChoice choice;
+  choice.of_hosts = true;
   std::vector<std::string> reasons;
   for (const auto& [arch, names] : hosts) {
     if (nvcc_makes(nvcc_version, arch)) {

@@ -38,6 +38,7 @@ struct ArchChoice {
   std::vector<Arch> archs;  ///< sorted
   std::string because;
   std::vector<std::string> notes;
+  bool of_hosts = false;  ///< they are what the hosts' GPUs are
 };
 
 /// TORCH_CUDA_ARCH_LIST if `asked` is not empty; else the GPUs of the fleet, by `policy`; else a

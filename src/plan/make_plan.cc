@@ -150,7 +150,10 @@ class Planner {
                        op.minimum_compute_capability, capability_text(archs_.archs.back()));
   }
 
+  /// Where the archs are those of the hosts, fit() has told which hosts cannot run the op.
   void note_dropped(const Op& op, const std::vector<Arch>& archs) {
+    if (archs_.of_hosts)
+      return;
     std::vector<std::string> dropped;
     for (const Arch& arch : archs_.archs) {
       const bool kept = std::find(archs.begin(), archs.end(), arch) != archs.end();

@@ -34,7 +34,7 @@ struct PlannedOp {
   Op::Kind kind = Op::Kind::cpu;
   std::vector<std::string> archs;  ///< "80", "90a"; empty for cpu ops
   std::filesystem::path library;   ///< output of its link job
-  OpRules rules;                   ///< what it asks of a host, for the wheel's record
+  OpRules rules = {};              ///< what it asks of a host, for the wheel's record
 };
 
 /// A CUDA toolkit of the build machine, and why it compiles the ops or not.
