@@ -246,8 +246,8 @@ std::string plan_text(const BuildPlan& plan, bool verbose) {
   if (!plan.nvcc.empty())
     text += "nvcc         " + plan.nvcc + "\n";
   for (const PlannedToolkit& toolkit : plan.toolkits) {
-    text += fmt::format("toolkit      CUDA {} ({}) is {}, because {}\n", toolkit.version,
-                        toolkit.path, toolkit.chosen ? "used" : "not used", toolkit.because);
+    text += fmt::format("toolkit      CUDA {} ({}), {}: {}\n", toolkit.version, toolkit.path,
+                        toolkit.chosen ? "used" : "not used", toolkit.because);
   }
   text += fmt::format("cpu          x86-64-v{}\n", plan.cpu_level);
   if (!plan.archs.empty()) {

@@ -144,15 +144,12 @@ HostFacts Session::build_machine() {
 }
 
 /// The interpreter of the target environment, if this machine has it too: what it holds of CUDA and
-/// PyTorch is what ops are compiled with.
+/// PyTorch is what ops are compiled with. Replayed facts name none: nothing of a file of facts is
+/// run here.
 std::string Session::python_here() {
   std::vector<std::string> named = {probe_.python};
   for (const Host& host : inventory().hosts)
     named.push_back(target_python(host, probe_));
-  if (fleet_) {
-    for (const HostFacts& host : fleet_->hosts)
-      named.push_back(host.python.asked);
-  }
   for (const std::string& python : named) {
     const std::string path = expand_home(python);
     std::error_code unreadable;

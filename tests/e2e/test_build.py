@@ -271,6 +271,47 @@ class SameBytes(BuildCase):
         self.assertIn("not reproducible: c++ one/a.cc", self.stderr)
 
 
+@unittest.skipUnless(os.uname().machine == "x86_64", "levels are those of x86-64")
+class CpuLevel(BuildCase):
+    def level(self, *words, **more):
+        """What the library itself says that it needs."""
+        self.build(*words, env=clean_environment(**more))
+        said = json.loads(self.run_program("inspect", "--json", self.wheel).stdout)
+        return said["requirements"]["cpu_level"]
+
+    def test_stated_in_version_and_library(self):
+        self.op(a=returning("__SSE4_2__"))
+        self.assertEqual(self.level("--cpu-level", "2"), 2)
+        self.assertIn(".cpu.v2-", self.wheel.name)
+        self.assertEqual(self.value(), 1)
+        self.assertLessEqual(self.level("--cpu-level", "4"), 4)
+        self.assertIn(".cpu.v4-", self.wheel.name)
+
+    def test_nothing_is_added_for_any_cpu(self):
+        self.op(a=returning("__GNUC__"))
+        self.assertLessEqual(self.level("--cpu-level", "1"), 1)
+        self.assertIn(".cpu-", self.wheel.name)
+
+    def test_the_users_flags_win(self):
+        self.op(a="#ifdef __SSE4_2__\n#error level 2\n#endif\n" + returning(1))
+        self.build("--cpu-level", "2", exit_status=9)
+        self.level("--cpu-level", "2", CXXFLAGS="-march=x86-64")
+
+    @unittest.skipIf(find_nvcc() is None, "no nvcc on this machine")
+    def test_host_code_of_a_cuda_source(self):
+        self.op(kind="cuda", a="__global__ void kernel() {}\n" + returning("__SSE4_2__"))
+        self.assertEqual(self.level("--cpu-level", "2", TORCH_CUDA_ARCH_LIST="8.0"), 2)
+        self.assertEqual(self.value(), 1)
+
+    def test_what_a_host_lacks_is_refused(self):
+        self.op(a=returning(1))
+        self.level("--cpu-level", "4")
+        facts = self.write("facts.json", json.dumps({"schema": "ds-deploy.facts/1", "hosts": [
+            {"name": "old", "state": "reached", "machine": "x86_64", "cpu_level": 2}]}))
+        done = self.run_program("audit", self.wheel, "--facts", facts)
+        self.assertIn("x86-64-v4, and this host's is v2", done.stdout)
+
+
 class Limits(BuildCase):
     def many(self, number=8):
         self.op(**{"s%d" % at: returning(at, "f%d" % at) for at in range(number)})
