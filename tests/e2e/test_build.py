@@ -169,6 +169,20 @@ class MadeAgain(BuildCase):
         self.build(env=clean_environment(CFLAGS="-DX=3 -march=native"))
         self.assertIn("CFLAGS holds -march=native", self.stderr)
 
+    def test_sources_in_c(self):
+        """By CC, with CFLAGS; what C++ does not take."""
+        self.op(a=returning(1))
+        self.write("ops/one/b.c", "int other(int class) { return class + X; }\n")
+        manifest = self.ops / "one" / "op.yaml"
+        manifest.write_text(manifest.read_text().replace("[a.cc]", "[a.cc, b.c]"))
+        compiler = self.script("my-cc", '#!/bin/sh\necho ran >> "%s/log"\nexec gcc "$@"\n'
+                               % self.folder)
+        for number in (1, 2):
+            self.build(env=clean_environment(CC=str(compiler), CFLAGS="-DX=%d" % number,
+                                             CXXFLAGS="-std=c++20"))
+        self.assertGreaterEqual((self.folder / "log").read_text().count("ran"), 2)
+        self.assertEqual(self.value(), 1)
+
     def test_compiler_replaced_at_the_same_path_and_time(self):
         self.op(a=returning("X"))
         compiler = self.folder / "c++"
