@@ -100,6 +100,22 @@ TEST_CASE("file: whole or not at all") {
   CHECK_THROWS_AS(read_file(folder.path() / "absent"), Error);
 }
 
+TEST_CASE("file: programs and folders") {
+  const TempDir folder;
+  const std::filesystem::path tool = folder.path() / "tool";
+  write_file(tool, "#!/bin/sh\n", 0644);
+  CHECK(find_program(tool.string()).empty());
+  write_file(tool, "#!/bin/sh\n", 0755);
+  CHECK(find_program(tool.string()) == tool);
+  CHECK(find_program(folder.path().string()).empty());
+  CHECK(find_program("sh").filename() == "sh");
+  CHECK(find_program("no-such-program").empty());
+  CHECK(find_program("").empty());
+  make_folders(folder.path() / "a/b");
+  make_folders(folder.path() / "a/b");
+  CHECK_THROWS_AS(make_folders(tool / "b"), Error);
+}
+
 TEST_CASE("interrupt: once forgotten, a further signal interrupts again") {
   const InterruptHandlers handlers;
   const auto woken = [] {

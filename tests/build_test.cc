@@ -4,120 +4,16 @@
 #include <doctest/doctest.h>
 
 #include <cstdlib>
-#include <map>
-#include <thread>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "build/depfile.h"
-#include "support/fake_command_runner.h"
-#include "support/recording_status.h"
+#include "build/job_files.h"
+#include "support/build_workshop.h"
 
-namespace {
-
+using ds::Workshop;
 namespace fs = std::filesystem;
-
-/// A plan of two compiles and their link, in folders of its own.
-struct Workshop {
-  ds::TempDir folder;
-  fs::path root = folder.path() / "ops";
-  fs::path build = folder.path() / "build";
-  ds::BuildPlan plan;
-  ds::RecordingStatus status;
-  ds::BuildOptions options;
-
-  Workshop() {
-    options.folder = build;
-    options.cache = folder.path() / "cache";
-    options.memory = 8'000'000'000;
-    fs::create_directories(root / "adam");
-    ds::write_file(root / "adam/small.cc", "small");
-    ds::write_file(root / "adam/big.cc", "much bigger than the other");
-    ds::write_file(root / "adam/x y.h", "header");
-    ds::Job link;
-    for (const std::string name : {"small", "big"}) {
-      ds::Job job;
-      job.op = "adam";
-      job.name = "c++ adam/" + name + ".cc";
-      job.command.argv = {"/bin/true", "-MF", "@DEP@", "-o", "@OUT@", "adam/" + name + ".cc"};
-      job.command.cwd = root;
-      job.inputs = {"adam/" + name + ".cc"};
-      job.output = "obj/adam/" + name + ".o";
-      link.needs.push_back(plan.jobs.size());
-      link.inputs.push_back(job.output);
-      plan.jobs.push_back(job);
-    }
-    link.kind = ds::Job::Kind::link;
-    link.op = "adam";
-    link.name = "link libadam.so";
-    link.command.argv = {"/bin/true", "-o", "@OUT@", "obj/adam/small.o", "obj/adam/big.o"};
-    link.output = "lib/adam/libadam.so";
-    plan.jobs.push_back(link);
-    age(root / "adam/small.cc");
-    age(root / "adam/big.cc");
-    age(root / "adam/x y.h");
-  }
-
-  /// A file that was written just now would look as if it was edited while the job ran.
-  static void age(const fs::path& file) {
-    fs::last_write_time(file, fs::file_time_type::clock::now() - std::chrono::hours(1));
-    std::this_thread::sleep_for(std::chrono::milliseconds(30));
-  }
-  void edit(const std::string& name, const std::string& content) const {
-    ds::write_file(root / name, content);
-    age(root / name);
-  }
-
-  ds::BuildResult run(ds::FakeCommandRunner& runner) {
-    return ds::build(plan, runner, status, options);
-  }
-  /// Jobs that a run with an ordinary compiler starts, in order.
-  std::string started() {
-    ds::FakeCommandRunner runner(2, compile);
-    const ds::BuildResult result = run(runner);
-    CHECK(result.ok());
-    CHECK(result.runs.size() + result.up_to_date + result.from_cache == plan.jobs.size());
-    return words(runner);
-  }
-  static std::string words(const ds::FakeCommandRunner& runner) {
-    std::string text;
-    for (const ds::Command& command : runner.started)
-      text += last_word(command) + " ";
-    return text;
-  }
-  static std::string last_word(const ds::Command& command) {
-    return fs::path(command.argv.back()).filename().string();
-  }
-  /// A compiler that names a header.
-  static ds::CommandResult compile(const ds::Command& command) {
-    const std::string depfile = ds::FakeCommandRunner::after(command, "-MF");
-    if (!depfile.empty()) {
-      ds::write_file(depfile, "x.o: " + command.argv.back() + " \\\n  adam/x\\ y.h\n");
-    }
-    ds::CommandResult result;
-    result.seconds = last_word(command) == "big.cc" ? 2 : 1;
-    return result;
-  }
-  std::size_t leftovers() const {
-    std::size_t found = 0;
-    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(build)) {
-      found += entry.path().filename().string().find(".tmp.") != std::string::npos;
-    }
-    return found;
-  }
-};
-
-ds::CommandResult fails_on(const ds::Command& command, const std::string& word) {
-  if (Workshop::last_word(command) != word)
-    return Workshop::compile(command);
-  ds::CommandResult result;
-  result.exit_status = 1;
-  result.output = "adam/big.cc:1:1: error: \x1b[31m'much' does not name a type\n  1 | much\n";
-  return result;
-}
-
-}  // namespace
 
 TEST_CASE("build: bigger sources first, the link last, then nothing to do") {
   Workshop shop;
@@ -297,124 +193,66 @@ TEST_CASE("build: a header that is edited while the job runs is not taken for co
   CHECK(shop.started() == "");
 }
 
-TEST_CASE("build: a failed job is shown whole, and what needs it is not run") {
+TEST_CASE("build: how each source is compiled, for editors") {
   Workshop shop;
-  ds::FakeCommandRunner runner(
-      1, [](const ds::Command& command) { return fails_on(command, "big.cc"); });
-  const ds::BuildResult result = shop.run(runner);
-  CHECK_FALSE(result.ok());
-  REQUIRE(result.failed.size() == 1);
-  CHECK(result.failed[0].op == "adam");
-  CHECK(result.failed[0].name == "c++ adam/big.cc");
-  CHECK(result.failed[0].output ==
-        "adam/big.cc:1:1: error: \\x1b[31m'much' does not name a type\n  1 | much");
-  CHECK(result.failed[0].command == "cd " + shop.root.string() + " && /bin/true -MF " +
-                                        (shop.build / "obj/adam/big.o.d").string() + " -o " +
-                                        (shop.build / "obj/adam/big.o").string() + " adam/big.cc");
-  CHECK(shop.status.blocks == std::vector<std::string>{result.failed[0].output});
-  CHECK(shop.status.failures == std::vector<std::string>{"c++ adam/big.cc"});
-  CHECK(result.runs.size() == 1);
-  CHECK(shop.leftovers() == 0);
-  CHECK(shop.started() == "big.cc small.cc big.o ");
+  shop.started();
+  const std::string text = ds::read_file(shop.build / "compile_commands.json");
+  CHECK(text.find("\"file\": \"" + (shop.root / "adam/big.cc").string() + "\"") !=
+        std::string::npos);
+  CHECK(text.find("\"output\": \"" + (shop.build / "obj/adam/small.o").string() + "\"") !=
+        std::string::npos);
+  CHECK(text.find("@OUT@") == std::string::npos);
+  CHECK(text.find("libadam") == std::string::npos);
 }
 
-TEST_CASE("build: the first error is shown, and once") {
+TEST_CASE("build: the time left is told when most of it was learned") {
   Workshop shop;
-  shop.options.keep_going = 0;
-  bool& all_messages = shop.options.all_messages;
-  std::string small = "x.h:1:1: error: 'much' does not name a type";
-  std::size_t blocks = 1;
-  SUBCASE("the same error of a shared header") {}
-  SUBCASE("another error") {
-    small = "small.cc:1:1: error: no such thing";
-  }
-  SUBCASE("the same error, all messages asked for") {
-    all_messages = true;
-  }
-  SUBCASE("another error, all messages asked for") {
-    small = "small.cc:1:1: error: no such thing";
-    all_messages = true;
-    blocks = 2;
-  }
-  ds::FakeCommandRunner runner(2, [&small](const ds::Command& command) {
-    ds::CommandResult result;
-    result.exit_status = 1;
-    result.output = Workshop::last_word(command) == "small.cc"
-                        ? small
-                        : "x.h:1:1: error: 'much' does not name a type";
-    return result;
+  shop.started();
+  CHECK(shop.status.times_left.empty());
+  fs::remove_all(shop.options.cache / "results");
+  ds::FakeCommandRunner slow(1, [](const ds::Command& command) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    return Workshop::compile(command);
   });
-  const ds::BuildResult result = ds::build(shop.plan, runner, shop.status, shop.options);
-  CHECK(result.failed.size() == 2);
-  CHECK(result.failed[1].output == small);
-  CHECK(shop.status.failures.size() == 2);
-  CHECK(shop.status.blocks.size() == blocks);
-  CHECK(shop.status.blocks.front() == "x.h:1:1: error: 'much' does not name a type");
+  shop.run(slow);
+  // small.cc took a second, the link too: both are left when big.cc is done.
+  REQUIRE(shop.status.times_left.size() == 2);
+  CHECK(shop.status.times_left[0] > 1.9);
+  CHECK(shop.status.times_left[0] < 2.1);
+  CHECK(shop.status.times_left[1] < 1.1);
 }
 
-TEST_CASE("build: keep_going") {
+TEST_CASE("build: a compiler that can do more at one time gets the slots that nobody needs") {
   Workshop shop;
-  ds::FakeCommandRunner runner(
-      1, [](const ds::Command& command) { return fails_on(command, "big.cc"); });
-  SUBCASE("0: everything that does not need the failed job") {
-    shop.options.keep_going = 0;
+  for (ds::Job& job : shop.plan.jobs) {
+    job.threads = 3;
+    job.command.argv.insert(job.command.argv.begin() + 1, {"--threads", "@THREADS@"});
   }
-  SUBCASE("2: until the second failure") {
-    shop.options.keep_going = 2;
-  }
-  const ds::BuildResult result = shop.run(runner);
-  CHECK(result.runs.size() == 2);
-  CHECK(result.failed.size() == 1);
-  CHECK(Workshop::words(runner) == "big.cc small.cc ");
-  CHECK(shop.started() == "big.cc big.o ");
+  ds::FakeCommandRunner runner(2, Workshop::compile);
+  shop.run(runner);
+  std::vector<std::string> threads;
+  for (const ds::Command& command : runner.started)
+    threads.push_back(ds::FakeCommandRunner::after(command, "--threads"));
+  // Two compiles share two slots, the link has both to itself. Their number makes nothing new.
+  CHECK(threads == std::vector<std::string>{"1", "1", "2"});
+  CHECK(shop.started() == "");
 }
 
-TEST_CASE("build: the ways a job can end badly") {
-  const auto ends = [](int exit_status, int signal, bool timed_out) {
-    ds::CommandResult result;
-    result.exit_status = exit_status;
-    result.signal = signal;
-    result.timed_out = timed_out;
-    return result;
-  };
-  const std::map<std::string, ds::CommandResult> endings = {
-      {"failed: it ran out of time after 0.0 s", ends(0, 0, true)},
-      {"failed: it was killed, as when memory runs out", ends(0, 9, false)},
-      {"failed: Segmentation fault", ends(0, 11, false)},
-      {"failed: /bin/true could not be run", ends(127, 0, false)},
-      {"failed with status 2", ends(2, 0, false)},
-      {"failed: it ended well, but wrote no output", ends(0, 0, false)},
-  };
-  for (const auto& [words, ending] : endings) {
-    Workshop shop;
-    ds::FakeCommandRunner runner(1, [&result = ending](const ds::Command&) { return result; });
-    runner.writes_outputs = false;
-    const ds::BuildResult result = shop.run(runner);
-    REQUIRE(result.failed.size() == 1);
-    CHECK(result.failed[0].output == words);
-    CHECK(shop.status.events.back() == "c++ adam/big.cc: " + words);
+TEST_CASE("build: a folder for what nvcc keeps that cannot be made") {
+  const ds::TempDir folder;
+  ds::Job job;
+  job.command.argv = {"nvcc", "-keep-dir", "@KEEP@"};
+  job.output = "obj/a.o";
+  const ds::JobFiles files(job, folder.path(), ".tmp");
+  const fs::path kept = files.made().string() + ".keep";
+  ds::write_file(kept, "a file");
+  try {
+    files.command(job);
+    FAIL("a folder was made where a file is");
+  } catch (const ds::Error& error) {
+    CHECK(error.what().starts_with("cannot make the folder " + kept.string() + ": "));
+    CHECK(error.fix() == "make it, let this user write there, or name another folder");
   }
-}
-
-TEST_CASE("build: an interrupt ends the jobs, leaves nothing behind, and passes through") {
-  Workshop shop;
-  ds::FakeCommandRunner runner(2, [](const ds::Command& command) -> ds::CommandResult {
-    ds::write_file(ds::FakeCommandRunner::after(command, "-o"), "half");
-    throw ds::Interrupted{};
-  });
-  CHECK_THROWS_AS(shop.run(runner), ds::Interrupted);
-  CHECK(runner.aborts == 1);
-  CHECK(shop.leftovers() == 0);
-  CHECK_FALSE(fs::exists(shop.build / "obj/adam/big.o"));
-  CHECK(shop.started() == "big.cc small.cc big.o ");
-}
-
-TEST_CASE("build: a build folder that cannot be made") {
-  Workshop shop;
-  ds::write_file(shop.build, "a file");
-  ds::FakeCommandRunner runner;
-  CHECK_THROWS_AS(shop.run(runner), ds::Error);
-  CHECK(runner.started.empty());
 }
 
 TEST_CASE("depfile: make's syntax") {

@@ -6,9 +6,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "cli/make_wheel.h"
 #include "cli/options.h"
 #include "cli/package_answer.h"
+#include "cli/plan_wheel.h"
 #include "cli/replay.h"
 #include "cli/session.h"
 #include "report/report.h"

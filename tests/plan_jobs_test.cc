@@ -50,6 +50,23 @@ TEST_CASE("plan jobs: no two jobs write the same file") {
   CHECK(other.ops[0].library != plan.ops[0].library);
 }
 
+TEST_CASE("plan jobs: what nvcc does at one time is bound by tokens, or by what it is told") {
+  ds::HostFacts builder = ds::build_machine();
+  const auto words_with = [&](const std::string& nvcc, const std::string& archs) {
+    builder.nvcc = {{"/opt/cuda/bin/nvcc", nvcc}};
+    const ds::BuildPlan plan = plan_in({{"TORCH_CUDA_ARCH_LIST", archs}}, builder);
+    return ds::join(plan.jobs[3].command.argv, " ") + " #" + std::to_string(plan.jobs[3].threads);
+  };
+  const std::string tokens = words_with("13.0", "8.0;9.0;10.0");
+  CHECK(tokens.find(" --jobserver --threads 3 ") != std::string::npos);
+  CHECK(tokens.ends_with(" #1"));
+  const std::string told = words_with("12.8", "8.0;9.0;10.0");
+  CHECK(told.find(" --threads @THREADS@ ") != std::string::npos);
+  CHECK(told.ends_with(" #3"));
+  CHECK(words_with("12.8", "9.0").find("--threads") == std::string::npos);
+  CHECK(words_with("13.0", "9.0").find("--threads") == std::string::npos);
+}
+
 TEST_CASE("plan jobs: CXX and CUDA_HOME choose the tools") {
   ds::HostFacts builder = ds::build_machine();
   builder.nvcc = {{"/usr/bin/nvcc", "11.8"}, {"/opt/cuda-13/bin/nvcc", "13.0"}};

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/file_limit.h"
 #include "base/text.h"
 
@@ -109,6 +110,21 @@ TEST_CASE("runner: a command that takes too long is ended, with all that it star
   CHECK(results[1].seconds < 3);
 }
 
+TEST_CASE("runner: the memory of a command is that of all its processes at one time") {
+  // Two children hold 300 MB each for a second. (wait4 alone would tell of one, or of this process:
+  // execve leaves a child with the peak of its parent.)
+  const std::string child = "python3 -c \"b = b'x' * 300000000; import time; time.sleep(1)\"";
+  const auto runner = make_command_runner({});
+  REQUIRE(runner->can_run_more());
+  runner->start(1, {{"sh", "-c", child + " & " + child + "; wait"}, {}, {}});
+  std::optional<CommandResult> result;
+  while (!result)
+    result = runner->wait();
+  CHECK(result->ok());
+  CHECK(result->peak_rss_kb > 600000);
+  CHECK(result->peak_rss_kb < 900000);
+}
+
 TEST_CASE("runner: a job server's tokens bound what runs, and come back") {
   const auto server = make_job_server(3);
   CHECK(tokens_in(*server) == 2);
@@ -136,6 +152,26 @@ TEST_CASE("runner: a job server's tokens bound what runs, and come back") {
     runner->start(1, {{"sleep", "100"}, {}, {}});
   }
   CHECK(tokens_in(*server) == 2);
+}
+
+TEST_CASE("runner: more slots for one command, with their tokens") {
+  const auto server = make_job_server(4);
+  RunnerOptions options{4};
+  options.job_server = server.get();
+  const auto runner = make_command_runner(options);
+  REQUIRE(runner->can_run_more());
+  CHECK(runner->take_more(5, 1) == 2);
+  runner->start(0, {{"sleep", "0.2"}, {}, {}});
+  CHECK(tokens_in(*server) == 1);
+  REQUIRE(runner->can_run_more());
+  CHECK(runner->take_more(1, 0) == 0);
+  runner->start(1, {{"sleep", "0.1"}, {}, {}});
+  CHECK_FALSE(runner->can_run_more());
+  for (std::size_t ended = 0; ended < 2;)
+    ended += runner->wait().has_value();
+  CHECK(runner->can_run_more());
+  CHECK_THROWS_AS(runner->wait(), Error);
+  CHECK(tokens_in(*server) == 3);
 }
 
 TEST_CASE("runner: commands are told of the job server") {

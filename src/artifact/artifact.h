@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -40,6 +41,7 @@ struct GpuImages {
   std::vector<UnitImages> unit_kinds;    ///< the distinct sets that units have; empty: all have
                                          ///< sass_all_units and ptx_all_units
   std::vector<std::string> compression;  ///< "none", "lz4", "zstd"
+  std::map<std::string, std::uint64_t> bytes;  ///< of all images: "sm_80", "compute_90" (PTX)
   bool operator==(const GpuImages&) const = default;
 };
 

@@ -108,6 +108,7 @@ class FatbinReader {
     images.units = units_;
     images.unit_kinds.assign(kinds_.begin(), kinds_.end());
     images.compression.assign(compression_.begin(), compression_.end());
+    images.bytes = bytes_;
     for (const UnitImages& unit : kinds_) {
       const bool first = &unit == &*kinds_.begin();
       images.sass.insert(images.sass.end(), unit.sass.begin(), unit.sass.end());
@@ -163,6 +164,7 @@ class FatbinReader {
     if ((flags & flag_zstd) != 0)
       compression = "zstd";
     compression_.insert(compression);
+    bytes_[(kind == kind_sass ? "sm_" : "compute_") + arch] += payload.size();
     if (kind == kind_sass) {
       images.sass.push_back(std::move(arch));
       toolkit_ = newer(toolkit_, toolkit_of_cubin(payload, path_));
@@ -175,6 +177,7 @@ class FatbinReader {
   const std::string& path_;
   std::set<UnitImages> kinds_;
   std::set<std::string> compression_;
+  std::map<std::string, std::uint64_t> bytes_;
   std::string toolkit_;
   int units_ = 0;
 };

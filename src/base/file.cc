@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/text.h"
 
 namespace ds {
 namespace {
@@ -80,6 +81,31 @@ void write_file(const std::filesystem::path& file, std::string_view content, int
     ::unlink(temporary.c_str());
     throw;
   }
+}
+
+void make_folders(const std::filesystem::path& folder) {
+  std::error_code failure;
+  std::filesystem::create_directories(folder, failure);
+  if (failure) {
+    throw Error("cannot make the folder " + folder.string() + ": " + failure.message(),
+                "make it, let this user write there, or name another folder", ExitStatus::usage);
+  }
+}
+
+std::filesystem::path find_program(const std::string& name) {
+  const auto can_run = [](const std::filesystem::path& file) {
+    std::error_code absent;
+    return std::filesystem::is_regular_file(file, absent) && ::access(file.c_str(), X_OK) == 0;
+  };
+  if (name.find('/') != std::string::npos)
+    return can_run(name) ? std::filesystem::path(name) : std::filesystem::path();
+  const char* path = std::getenv("PATH");
+  for (const std::string& folder : split(path != nullptr ? path : "", ':')) {
+    const std::filesystem::path file = std::filesystem::path(folder) / name;
+    if (can_run(file))
+      return file;
+  }
+  return {};
 }
 
 TempDir::TempDir(std::string_view prefix) {

@@ -21,6 +21,13 @@ enum class Outlives { power, process };
 void write_file(const std::filesystem::path& file, std::string_view content, int mode = 0644,
                 Outlives outlives = Outlives::power);
 
+/// Makes the folder and those above it. Error (status `usage`) with path and reason if it cannot be
+/// made.
+void make_folders(const std::filesystem::path& folder);
+
+/// The program as execvp(3) would find it; empty if there is none that can be run.
+std::filesystem::path find_program(const std::string& name);
+
 /// A fresh folder of ours (mode 0700) that is removed with the object.
 class TempDir {
  public:

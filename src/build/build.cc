@@ -6,14 +6,14 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
-#include <cstring>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/interrupt.h"
-#include "base/machine.h"
 #include "base/text.h"
+#include "build/compile_commands.h"
 #include "build/costs.h"
+#include "build/failure.h"
 #include "build/job_files.h"
 #include "build/job_key.h"
 #include "build/schedule.h"
@@ -31,6 +31,7 @@ struct JobRecord {
 
   JobFiles files;
   bool running = false;
+  bool done = false;
   std::size_t needed = 0;  ///< jobs that have to be done before
   std::vector<std::size_t> needed_by;
   std::string key;
@@ -40,28 +41,16 @@ struct JobRecord {
   bool tried_alone = false;
 };
 
-/// A memory of file hashes holds for one machine: others count devices and inodes otherwise.
-fs::path hashes_file(const fs::path& cache) {
-  return cache / ("hashes." + host_name());
-}
-
-/// gcc's driver outlives the compiler that the kernel killed, and says so.
-bool killed_for_memory(const CommandResult& result) {
-  return !result.timed_out &&
-         (result.signal == SIGKILL || result.exit_status == 128 + SIGKILL ||
-          result.output.find("Killed signal terminated program") != std::string::npos ||
-          result.output.find("died due to signal 9") != std::string::npos);
-}
-
 class Build {
  public:
-  Build(const BuildPlan& plan, CommandRunner& runner, Status& status, const BuildOptions& options)
+  Build(const BuildPlan& plan, CommandRunner& runner, Status& status, const BuildOptions& options,
+        FileHashes& hashes)
       : plan_(plan),
         runner_(runner),
         status_(status),
         options_(options),
         cache_(options.cache),
-        hashes_(hashes_file(options.cache)),
+        hashes_(hashes),
         programs_(hashes_, options.cache / "programs"),
         keys_(hashes_, programs_),
         costs_(options.cache / "costs") {}
@@ -88,13 +77,12 @@ class Build {
   std::size_t settled() const { return result_.up_to_date + result_.from_cache; }
 
   void prepare() {
-    const fs::path folder = fs::absolute(options_.folder).lexically_normal();
     const std::string suffix = temporary_suffix();
-    remove_abandoned(folder / "obj");
-    remove_abandoned(folder / "lib");
+    remove_abandoned(folder_ / "obj");
+    remove_abandoned(folder_ / "lib");
     std::vector<JobCost> costs;
     for (const Job& job : plan_.jobs) {
-      JobRecord record(JobFiles(job, folder, suffix));
+      JobRecord record(JobFiles(job, folder_, suffix));
       record.needed = job.needs.size();
       for (const std::size_t need : job.needs)
         records_[need].needed_by.push_back(records_.size());
@@ -104,6 +92,7 @@ class Build {
       costs.push_back(costs_.expected(job, absent ? 0 : size));
       records_.push_back(std::move(record));
     }
+    say_how_to_compile();
     schedule_.emplace(plan_.jobs, std::move(costs),
                       options_.memory > 0 ? options_.memory : memory_to_use());
     for (std::size_t id = 0; id < records_.size(); ++id) {
@@ -111,6 +100,14 @@ class Build {
       if (plan_.jobs[id].needs.empty())
         look({id});
     }
+  }
+
+  void say_how_to_compile() const {
+    const std::string text = compile_commands(plan_, folder_);
+    const fs::path file = folder_ / "compile_commands.json";
+    std::error_code absent;
+    if (fs::file_size(file, absent) != text.size() || absent || read_file(file) != text)
+      write_memory(file, text);
   }
 
   /// Their inputs are there: are they done already? Then so may be those that need them.
@@ -129,6 +126,7 @@ class Build {
 
   /// The job is done: adds to `open` those that need nothing else.
   void free_those_behind(std::size_t id, std::vector<std::size_t>& open) {
+    records_[id].done = true;
     for (const std::size_t next : records_[id].needed_by) {
       if (--records_[next].needed == 0)
         open.push_back(next);
@@ -176,6 +174,7 @@ class Build {
     try {
       for (;;) {
         start_what_can_be();
+        tell_time_left();
         if (!schedule_->any_running())
           return;
         if (const std::optional<CommandResult> result = runner_.wait())
@@ -198,6 +197,26 @@ class Build {
         return;
       start(*id);
     }
+  }
+
+  /// As long as the longest way, or as all the work in these slots, whichever is more.
+  void tell_time_left() {
+    if (now() < told_ + 0.25)
+      return;
+    told_ = now();
+    double work = 0, learned = 0, way = 0;
+    for (std::size_t id = 0; id < records_.size(); ++id) {
+      const JobRecord& record = records_[id];
+      if (record.done)
+        continue;
+      const JobCost& cost = schedule_->cost(id);
+      const double ran = record.running ? now() - record.began : 0;
+      work += std::max(0.0, cost.seconds - ran);
+      learned += cost.learned ? std::max(0.0, cost.seconds - ran) : 0;
+      way = std::max(way, schedule_->way_to_the_end(id) - ran);
+    }
+    if (2 * learned > work && !slots_.empty())
+      status_.time_left(std::max(way, work / static_cast<double>(slots_.size())));
   }
 
   bool has_given_up() const {
@@ -223,7 +242,9 @@ class Build {
     record.slot = free_slot();
     record.began = now();
     status_.item_started(job.name);
-    runner_.start(static_cast<int>(id), record.files.command(job));
+    const int others = static_cast<int>(schedule_->ready_jobs());
+    const int threads = job.threads > 1 ? 1 + runner_.take_more(job.threads - 1, others) : 1;
+    runner_.start(static_cast<int>(id), record.files.command(job, threads));
   }
 
   void finish(std::size_t id, const CommandResult& result) {
@@ -233,7 +254,9 @@ class Build {
     record.running = false;
     slots_[record.slot] = false;
     schedule_->ended(id);
-    const std::string failure = failure_of(result, id);
+    std::error_code absent;
+    const std::string failure =
+        failure_of(result, job, fs::is_regular_file(record.files.made(), absent));
     result_.runs.push_back(
         {id, record.slot, record.began, now(), result.cpu_seconds, memory, !failure.empty()});
     if (failure.empty()) {
@@ -269,7 +292,10 @@ class Build {
       output = failure;
     const Job& job = plan_.jobs[id];
     status_.item_finished(job.name, failure, true, to_show(output));
-    result_.failed.push_back({job.op, job.name, records_[id].files.shell_line(job), output});
+    const JobFiles& files = records_[id].files;
+    result_.failed.push_back(
+        {job.op, job.name, files.shell_line(job), output, log_file(job, folder_)});
+    write_log(result_.failed.back(), failure);
   }
 
   /// What a failed job said, or nothing: an error in a header that eight jobs read is one error.
@@ -279,25 +305,6 @@ class Build {
       return job.output == output;
     });
     return before.empty() || (options_.all_messages && !shown) ? output : std::string();
-  }
-
-  /// Why a job has failed, in a few words; empty if it has not.
-  std::string failure_of(const CommandResult& result, std::size_t id) const {
-    if (result.timed_out)
-      return fmt::format("failed: it ran out of time after {}", human_seconds(result.seconds));
-    if (result.signal == SIGKILL)
-      return "failed: it was killed, as when memory runs out";
-    if (result.signal != 0)
-      return fmt::format("failed: {}", ::strsignal(result.signal));
-    if (result.exit_status == 127)
-      return fmt::format("failed: {} could not be run",
-                         clean_line(plan_.jobs[id].command.argv.front()));
-    if (result.exit_status != 0)
-      return fmt::format("failed with status {}", result.exit_status);
-    std::error_code absent;
-    if (!fs::is_regular_file(records_[id].files.made(), absent))
-      return "failed: it ended well, but wrote no output";
-    return {};
   }
 
   void keep(std::size_t id, const std::string& messages) {
@@ -313,11 +320,13 @@ class Build {
     read.erase(std::unique(read.begin(), read.end()), read.end());
     InputHashes inputs;
     bool edited = false;
+    std::error_code absent;
     for (const std::string& file : read) {
       edited = edited || was_edited(file);
       inputs.emplace_back(record.files.portable(file), hashes_.of(file));
     }
     record.files.keep();
+    fs::remove(log_file(job, folder_), absent);
     const std::string output = record.files.output().string();
     hashes_.forget(output);
     // Else it is made again next time: the compiler may have read what was not hashed.
@@ -338,7 +347,7 @@ class Build {
            changed <= std::chrono::system_clock::now();
   }
 
-  void remember() const {
+  void remember() {
     hashes_.save();
     programs_.save();
     if (!result_.runs.empty())
@@ -349,10 +358,11 @@ class Build {
   CommandRunner& runner_;
   Status& status_;
   const BuildOptions& options_;
+  const fs::path folder_ = fs::absolute(options_.folder).lexically_normal();
   const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   const std::chrono::system_clock::time_point wall_clock_began_ = std::chrono::system_clock::now();
   Cache cache_;
-  FileHashes hashes_;
+  FileHashes& hashes_;
   Programs programs_;
   JobKeys keys_;
   JobCosts costs_;
@@ -360,14 +370,15 @@ class Build {
   std::optional<Schedule> schedule_;
   std::vector<bool> slots_;  ///< true: taken
   bool shown_ = false;       ///< the stage has begun
+  double told_ = 0;          ///< when the time left was told last
   BuildResult result_;
 };
 
 }  // namespace
 
 BuildResult build(const BuildPlan& plan, CommandRunner& runner, Status& status,
-                  const BuildOptions& options) {
-  return Build(plan, runner, status, options).run();
+                  const BuildOptions& options, FileHashes& hashes) {
+  return Build(plan, runner, status, options, hashes).run();
 }
 
 }  // namespace ds

@@ -27,8 +27,9 @@ struct BuildOptions {
 
 struct FailedJob {
   std::string op, name;
-  std::string command;  ///< as a shell would take it
-  std::string output;   ///< the compiler's messages, clean, whole
+  std::string command;        ///< as a shell would take it
+  std::string output;         ///< the compiler's messages, clean, whole
+  std::filesystem::path log;  ///< the same, with the command, in the build folder
 };
 
 /// A job that was run, for the timeline.
@@ -38,7 +39,7 @@ struct JobRun {
   double began = 0;      ///< seconds since the build began
   double ended = 0;
   double cpu_seconds = 0;
-  std::uint64_t memory = 0;  ///< bytes, the most of its largest process
+  std::uint64_t memory = 0;  ///< bytes, the most at one time
   bool failed = false;
 };
 
@@ -54,9 +55,11 @@ struct BuildResult {
 /// A job is done before in the same way when its words, the programs behind them, the variables
 /// that they heed, every input and every header that it read have the content they had (by
 /// SHA-256). Outputs appear by rename. In a job's words @OUT@ stands for its output, @DEP@ for the
-/// file that names its headers, @KEEP@ for a folder of its own, @FOLDER@ for the one it runs in.
+/// file that names its headers, @KEEP@ for a folder of its own, @FOLDER@ for the one it runs in,
+/// @THREADS@ for the slots that it has: more than one when no other job is ready for them.
+/// `hashes` are those of this machine; they are saved.
 BuildResult build(const BuildPlan& plan, CommandRunner& runner, Status& status,
-                  const BuildOptions& options);
+                  const BuildOptions& options, FileHashes& hashes);
 
 /// The runs as a timeline in Chrome's trace event format, which Perfetto and chrome://tracing open:
 /// a row for each slot, memory above them, the jobs that nothing could have ended earlier marked

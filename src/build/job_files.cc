@@ -62,13 +62,7 @@ JobFiles::JobFiles(const Job& job, const fs::path& build_folder, const std::stri
     : folder_(job.command.cwd.empty() ? build_folder : job.command.cwd),
       output_(build_folder / job.output),
       temporary_(output_.string() + suffix) {
-  std::error_code failure;
-  fs::create_directories(output_.parent_path(), failure);
-  if (failure) {
-    throw Error(fmt::format("cannot make the folder {}: {}", output_.parent_path().string(),
-                            failure.message()),
-                "name another build folder", ExitStatus::usage);
-  }
+  make_folders(output_.parent_path());
 }
 
 std::string JobFiles::absolute(const fs::path& input) const {
@@ -80,7 +74,8 @@ std::string JobFiles::portable(const std::string& absolute) const {
   return absolute.starts_with(below) ? absolute.substr(below.size()) : absolute;
 }
 
-Command JobFiles::named(const Job& job, const fs::path& output, const fs::path& base) const {
+Command JobFiles::named(const Job& job, const fs::path& output, const fs::path& base,
+                        int threads) const {
   Command command = job.command;
   command.cwd = folder_;
   for (std::string& word : command.argv) {
@@ -90,20 +85,25 @@ Command JobFiles::named(const Job& job, const fs::path& output, const fs::path& 
     word = replace_all(std::move(word), "@DEP@", with(base, ".d").string());
     word = replace_all(std::move(word), "@KEEP@", with(base, ".keep").string());
     word = replace_all(std::move(word), "@FOLDER@", folder_.string());
+    word = replace_all(std::move(word), "@THREADS@", std::to_string(threads));
   }
   return command;
 }
 
-Command JobFiles::command(const Job& job) const {
+Command JobFiles::command(const Job& job, int threads) const {
   for (const std::string& word : job.command.argv) {
     if (word.find("@KEEP@") != std::string::npos)
-      fs::create_directories(with(temporary_, ".keep"));
+      make_folders(with(temporary_, ".keep"));
   }
-  return named(job, temporary_, temporary_);
+  return named(job, temporary_, temporary_, threads);
+}
+
+Command JobFiles::shown_command(const Job& job) const {
+  return named(job, output_, output_, 1);
 }
 
 std::string JobFiles::shell_line(const Job& job) const {
-  const Command shown = named(job, output_, output_);
+  const Command shown = shown_command(job);
   std::vector<std::string> words = shown.environment;
   for (const std::string& word : shown.argv)
     words.push_back(shell_quote(word));

@@ -30,8 +30,11 @@ class JobFiles {
   /// As it is named in the store: relative to folder() if it lies below.
   std::string portable(const std::string& absolute) const;
 
-  /// The job's command, ready to run. Makes the folder of @KEEP@ if it is asked for.
-  Command command(const Job& job) const;
+  /// The job's command, ready to run. Makes the folder of @KEEP@ if it is asked for; Error if it
+  /// cannot be made.
+  Command command(const Job& job, int threads = 1) const;
+  /// The same with the names that stay, to be shown.
+  Command shown_command(const Job& job) const;
   /// What a person could type to run it again.
   std::string shell_line(const Job& job) const;
   std::vector<std::string> headers() const;  ///< absolute, of the last run
@@ -40,7 +43,7 @@ class JobFiles {
 
  private:
   Command named(const Job& job, const std::filesystem::path& output,
-                const std::filesystem::path& base) const;
+                const std::filesystem::path& base, int threads) const;
 
   std::filesystem::path folder_, output_, temporary_;
 };

@@ -29,20 +29,11 @@ constexpr std::array behind_nvcc = {"bin/cudafe++",
                                     "nvvm/bin/cicc",
                                     "nvvm/libdevice/libdevice.10.bc"};
 
-/// A program as execvp(3) would find it, without symbolic links.
+/// As execvp(3) would find it, without symbolic links; what is not there keeps its name.
 fs::path program_path(const std::string& name) {
   std::error_code absent;
-  if (name.find('/') != std::string::npos) {
-    const fs::path real = fs::canonical(name, absent);
-    return absent ? fs::path(name) : real;
-  }
-  const char* path = std::getenv("PATH");
-  for (const std::string& folder : split(path == nullptr ? "" : path, ':')) {
-    const fs::path real = fs::canonical(fs::path(folder) / name, absent);
-    if (!absent && fs::is_regular_file(real, absent))
-      return real;
-  }
-  return name;
+  const fs::path real = fs::canonical(find_program(name), absent);
+  return absent ? fs::path(name) : real;
 }
 
 std::vector<std::string> asked_of_gcc(const std::string& driver) {

@@ -22,6 +22,7 @@ class Schedule {
 
   void ready(std::size_t job);
   bool none_ready() const { return ready_.empty(); }
+  std::size_t ready_jobs() const { return ready_.size(); }
   bool any_running() const { return running_ > 0; }
   /// Takes the next job out, or nothing while those that run have to end first. One that needs more
   /// than there is runs alone.

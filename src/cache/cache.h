@@ -29,11 +29,13 @@ class FileHashes {
  public:
   /// `memory`: where they are remembered; empty: nowhere.
   explicit FileHashes(std::filesystem::path memory = {});
+  /// Below the folder of a cache, a file for this machine: others count devices otherwise.
+  static std::filesystem::path memory_in(const std::filesystem::path& cache);
   /// "" if the file is not there, is no regular file or cannot be read. Asked once for each path,
   /// until it is forgotten.
   const std::string& of(const std::string& path);
   void forget(const std::string& path);
-  void save() const;  ///< for the next run; a memory that cannot be written is none
+  void save();  ///< for the next run, what is new; a memory that cannot be written is none
 
  private:
   struct Identity {
@@ -52,6 +54,7 @@ class FileHashes {
 
   std::filesystem::path memory_;
   std::unordered_map<std::string, Known> known_;
+  bool learned_ = false;  ///< something that is not in the memory yet
 };
 
 struct MadeResult {
@@ -115,7 +118,7 @@ class FileLock {
   enum class Means { automatic, link };
 
   /// Waits until it is ours; `waiting` is told once who has it ("process 4711 on node7"). Error
-  /// (lock_held) if the file cannot be made; throws Interrupted.
+  /// (usage) if the file or its folder cannot be made; throws Interrupted.
   FileLock(std::filesystem::path file, const Waiting& waiting, Means means = Means::automatic);
   ~FileLock();
   FileLock(const FileLock&) = delete;

@@ -5,9 +5,11 @@
 #include <time.h>
 
 #include <charconv>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/machine.h"
 #include "base/sha256.h"
 #include "cache/cache.h"
 
@@ -57,6 +59,10 @@ FileHashes::FileHashes(std::filesystem::path memory) : memory_(std::move(memory)
     load();
 }
 
+std::filesystem::path FileHashes::memory_in(const std::filesystem::path& cache) {
+  return cache / ("hashes." + host_name());
+}
+
 std::optional<FileHashes::Identity> FileHashes::identity_of(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode))
@@ -83,6 +89,7 @@ const std::string& FileHashes::of(const std::string& path) {
   }
   const std::int64_t age = wall_clock() - std::max(before->mtime, before->ctime);
   known.lasting = age > coarsest_clock && identity_of(path) == before;
+  learned_ |= known.lasting;
   return known.hash;
 }
 
@@ -118,8 +125,8 @@ void FileHashes::load() {
   }
 }
 
-void FileHashes::save() const {
-  if (memory_.empty())
+void FileHashes::save() {
+  if (memory_.empty() || !std::exchange(learned_, false))
     return;
   const bool all = known_.size() <= most_remembered;
   std::string text(header);

@@ -83,7 +83,7 @@ void break_lock(const fs::path& file, const std::string& mark) {
 }  // namespace
 
 FileLock::FileLock(fs::path file, const Waiting& waiting, Means means) : file_(std::move(file)) {
-  fs::create_directories(file_.parent_path());
+  make_folders(file_.parent_path());
   if (means == Means::automatic && take_by_flock(waiting))
     return;
   // What flock left is empty and stays; a link is there only while somebody has it.
@@ -112,8 +112,8 @@ FileLock::~FileLock() {
 bool FileLock::take_by_flock(const Waiting& waiting) {
   Fd fd(::open(file_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
   if (!fd)
-    throw Error(fmt::format("cannot open the lock {}: {}", file_.string(), errno_text(errno)), {},
-                ExitStatus::lock_held);
+    throw Error(fmt::format("cannot open the lock {}: {}", file_.string(), errno_text(errno)),
+                "let this user write there, or name another folder", ExitStatus::usage);
   for (bool told = false; ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0;) {
     if (errno == EINTR)
       continue;
@@ -143,8 +143,8 @@ void FileLock::take_by_link(const Waiting& waiting) {
         (::stat(own_.c_str(), &status) == 0 && status.st_nlink == 2))
       return;
     if (errno != EEXIST && errno != ENOENT) {
-      throw Error(fmt::format("cannot take the lock {}: {}", file_.string(), errno_text(errno)), {},
-                  ExitStatus::lock_held);
+      throw Error(fmt::format("cannot take the lock {}: {}", file_.string(), errno_text(errno)),
+                  "name a folder on a file system that has link(2)", ExitStatus::usage);
     }
     const std::string owner = content(file_);
     if (is_dead(owner)) {

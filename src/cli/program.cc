@@ -18,7 +18,8 @@
 #include "base/text.h"
 #include "cli/jit.h"
 #include "cli/look.h"
-#include "cli/make_wheel.h"
+#include "cli/pack_wheel.h"
+#include "cli/plan_wheel.h"
 #include "cli/run_build.h"
 #include "cli/session.h"
 #include "cli/trust.h"
@@ -115,7 +116,7 @@ std::vector<Wheel> obtain_wheels(Session& session, Report& report, StageTimes& t
   const PlannedWheel planned = plan_wheel(session);
   say_left_out(planned.plan, report);
   times.finished("plan");
-  wheels.push_back(make_wheel(planned, planned.folder / "wheels", session));
+  wheels.push_back(open_wheel(make_wheel(planned, planned.folder / "wheels", session)));
   times.finished("build");
   return wheels;
 }
@@ -221,10 +222,9 @@ ExitStatus build_only(Session& session) {
   for (const std::string& note : planned.plan.notes)
     session.status().warning(note);
   const fs::path output = fs::absolute(options.output.empty() ? "dist" : options.output);
-  const Wheel wheel = make_wheel(planned, output, session);
-  const Requirements requirements = inspect_wheel(wheel);
+  const fs::path wheel = make_wheel(planned, output, session);
   const std::string text =
-      options.json ? inspect_json(requirements) + "\n" : wheel.file.string() + "\n";
+      options.json ? inspect_json(inspect_file(wheel)) + "\n" : wheel.string() + "\n";
   std::fputs(text.c_str(), stdout);
   return ExitStatus::ok;
 }

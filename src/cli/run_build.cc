@@ -45,39 +45,48 @@ std::uint64_t bytes_of(const std::string& option, const std::string& text) {
   return *bytes;
 }
 
-[[noreturn]] void refuse(const BuildResult& result) {
+[[noreturn]] void refuse(const BuildResult& result, const Options& options) {
   std::set<std::string> ops;
   for (const FailedJob& job : result.failed)
     ops.insert(job.op);
   const std::vector<std::string> names(ops.begin(), ops.end());
   const char* messages = result.failed.size() == 1
-                             ? "the compiler's messages stand above"
-                             : "the messages of the first stand above, -v shows those of all";
-  throw Error(fmt::format("{} failed to compile: {}; no host was changed",
-                          count(result.failed.size(), "job"), join(names, ", ")),
-              fmt::format("{}; DS_BUILD_<OP>=0 leaves an op out", messages),
-              ExitStatus::build_failed);
+                             ? "the compiler's messages stand above and in"
+                             : "the messages of the first stand above, those of all in";
+  const fs::path logs = result.failed.front().log.parent_path().parent_path();
+  throw Error(
+      fmt::format("{} failed to compile: {}{}", count(result.failed.size(), "job"),
+                  join(names, ", "), options.command == "deploy" ? "; no host was changed" : ""),
+      fmt::format("{} {}; DS_BUILD_<OP>=0 leaves an op out", messages, logs.string()),
+      ExitStatus::build_failed);
 }
 
 std::string summary(const BuildResult& result) {
-  double cpu = 0;
-  for (const JobRun& run : result.runs)
+  double cpu = 0, serial = 0;
+  for (const JobRun& run : result.runs) {
     cpu += run.cpu_seconds;
-  return fmt::format("build: {} ran in {} ({} of CPU), {} up to date, {} from the cache",
+    serial += run.ended - run.began;
+  }
+  const std::string faster =
+      result.runs.size() < 2
+          ? ""
+          : fmt::format(", {:.1f} times faster than one by one", serial / result.seconds);
+  return fmt::format("build: {} ran in {} ({} of CPU{}), {} up to date, {} from the cache",
                      count(result.runs.size(), "job"), human_seconds(result.seconds),
-                     human_seconds(cpu), result.up_to_date, result.from_cache);
+                     human_seconds(cpu), faster, result.up_to_date, result.from_cache);
 }
 
 /// Makes everything once more, in a folder of its own and without the store, and compares.
-void refuse_other_bytes(const BuildPlan& plan, CommandRunner& runner, Status& status,
+void refuse_other_bytes(const BuildPlan& plan, CommandRunner& runner, Session& session,
                         BuildOptions how) {
   const fs::path first = how.folder;
   const TempDir again("ds-deploy-again");
   how.folder = again.path() / "build";
   how.cache = again.path() / "cache";
-  const BuildResult result = build(plan, runner, status, how);
+  FileHashes hashes;
+  const BuildResult result = build(plan, runner, session.status(), how, hashes);
   if (!result.ok())
-    refuse(result);
+    refuse(result, session.options());
   std::vector<std::string> other;
   for (const Job& job : plan.jobs) {
     if (sha256_file(first / job.output) != sha256_file(how.folder / job.output))
@@ -88,7 +97,7 @@ void refuse_other_bytes(const BuildPlan& plan, CommandRunner& runner, Status& st
         fmt::format("not reproducible: {} made other bytes the second time", join(other, ", ")),
         "look for __TIME__, random seeds and the order of inputs", ExitStatus::build_failed);
   }
-  status.remark(
+  session.status().remark(
       fmt::format("reproducible: {} made the same bytes twice", count(plan.jobs.size(), "job")));
 }
 
@@ -99,7 +108,8 @@ fs::path cache_folder(const Options& options) {
                                       : fs::absolute(expand_home(options.cache_folder));
 }
 
-void run_build(const BuildPlan& plan, const fs::path& folder, Session& session) {
+void run_build(const BuildPlan& plan, const fs::path& folder, Session& session,
+               FileHashes& hashes) {
   const Options& options = session.options();
   BuildOptions how;
   how.folder = folder;
@@ -122,14 +132,17 @@ void run_build(const BuildPlan& plan, const fs::path& folder, Session& session) 
   running.job_server = server.get();
   const std::unique_ptr<CommandRunner> runner = make_command_runner(running);
 
-  const BuildResult result = build(plan, *runner, session.status(), how);
+  const BuildResult result = build(plan, *runner, session.status(), how, hashes);
   if (!options.trace.empty())
     write_file(fs::absolute(expand_home(options.trace)), timeline(plan, result));
   if (!result.ok())
-    refuse(result);
-  session.status().note(summary(result));
+    refuse(result, session.options());
+  if (result.runs.empty())
+    session.status().note(summary(result));
+  else
+    session.status().remark(summary(result));
   if (options.verify_reproducible)
-    refuse_other_bytes(plan, *runner, session.status(), how);
+    refuse_other_bytes(plan, *runner, session, how);
   if (!result.runs.empty())
     Cache(how.cache).trim(cache_size);
 }

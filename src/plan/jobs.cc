@@ -60,6 +60,8 @@ class OpJobs {
     job.output =
         fs::path("obj") / op_.name / fmt::format("{}.{}.o", flat, digest12(job.command.argv));
     job.because = because_;
+    if (device && !takes_tokens())
+      job.threads = std::max(1, static_cast<int>(archs_.size()));
     return job;
   }
 
@@ -122,6 +124,7 @@ class OpJobs {
     append(words, {"-keep", "-keep-dir", "@KEEP@"});
     for (const Arch& arch : archs_)
       words.push_back(gencode(arch));
+    append(words, thread_words());
     append(words, include_words());
     if (tools_.include_is_apart)
       words.push_back("-I" + tools_.cuda_include);
@@ -158,6 +161,17 @@ class OpJobs {
   const char* device_standard() const {
     const bool newer = op_.links_torch && compare_versions(tools_.torch.version, "2.15") >= 0;
     return newer ? "-std=c++20" : "-std=c++17";
+  }
+
+  /// From 13.0 on nvcc takes tokens of a job server for what it does at one time.
+  bool takes_tokens() const { return compare_versions(tools_.nvcc_version, "13.0") >= 0; }
+
+  /// The steps for several architectures at one time: the object is the same, to the byte.
+  Words thread_words() const {
+    if (archs_.size() < 2)
+      return {};
+    return takes_tokens() ? Words{"--jobserver", "--threads", std::to_string(archs_.size())}
+                          : Words{"--threads", "@THREADS@"};
   }
 
   Words cxx_link_words(const std::string& file) const {

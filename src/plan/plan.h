@@ -20,12 +20,14 @@ struct Job {
   Kind kind = Kind::compile;
   std::string op;
   std::string name;                           ///< "c++ cpu_adam/adam.cc", what progress shows
-  Command command;                            ///< @OUT@, @DEP@, @KEEP@ and @FOLDER@ as build()
-                                              ///< knows them; an empty cwd is the build folder
+  Command command;                            ///< @OUT@, @DEP@, @KEEP@, @FOLDER@ and
+                                              ///< @THREADS@ as build() knows them; an empty
+                                              ///< cwd is the build folder
   std::vector<std::filesystem::path> inputs;  ///< known beforehand, relative to the cwd; headers
                                               ///< come from the depfile
   std::filesystem::path output;               ///< relative to the build folder, unique to the job
   std::vector<std::size_t> needs;             ///< indices of jobs that must be done before
+  int threads = 1;  ///< slots that it can use at one time, if it has to be told: @THREADS@
   std::string because;
 };
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <deque>
 #include <utility>
 #include <vector>
@@ -10,10 +11,13 @@
 #include "base/awake_clock.h"
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "process/process_tree.h"
 #include "process/subprocess.h"
 
 namespace ds {
 namespace {
+
+constexpr std::chrono::milliseconds between_looks{250};  // at the memory of what runs
 
 class PollingRunner : public CommandRunner {
  public:
@@ -24,10 +28,22 @@ class PollingRunner : public CommandRunner {
 
   bool can_run_more() override {
     held_back_ = false;
-    if (running_.size() + finished_.size() >= static_cast<std::size_t>(options_.slots))
+    if (free_slots() <= 0)
       return false;
-    held_back_ = (!running_.empty() && is_loaded()) || !has_token();
+    const bool loaded = !running_.empty() && is_loaded();
+    if (loaded)
+      return_spare_token();
+    held_back_ = loaded || !has_token();
     return !held_back_;
+  }
+
+  int take_more(int most, int others) override {
+    const int wanted = std::min(most, free_slots() - 1 - others);
+    for (more_ = 0; more_ < wanted; ++more_) {
+      if (options_.job_server != nullptr && !options_.job_server->take())
+        break;
+    }
+    return more_;
   }
 
   void start(int id, const Command& command) override {
@@ -36,6 +52,7 @@ class PollingRunner : public CommandRunner {
     child.result.id = id;
     child.began = clock_.now();
     child.paid = std::exchange(spare_token_, false);
+    child.more = std::exchange(more_, 0);
     Command shares = command;
     if (options_.job_server != nullptr)
       shares.environment.push_back(options_.job_server->variable());
@@ -52,12 +69,12 @@ class PollingRunner : public CommandRunner {
   }
 
   std::optional<CommandResult> wait() override {
-    if (!held_back_)
-      return_spare_token();
+    return_spare_token();
+    const bool held_back = std::exchange(held_back_, false);
     while (finished_.empty()) {
-      if (running_.empty() && !held_back_)
+      if (running_.empty() && !held_back)
         throw Error("nothing runs that could be waited for");
-      if (poll_once())
+      if (poll_once(held_back))
         return std::nullopt;
     }
     CommandResult result = std::move(finished_.front());
@@ -72,9 +89,18 @@ class PollingRunner : public CommandRunner {
     pid_t pid = -1;
     Fd output;
     Clock::time_point began;
-    bool paid = false;  ///< with a token
+    bool paid = false;       ///< with a token
+    int more = 0;            ///< slots beside its own, each with a token
+    std::uint64_t held = 0;  ///< bytes, the most that was seen
     CommandResult result;
   };
+
+  int free_slots() const {
+    int used = static_cast<int>(finished_.size());
+    for (const Running& one : running_)
+      used += 1 + one.more;
+    return options_.slots - used;
+  }
 
   bool is_loaded() const {
     double load = 0;
@@ -96,19 +122,21 @@ class PollingRunner : public CommandRunner {
   }
 
   void give_back(Running& child) {
-    if (std::exchange(child.paid, false))
+    int tokens = std::exchange(child.paid, false) ? 1 : 0;
+    tokens += std::exchange(child.more, 0);
+    for (; tokens > 0 && options_.job_server != nullptr; --tokens)
       options_.job_server->give();
   }
 
-  /// True if what was held back may be tried again.
-  bool poll_once() {
-    const bool for_token = held_back_ && options_.job_server != nullptr;
+  /// True if what was held back may be tried again, or nothing happened for a while.
+  bool poll_once(bool held_back) {
+    const bool for_token = held_back && options_.job_server != nullptr;
     std::vector<pollfd> waits{{interrupt_fd(), POLLIN, 0},
                               {for_token ? options_.job_server->fd() : -1, POLLIN, 0}};
     for (const Running& child : running_)
       waits.push_back({child.output.get(), POLLIN, 0});
-    const auto wait = AwakeClock::longest_wait;
-    clock_.now();
+    const auto wait = std::min(between_looks, AwakeClock::longest_wait);
+    look_at_memory(clock_.now());
     const int ready = ::poll(waits.data(), waits.size(), static_cast<int>(wait.count()));
     const Clock::time_point now = clock_.after(wait);
     if (waits[0].revents != 0) {
@@ -126,11 +154,24 @@ class PollingRunner : public CommandRunner {
       finish(running_[i], now);
       running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
     }
-    return held_back_ && finished_.empty() && (ready == 0 || waits[1].revents != 0);
+    return finished_.empty() && (ready == 0 || waits[1].revents != 0);
+  }
+
+  void look_at_memory(Clock::time_point now) {
+    if (now < looked_ + between_looks)
+      return;
+    looked_ = now;
+    for (Running& child : running_)
+      child.held = std::max(child.held, resident_bytes_of_tree(child.pid));
   }
 
   void finish(Running& child, Clock::time_point now) {
     reap(child.pid, child.result);
+    // For the next command, before a compiler that waits for tokens takes it.
+    if (!spare_token_ && running_.size() > 1)
+      spare_token_ = std::exchange(child.paid, false);
+    child.result.peak_rss_kb =
+        std::max(child.result.peak_rss_kb, static_cast<long>(child.held / 1024));
     give_back(child);
     child.result.seconds = std::chrono::duration<double>(now - child.began).count();
     finished_.push_back(std::move(child.result));
@@ -148,10 +189,12 @@ class PollingRunner : public CommandRunner {
 
   RunnerOptions options_;
   AwakeClock clock_;
+  Clock::time_point looked_{};
   std::vector<Running> running_;
   std::deque<CommandResult> finished_;
   bool held_back_ = false;    ///< slots are free, but the machine is busy with others' work
   bool spare_token_ = false;  ///< taken for the command that is to be started next
+  int more_ = 0;              ///< slots beside its own, taken for it too
 };
 
 }  // namespace

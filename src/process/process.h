@@ -33,7 +33,8 @@ struct CommandResult {
   std::string errors;  ///< stderr, when split
   double seconds = 0;
   double cpu_seconds = 0;  ///< user and system, with its children's
-  long peak_rss_kb = 0;    ///< wait4(2), of its largest process
+  long peak_rss_kb = 0;    ///< of its largest process, by wait4(2); a CommandRunner looks now and
+                           ///< then, and tells the most that all of its processes held
   bool ok() const { return exit_status == 0 && signal == 0 && !timed_out; }
 };
 
@@ -42,8 +43,12 @@ class CommandRunner {
  public:
   virtual ~CommandRunner() = default;
   virtual bool can_run_more() = 0;
+  /// After can_run_more(): more slots for the next command, at most `most`, if they are free and
+  /// `others` stay free. Their number.
+  virtual int take_more(int most, int others) = 0;
   virtual void start(int id, const Command& command) = 0;
-  /// Nothing when more can be run that could not before. Throws Interrupted, after abort().
+  /// Nothing when more can be run that could not before, and now and then, so that who waits can
+  /// show the time. Throws Interrupted, after abort().
   virtual std::optional<CommandResult> wait() = 0;
   virtual void abort() = 0;  ///< kills what runs, reaps it
 };

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/text.h"
 #include "ui/ui.h"
 
 namespace ds {
@@ -21,6 +22,7 @@ class StreamStatus : public Status {
     total_ = total;
     finished_ = 0;
     running_.clear();
+    time_left_.clear();
     redraw();
   }
 
@@ -49,6 +51,12 @@ class StreamStatus : public Status {
   void stage_finished() override {
     erase();
     stage_.clear();
+  }
+
+  void time_left(double seconds) override {
+    time_left_ = seconds < 60 ? fmt::format(", {:.0f} s left", seconds)
+                              : ", " + human_seconds(seconds) + " left";
+    redraw();
   }
 
   void note(std::string_view text) override {
@@ -94,7 +102,7 @@ class StreamStatus : public Status {
   void redraw() {
     if (!options_.terminal || options_.verbosity == Verbosity::quiet || stage_.empty())
       return;
-    std::string line = counter();
+    std::string line = fmt::format("[{} {}/{}{}]", stage_, finished_, total_, time_left_);
     for (const std::string& item : running_)
       line += " " + item;
     const auto width = static_cast<std::size_t>(std::max(options_.width, 20));
@@ -111,6 +119,7 @@ class StreamStatus : public Status {
   std::size_t total_ = 0;
   std::size_t finished_ = 0;
   std::vector<std::string> running_;
+  std::string time_left_;
   bool drawn_ = false;
 };
 

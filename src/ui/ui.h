@@ -21,6 +21,8 @@ class Status {
   virtual void item_finished(std::string_view item, std::string_view outcome, bool failed,
                              std::string_view block = {}) = 0;
   virtual void stage_finished() = 0;
+  /// About so many seconds until the stage ends, for the live line.
+  virtual void time_left(double seconds) = 0;
   virtual void note(std::string_view text) = 0;    ///< only with --verbose
   virtual void remark(std::string_view text) = 0;  ///< asked for; not with --quiet
   virtual void warning(std::string_view text) = 0;

@@ -1,117 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The build engine with real compilers: what is made again and what is not, limits, the store."""
-import ctypes
 import hashlib
 import json
 import os
 import pathlib
 import random
-import re
 import shutil
 import signal
 import subprocess
-import sys
 import textwrap
 import threading
 import time
 import unittest
-import zipfile
 
-from support.deploy_case import PROGRAM, DeployCase, clean_environment
+from support.build_case import BuildCase, returning
+from support.deploy_case import PROGRAM, clean_environment
 from support.find_nvcc import find_nvcc
 
-OP = """name: {name}
-summary: for a test
-kind: {kind}
-build_variable: DS_BUILD_{upper}
-sources: [{sources}]
-include: [{include}]
-links_torch: false
-self_test: ds_ops.{name}:self_test
-"""
 KILLS = 50 if os.environ.get("DS_DEPLOY_LONG") else 6
-# Takes its time and memory as told, then compiles; notes when it was there.
-HEAVY = """#!%s
-import os, subprocess, sys, time
-if "-o" not in sys.argv:
-    os.execvp("g++", ["g++", *sys.argv[1:]])
-begin = time.time()
-block = bytearray(int(os.environ.get("HEAVY_MB", "0")) * 1000000)
-time.sleep(float(os.environ.get("HEAVY_SECONDS", "0")))
-status = subprocess.call(["g++", *sys.argv[1:]])
-with open(os.environ["HEAVY_LOG"], "a") as log:
-    log.write("%%f %%f %%s\\n" %% (begin, time.time(), "compile" if "-c" in sys.argv else "link"))
-sys.exit(status)
-"""
-
-
-class BuildCase(DeployCase):
-    """An op library to change, with a store of its own."""
-
-    def setUp(self):
-        super().setUp()
-        self.ops = self.folder / "ops"
-        self.cache = self.folder / "cache"
-        self.write("ops/VERSION", "1.0\n")
-
-    def op(self, name="one", kind="cpu", include="", **sources):
-        """Sources by their stem."""
-        ending = ".cu" if kind == "cuda" else ".cc"
-        for stem, text in sources.items():
-            self.write("ops/%s/%s%s" % (name, stem, ending), text)
-        self.write("ops/%s/python/__init__.py" % name, "def self_test():\n    pass\n")
-        self.write("ops/%s/op.yaml" % name, OP.format(
-            name=name, upper=name.upper(), kind=kind, include=include,
-            sources=", ".join(stem + ending for stem in sources)))
-
-    def words(self, *words, ops=None, build="build", cache=None):
-        return ["build", "-l", "-v", "--ops", ops or self.ops, "--build-dir", self.folder / build,
-                "--cache-dir", cache or self.cache, "--output", self.folder / build, *words]
-
-    def build(self, *words, exit_status=0, env=None, **where):
-        """Jobs that ran, that were up to date, and that came from the store."""
-        done = self.run_program(*self.words(*words, **where), env=env)
-        self.assertEqual(done.returncode, exit_status, done.stdout + done.stderr)
-        self.stderr = done.stderr
-        self.wheel = pathlib.Path(done.stdout.strip())
-        said = re.search(r"^build: (\d+) jobs? ran in .*, (\d+) up to date, (\d+) from the cache$",
-                         done.stderr, re.M)
-        return tuple(map(int, said.groups())) if said else None
-
-    def value(self, function="value", op="one"):
-        """What a function of the built library returns."""
-        with zipfile.ZipFile(self.wheel) as wheel:
-            path = wheel.extract("ds_ops/%s/lib%s.so" % (op, op),
-                                 self.folder / ("x%d" % time.monotonic_ns()))
-        return getattr(ctypes.CDLL(path), function)()
-
-    def script(self, name, text):
-        path = self.write(name, text)
-        path.chmod(0o755)
-        return path
-
-    def heavy(self, **settings):
-        """The environment of a compiler that takes its time."""
-        self.log = self.folder / "log"
-        self.log.unlink(missing_ok=True)
-        compiler = self.script("heavy-g++", HEAVY % sys.executable)
-        return clean_environment(CXX=str(compiler), HEAVY_LOG=str(self.log), **settings)
-
-    def most_at_once(self):
-        times = []
-        for line in self.log.read_text().splitlines():
-            begin, end = map(float, line.split()[:2])
-            times += [(begin, 1), (end, -1)]
-        now = most = 0
-        for _, step in sorted(times):
-            now += step
-            most = max(most, now)
-        return most
-
-
-def returning(value, name="value"):
-    return 'extern "C" __attribute__((visibility("default"))) int %s() { return %s; }\n' % (
-        name, value)
 
 
 class MadeAgain(BuildCase):
@@ -395,7 +301,8 @@ class Limits(BuildCase):
         child.send_signal(signal.SIGINT)
         self.assertEqual(child.wait(10), 130)
         self.assertFalse(pathlib.Path("/proc/%s/root" % pid.read_text().strip()).exists())
-        self.assertEqual([path for path in (self.folder / "build").rglob("*") if path.is_file()], [])
+        self.assertEqual([path.name for path in (self.folder / "build").rglob("*")
+                          if path.is_file()], ["compile_commands.json"])
 
     def test_wrong_sizes(self):
         self.op(a=returning(1))
@@ -464,8 +371,8 @@ class Seen(BuildCase):
             return done.stdout
 
         use = json.loads(cache("show", "--json"))
-        self.assertEqual((use["outputs"], use["results"], use["folder"]), (2, 2, str(self.cache)))
-        self.assertIn("2 outputs and 2 results", cache("show"))
+        self.assertEqual((use["outputs"], use["results"], use["folder"]), (3, 3, str(self.cache)))
+        self.assertIn("3 outputs and 3 results", cache("show"))
         self.assertIn("0 files damaged", cache("verify"))
         output = next(path for path in (self.cache / "outputs").rglob("*") if path.is_file())
         output.chmod(0o644)
@@ -483,68 +390,6 @@ class Seen(BuildCase):
         self.build("--launcher", launcher)
         # The compile, then the link.
         self.assertRegex(log.read_text(), r"^1 \S*[gc]\+\+\n \S*[gc]\+\+\n$")
-
-
-class Jit(BuildCase):
-    def setUp(self):
-        super().setUp()
-        self.op(a=returning(5))
-        self.extensions = self.folder / "extensions"
-
-    def words(self, *words, op="one"):
-        return ["jit", op, "--ops", self.ops, "--cache-dir", self.cache, *words]
-
-    def jit_environment(self, **more):
-        return self.heavy(TORCH_EXTENSIONS_DIR=str(self.extensions), **more)
-
-    def start(self, *words, env):
-        child = subprocess.Popen([PROGRAM, *map(str, self.words(*words))], stdout=subprocess.PIPE,
-                                 stderr=subprocess.PIPE, text=True, env=env)
-        self.addCleanup(child.wait)
-        self.addCleanup(child.kill)
-        return child
-
-    def compiled(self):
-        """Sources compiled so far."""
-        return self.log.read_text().count("compile")
-
-    def test_eight_processes_build_once(self):
-        env = self.jit_environment(HEAVY_SECONDS="0.5")
-        ended = [child.communicate() for child in [self.start(env=env) for _ in range(8)]]
-        self.assertEqual(len({out for out, _ in ended}), 1, ended)
-        self.assertEqual(ctypes.CDLL(ended[0][0].strip()).value(), 5)
-        self.assertEqual(self.compiled(), 1)
-        self.assertIn("one is being built by process ", "".join(err for _, err in ended))
-
-    def test_killed_builder(self):
-        env = self.jit_environment(HEAVY_SECONDS="1")
-        first = self.start(env=env)
-        lock = self.extensions / "ds-deploy"
-        while not [*lock.rglob("*.tmp.*")] and not [*lock.rglob("obj")]:
-            time.sleep(0.02)
-        first.kill()
-        first.communicate()
-        out, err = self.start(env=env).communicate()
-        self.assertEqual(ctypes.CDLL(out.strip()).value(), 5, err)
-
-    def test_two_environments_share_the_folder(self):
-        env = self.jit_environment()
-        libraries = set()
-        for name in ("a", "b"):
-            python = self.make_environment(name)
-            out, err = self.start("--python", python, env=env).communicate()
-            self.assertEqual(ctypes.CDLL(out.strip()).value(), 5, err)
-            libraries.add(out)
-        self.assertEqual(len(libraries), 1)
-        self.assertEqual(self.compiled(), 1)
-        major, minor = sys.version_info[:2]
-        self.assertIn("/ds-deploy/py%d%d_" % (major, minor), libraries.pop())
-
-    def test_no_such_op(self):
-        done = self.run_program(*self.words(op="ones"))
-        self.assertEqual(done.returncode, 9)
-        self.assertIn("there is no op 'ones'", done.stderr)
-        self.assertIn("did you mean 'one'?", done.stderr)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,9 @@ class FakeCommandRunner : public CommandRunner {
       : jobs_(jobs), behave_(std::move(behave)) {}
 
   bool can_run_more() override { return running_.size() < static_cast<std::size_t>(jobs_); }
+  int take_more(int most, int others) override {
+    return std::clamp(jobs_ - static_cast<int>(running_.size()) - 1 - others, 0, most);
+  }
   void start(int id, const Command& command) override {
     started.push_back(command);
     running_.emplace_back(id, command);

@@ -22,11 +22,13 @@ class RecordingStatus : public Status {
       blocks.emplace_back(block);
   }
   void stage_finished() override {}
+  void time_left(double seconds) override { times_left.push_back(seconds); }
   void note(std::string_view text) override { notes.emplace_back(text); }
   void remark(std::string_view text) override { remarks.emplace_back(text); }
   void warning(std::string_view text) override { warnings.emplace_back(text); }
 
   std::vector<std::string> events, failures, blocks, notes, remarks, warnings;
+  std::vector<double> times_left;
 };
 
 }  // namespace ds

@@ -5,6 +5,8 @@ Importing ``ds_ops`` loads no op. An op is a sub-package with an ``__init__.py``
 beside it and a function ``self_test``; whatever lies there is found at run time.
 
     ds_ops.ops()               names of the ops of this installation
+    ds_ops.load(name)          the module ds_ops.<name>; if this installation lacks the op, it is
+                               built on this machine by ds-deploy, once (BuildFailed)
     ds_ops.self_test(name)     None: the op works here; CannotRun: this host lacks what it needs
     python -m ds_ops [--json]  both, for all ops
 
@@ -16,13 +18,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+from ds_ops._jit import BuildFailed, load
 from ds_ops._library import CannotRun, OpError
 
-__all__ = ["CannotRun", "OpError", "ops", "self_test"]
+__all__ = ["BuildFailed", "CannotRun", "OpError", "load", "ops", "self_test"]
 
 
 def ops() -> list[str]:
-    """Names of the installed ops, sorted."""
+    """Names of the ops that are installed or were loaded, sorted."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__)
                   if m.ispkg and not m.name.startswith("_"))
 

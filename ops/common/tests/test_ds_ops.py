@@ -73,6 +73,45 @@ class Copied(unittest.TestCase):
         self.assertEqual(self.run_module("good").returncode, 0)
         self.assertEqual(self.run_module("nonsense").returncode, 2)
 
+    def load(self, program, name="extra", **more):
+        """What a process prints that loads an op with `program` as ds-deploy."""
+        script = pathlib.Path(self.folder.name, "program")
+        script.write_text(program)
+        script.chmod(0o755)
+        text = ("import sys, ds_ops\ntry: print(ds_ops.load(%r).__name__, ds_ops.ops())\n"
+                "except ds_ops.BuildFailed as error: print(error.op, error.status, error.output,"
+                " '|', error, end='')" % name)
+        done = subprocess.run([sys.executable, "-B", "-c", text], capture_output=True, text=True,
+                              check=True, env={**os.environ, "PYTHONPATH": self.folder.name,
+                                               "DS_DEPLOY": str(script), **more})
+        self.stderr = done.stderr
+        return done.stdout
+
+    def test_load(self):
+        built = pathlib.Path(self.folder.name, "built", "ds_ops", "extra")
+        built.mkdir(parents=True)
+        (built / "__init__.py").write_text("def self_test(): pass")
+        self.add("here", "def self_test(): pass")
+        said = self.load("#!/bin/sh\necho \"$@\" >&2\necho '{\"package\": \"%s\"}'"
+                         % built.parent.parent)
+        self.assertEqual(said, "ds_ops.extra ['extra', 'here']\n")
+        self.assertEqual(self.stderr, f"jit extra --json --python {sys.executable}\n")
+        self.assertEqual(self.load("#!/bin/sh\nexit 1", "here"), "ds_ops.here ['here']\n")
+
+    def test_load_that_fails(self):
+        for program, said in (
+                ("#!/bin/sh\necho 'a.cc:1: error' >&2; exit 9", "ended with status 9:\na.cc:1: "),
+                ("#!/bin/sh\nkill -9 $$", "was ended by signal 9"),
+                ("#!/nonexistent\n", "cannot be run: "),
+                ("#!/bin/sh\necho 0.1.0", "an answer that is not known here"),
+                ("#!/bin/sh\necho '[1]'", "an answer that is not known here"),
+                ("#!/bin/sh\necho '{\"package\": \"/nowhere\"}'",
+                 "named the folder /nowhere, and it holds no op extra")):
+            with self.subTest(said):
+                printed = self.load(program)
+                self.assertIn("| the op extra cannot be built: ", printed)
+                self.assertIn(said, printed)
+
     def test_no_ops(self):
         done = self.run_module("--json")
         self.assertEqual((done.returncode, json.loads(done.stdout)["ops"]), (0, []))

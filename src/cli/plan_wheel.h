@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// From the op library to a wheel: plan, build, pack.
+// From the op library to the plan of a wheel.
 #pragma once
 
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "artifact/artifact.h"
 #include "cli/session.h"
 #include "plan/plan.h"
-#include "rollout/rollout.h"
 #include "wheel/wheel.h"
 
 namespace ds {
@@ -26,19 +26,16 @@ struct PlannedWheel {
 /// DS_BUILD_ variables say; Error (build_failed) if there is none of this name.
 PlannedWheel plan_wheel(Session& session, const std::string& only = {});
 
-/// Compiles what is not up to date and packs the wheel into `output`. Error (build_failed) when a
-/// job fails; its messages were shown by then.
-Wheel make_wheel(const PlannedWheel& planned, const std::filesystem::path& output,
-                 Session& session);
-
 /// What the wheel of a plan will need, as far as the plan shows: for a dry run.
 Requirements predicted_requirements(const PlannedWheel& planned);
 
-/// The file name that make_wheel would write.
+/// The file name of the wheel of this plan, and the place of an op's library inside.
 std::string wheel_file_name(const BuildPlan& plan);
-
-/// Self-tests and modules of a wheel: from the record inside, if it has one of ours.
-Parcel parcel_of(const Wheel& wheel);
+std::string library_path(const PlannedOp& op);
+/// What is imported from the wheel: Python faces, and libraries that were built in the folder of
+/// `planned`.
+std::vector<WheelFile> package_files(const PlannedWheel& planned);
+const Op& op_named(const OpLibrary& library, const std::string& name);
 
 /// The plan as people read it: one line per job with its because.
 std::string plan_text(const BuildPlan& plan, bool verbose);

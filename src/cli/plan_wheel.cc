@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/make_wheel.h"
+#include "cli/plan_wheel.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
-#include "cli/run_build.h"
 
 extern char** environ;
 
@@ -46,8 +46,19 @@ fs::path ops_folder(const Options& options) {
   return !failure && fs::exists(relative / "VERSION") ? relative : fs::path(DS_DEPLOY_OPS_DIR);
 }
 
+bool is_in_git(fs::path folder) {
+  while (!fs::exists(folder / ".git")) {
+    if (folder == folder.parent_path())
+      return false;
+    folder = folder.parent_path();
+  }
+  return true;
+}
+
 /// The commit that the ops are at, if they lie in a git work tree and git is here.
 void ask_git(OpLibrary& library) {
+  if (!is_in_git(library.root))
+    return;
   const auto git = [&library](std::vector<std::string> words) {
     words.insert(words.begin(), {"git", "-C", library.root.string()});
     return run_command(Command{words, {}, {}}, std::chrono::seconds(20));
@@ -92,72 +103,20 @@ PlanOptions plan_options(const Options& options, std::map<std::string, std::stri
   return {std::move(environment), arch_policy(options), options.launcher, cpu_level};
 }
 
-const Op& op_named(const OpLibrary& library, const std::string& name) {
-  return *std::find_if(library.ops.begin(), library.ops.end(),
-                       [&name](const Op& op) { return op.name == name; });
-}
+}  // namespace
 
 std::string library_path(const PlannedOp& op) {
   return fmt::format("ds_ops/{0}/lib{0}.so", op.name);
 }
 
-/// What no binary shows of an op: the audit goes by it as the plan did.
-void add_rules(const OpRules& rules, ordered_json& record) {
-  if (!rules.minimum_compute_capability.empty())
-    record["minimum_compute_capability"] = rules.minimum_compute_capability;
-  if (!rules.links_torch)
-    return;
-  record["links_torch"] = true;
-  record["torch"] = rules.torch;
-  if (rules.cxx11_abi)
-    record["torch_cxx11_abi"] = *rules.cxx11_abi;
-  record["cuda"] = rules.cuda;
-  record["cuda_check_skipped"] = rules.skip_cuda_check;
+std::vector<WheelFile> package_files(const PlannedWheel& planned) {
+  std::vector<WheelFile> files;
+  for (const PlannedFile& file : planned.plan.files)
+    files.push_back({file.path, {}, file.source, false});
+  for (const PlannedOp& op : planned.plan.ops)
+    files.push_back({library_path(op), {}, planned.folder / op.library, true});
+  return files;
 }
-
-/// What the wheel says of itself: derived from the libraries that were just built.
-std::string requirements_record(const PlannedWheel& planned) {
-  ordered_json ops = ordered_json::array();
-  for (const PlannedOp& op : planned.plan.ops) {
-    const LibraryNeeds needs =
-        inspect_library(read_file(planned.folder / op.library), library_path(op));
-    ops.push_back({{"name", op.name},
-                   {"kind", op.kind == Op::Kind::cuda ? "cuda" : "cpu"},
-                   {"self_test", op_named(planned.library, op.name).self_test},
-                   {"archs", needs.gpu.sass_all_units},
-                   {"glibc", needs.glibc},
-                   {"glibcxx", needs.glibcxx},
-                   {"cxxabi", needs.cxxabi},
-                   {"cpu_level", needs.cpu_level},
-                   {"needed", needs.needed},
-                   {"host_needs", op.rules.host_needs}});
-    add_rules(op.rules, ops.back());
-  }
-  const ordered_json record = {{"schema", "ds-deploy.requirements/1"},
-                               {"cuda", planned.plan.cuda},
-                               {"compiler", planned.plan.compiler},
-                               {"nvcc", planned.plan.nvcc},
-                               {"ops", ops}};
-  return record.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
-}
-
-WheelSpec wheel_spec(const PlannedWheel& planned) {
-  WheelSpec spec;
-  spec.name = planned.plan.package;
-  spec.version = planned.plan.version;
-  spec.tag = planned.plan.tag;
-  spec.summary = "C++/CUDA ops, built and deployed by ds-deploy";
-  for (const PlannedFile& file : planned.plan.files) {
-    spec.files.push_back({file.path, {}, file.source, false});
-  }
-  for (const PlannedOp& op : planned.plan.ops) {
-    spec.files.push_back({library_path(op), {}, planned.folder / op.library, true});
-  }
-  spec.dist_info.push_back({record_name, requirements_record(planned), {}, false});
-  return spec;
-}
-
-}  // namespace
 
 PlannedWheel plan_wheel(Session& session, const std::string& only) {
   PlannedWheel planned;
@@ -169,16 +128,19 @@ PlannedWheel plan_wheel(Session& session, const std::string& only) {
   // Without hosts that answer there is still a wheel to build.
   const Fleet& fleet = session.fleet();
   planned.builder = session.build_machine();
-  planned.plan = make_plan(
-      planned.library, fleet, planned.builder,
-      plan_options(options, only.empty() ? environment_map() : asking_for(only, planned.library)));
+  std::map<std::string, std::string> variables =
+      only.empty() ? environment_map() : asking_for(only, planned.library);
+  // One op may have been built before: whether a compiler is needed is not known yet.
+  if (!only.empty() && planned.builder.cxx.empty() && variables["CXX"].empty())
+    variables["CXX"] = "c++";
+  planned.plan = make_plan(planned.library, fleet, planned.builder,
+                           plan_options(options, std::move(variables)));
   return planned;
 }
 
-Wheel make_wheel(const PlannedWheel& planned, const fs::path& output, Session& session) {
-  run_build(planned.plan, planned.folder, session);
-  fs::create_directories(output);
-  return open_wheel(write_wheel(wheel_spec(planned), output));
+const Op& op_named(const OpLibrary& library, const std::string& name) {
+  return *std::find_if(library.ops.begin(), library.ops.end(),
+                       [&name](const Op& op) { return op.name == name; });
 }
 
 std::string wheel_file_name(const BuildPlan& plan) {
@@ -217,26 +179,6 @@ Requirements predicted_requirements(const PlannedWheel& planned) {
     requirements.libraries.push_back(std::move(needs));
   }
   return requirements;
-}
-
-Parcel parcel_of(const Wheel& wheel) {
-  Parcel parcel;
-  parcel.wheel = &wheel;
-  const std::string record = wheel.dist_info + "/" + record_name;
-  read_wheel(wheel, [&](const WheelEntry& entry, std::string_view content) {
-    if (entry.path != record)
-      return;
-    const std::optional<std::vector<OpRecord>> ops = read_op_records(content);
-    if (!ops)
-      return;
-    parcel.imports.push_back(wheel.name);
-    for (const OpRecord& op : *ops) {
-      parcel.imports.push_back(wheel.name + "." + op.name);
-      if (!op.self_test.empty())
-        parcel.self_tests[op.name] = op.self_test;
-    }
-  });
-  return parcel;
 }
 
 std::string plan_text(const BuildPlan& plan, bool verbose) {

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/pack_wheel.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "artifact/artifact.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "base/text.h"
+#include "cache/cache.h"
+#include "cli/run_build.h"
+
+namespace ds {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+std::vector<LibraryNeeds> inspect_built(const PlannedWheel& planned) {
+  std::vector<LibraryNeeds> libraries;
+  for (const PlannedOp& op : planned.plan.ops)
+    libraries.push_back(inspect_library(read_file(planned.folder / op.library), library_path(op)));
+  return libraries;
+}
+
+/// What no binary shows of an op: the audit goes by it as the plan did.
+void add_rules(const OpRules& rules, ordered_json& record) {
+  if (!rules.minimum_compute_capability.empty())
+    record["minimum_compute_capability"] = rules.minimum_compute_capability;
+  if (!rules.links_torch)
+    return;
+  record["links_torch"] = true;
+  record["torch"] = rules.torch;
+  if (rules.cxx11_abi)
+    record["torch_cxx11_abi"] = *rules.cxx11_abi;
+  record["cuda"] = rules.cuda;
+  record["cuda_check_skipped"] = rules.skip_cuda_check;
+}
+
+/// What the wheel says of itself: derived from the libraries that were just built.
+std::string requirements_record(const PlannedWheel& planned,
+                                const std::vector<LibraryNeeds>& libraries) {
+  ordered_json ops = ordered_json::array();
+  for (std::size_t at = 0; at < libraries.size(); ++at) {
+    const PlannedOp& op = planned.plan.ops[at];
+    const LibraryNeeds& needs = libraries[at];
+    ops.push_back({{"name", op.name},
+                   {"kind", op.kind == Op::Kind::cuda ? "cuda" : "cpu"},
+                   {"self_test", op_named(planned.library, op.name).self_test},
+                   {"archs", needs.gpu.sass_all_units},
+                   {"glibc", needs.glibc},
+                   {"glibcxx", needs.glibcxx},
+                   {"cxxabi", needs.cxxabi},
+                   {"cpu_level", needs.cpu_level},
+                   {"needed", needs.needed},
+                   {"host_needs", op.rules.host_needs}});
+    add_rules(op.rules, ops.back());
+  }
+  const ordered_json record = {{"schema", "ds-deploy.requirements/1"},
+                               {"cuda", planned.plan.cuda},
+                               {"compiler", planned.plan.compiler},
+                               {"nvcc", planned.plan.nvcc},
+                               {"ops", ops}};
+  return record.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+WheelSpec wheel_spec(const PlannedWheel& planned) {
+  WheelSpec spec;
+  spec.name = planned.plan.package;
+  spec.version = planned.plan.version;
+  spec.tag = planned.plan.tag;
+  spec.summary = "C++/CUDA ops, built and deployed by ds-deploy";
+  spec.files = package_files(planned);
+  return spec;
+}
+
+/// Everything that the bytes of a wheel come from: this program, what the plan says and the content
+/// of its files.
+std::string wheel_key(const PlannedWheel& planned, const WheelSpec& spec, FileHashes& hashes) {
+  const char* epoch = std::getenv("SOURCE_DATE_EPOCH");
+  std::error_code failure;
+  std::string all = fmt::format("ds-deploy.wheel/1\n{}\n{}\n{}\n{}\n{}\n{}\n",
+                                hashes.of(fs::read_symlink("/proc/self/exe", failure).string()),
+                                wheel_file_name(planned.plan), planned.plan.cuda,
+                                planned.plan.compiler, planned.plan.nvcc, epoch ? epoch : "");
+  for (const WheelFile& file : spec.files)
+    all += fmt::format("{}\n{}\n", file.path, hashes.of(file.source.string()));
+  for (const PlannedOp& op : planned.plan.ops) {
+    ordered_json rules;
+    add_rules(op.rules, rules);
+    all += fmt::format("{}\n{}\n", hashes.of((planned.library.root / op.name / "op.yaml").string()),
+                       rules.dump());
+  }
+  return sha256_hex(all);
+}
+
+/// A line about the whole, then one for each op: "fused_adam 1.2 MB: sm_80 410 kB, sm_90 420 kB".
+std::string sizes(const PlannedWheel& planned, const std::vector<LibraryNeeds>& libraries) {
+  const auto by_arch = [](const std::map<std::string, std::uint64_t>& bytes) {
+    std::vector<std::string> texts;
+    for (const auto& [arch, size] : bytes)
+      texts.push_back(arch + " " + human_bytes(size));
+    std::stable_sort(texts.begin(), texts.end(), [](const auto& left, const auto& right) {
+      return left.find(' ') < right.find(' ');  // sm_90 before sm_100
+    });
+    return texts.empty() ? "" : ": " + join(texts, ", ");
+  };
+  std::string ops;
+  std::uint64_t all = 0;
+  std::map<std::string, std::uint64_t> archs;
+  for (std::size_t at = 0; at < libraries.size(); ++at) {
+    const PlannedOp& op = planned.plan.ops[at];
+    const std::uint64_t size = fs::file_size(planned.folder / op.library);
+    ops += fmt::format("\n  {} {}{}", op.name, human_bytes(size), by_arch(libraries[at].gpu.bytes));
+    all += size;
+    for (const auto& [arch, bytes] : libraries[at].gpu.bytes)
+      archs[arch] += bytes;
+  }
+  return fmt::format("{}, {}{}{}", count(libraries.size(), "op"), human_bytes(all), by_arch(archs),
+                     ops);
+}
+
+}  // namespace
+
+fs::path make_wheel(const PlannedWheel& planned, const fs::path& output, Session& session) {
+  FileHashes hashes(FileHashes::memory_in(cache_folder(session.options())));
+  run_build(planned.plan, planned.folder, session, hashes);
+  const Cache cache(cache_folder(session.options()));
+  WheelSpec spec = wheel_spec(planned);
+  const std::string key = wheel_key(planned, spec, hashes);
+  const fs::path wheel = output / wheel_file_name(planned.plan);
+  std::optional<MadeResult> made =
+      cache.find(key, [](std::string_view) { return std::string_view(); });
+  make_folders(output);
+  const bool here = made && hashes.of(wheel.string()) == made->output;
+  if (here || (made && cache.fetch(made->output, wheel))) {
+    cache.touch(key, made->output);
+  } else {
+    const std::vector<LibraryNeeds> libraries = inspect_built(planned);
+    spec.dist_info.push_back({record_name, requirements_record(planned, libraries), {}, false});
+    write_wheel(spec, output);
+    hashes.forget(wheel.string());
+    made = {hashes.of(wheel.string()), sizes(planned, libraries)};
+    cache.add(key, *made, {}, wheel);
+  }
+  hashes.save();
+  const std::vector<std::string> contents = lines(made->messages);
+  const std::string whole =
+      fmt::format("wheel: {}, {}; {}", wheel.filename().string(), human_bytes(fs::file_size(wheel)),
+                  contents.empty() ? "" : contents.front());
+  here ? session.status().note(whole) : session.status().remark(whole);
+  for (std::size_t at = 1; at < contents.size(); ++at)
+    session.status().note(contents[at]);
+  return wheel;
+}
+
+Parcel parcel_of(const Wheel& wheel) {
+  Parcel parcel;
+  parcel.wheel = &wheel;
+  const std::string record = wheel.dist_info + "/" + record_name;
+  read_wheel(wheel, [&](const WheelEntry& entry, std::string_view content) {
+    if (entry.path != record)
+      return;
+    const std::optional<std::vector<OpRecord>> ops = read_op_records(content);
+    if (!ops)
+      return;
+    parcel.imports.push_back(wheel.name);
+    for (const OpRecord& op : *ops) {
+      parcel.imports.push_back(wheel.name + "." + op.name);
+      if (!op.self_test.empty())
+        parcel.self_tests[op.name] = op.self_test;
+    }
+  });
+  return parcel;
+}
+
+}  // namespace ds
