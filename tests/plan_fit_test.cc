@@ -211,4 +211,10 @@ TEST_CASE("sources in C are compiled by CC") {
   CHECK(command(first({{"CXX", "ccache clang++-14"}})).starts_with("clang-14 "));
   CHECK(command(first({{"CXX", "icpx"}})).starts_with("cc "));
   CHECK(command(first({{"CC", "ccache tcc"}})).starts_with("ccache tcc -std=gnu11"));
+  PlanOptions level{{{"CC", "clang"}}};
+  level.cpu_level = 3;
+  const BuildPlan plan = make_plan(library, {}, build_machine(""), level);
+  CHECK(has(command(plan.jobs[0]), "-march=x86-64-v3"));
+  CHECK_FALSE(has(command(plan.jobs[0]), "-mneeded"));
+  CHECK(has(command(plan.jobs[1]), "-mneeded"));
 }

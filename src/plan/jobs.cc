@@ -99,7 +99,7 @@ class OpJobs {
     Words words = in_c ? tools_.cc : tools_.cxx;
     append(words, {in_c ? "-std=gnu11" : "-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden",
                    "-ffile-prefix-map=@FOLDER@=."});
-    append(words, tools_.cpu_flags);
+    append(words, in_c ? tools_.c_cpu_flags : tools_.cpu_flags);
     append(words, include_words());
     if (op_.links_torch && !in_c) {
       append(words, torch_words());

@@ -66,7 +66,10 @@ class Planner {
     }
     const HostCompiler compiler = host_compiler(tools_.host_compiler, builder.cxx);
     CpuLevel cpu = choose_cpu_level(options_.cpu_level, fleet, builder, compiler);
-    tools_.cpu_flags = std::move(cpu.flags);
+    tools_.cpu_flags = tools_.c_cpu_flags = std::move(cpu.flags);
+    // Which version CC is was not asked: it gets no flag that older ones do not know.
+    if (!trim(value_of(options_, "CC")).empty())
+      std::erase(tools_.c_cpu_flags, "-mneeded");
     plan_.cpu_level = cpu.level;
     ToolkitNeeds needs{
         wanted_archs(value_of(options_, "TORCH_CUDA_ARCH_LIST"), fleet), compiler, {}, {}};

@@ -19,6 +19,7 @@ struct Toolchain {
   std::vector<std::string> c_flags;        ///< CFLAGS, behind ours
   std::vector<std::string> cxx_flags;      ///< CFLAGS and CXXFLAGS, behind ours
   std::vector<std::string> cpu_flags;      ///< -march=x86-64-v3, before the op's own
+  std::vector<std::string> c_cpu_flags;    ///< the same for sources in C
   std::vector<std::string> nvcc_launcher;  ///< what a compile by nvcc begins with
   std::vector<std::string> environment;    ///< "KEY=VALUE" of every compile
   std::string nvcc;                        ///< path; empty: none was found
