@@ -87,14 +87,16 @@ TEST_CASE("costs: guessed, then learned, then remembered") {
     CHECK_FALSE(one.learned);
     job.command.argv.push_back("-gencode=arch=compute_90,code=sm_90");
     CHECK(costs.expected(job, 0).seconds > one.seconds);
-    costs.learn(job, 4, 1000);
-    costs.learn(job, 2, 500);
+    costs.learn(job, {4, 1000, 1, 2});
+    costs.learn(job, {2, 500, 30, 40});
     costs.save();
   }
   const JobCost known = JobCosts(memory).expected(job, 0);
   CHECK(known.learned);
   CHECK(known.seconds == 3);
   CHECK(known.memory == 875);
+  CHECK(known.output == 30);
+  CHECK(known.kept == 40);
   write_file(memory, "{");
   CHECK_FALSE(JobCosts(memory).expected(job, 0).learned);
 }

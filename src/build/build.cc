@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "build/compile_commands.h"
 #include "build/costs.h"
+#include "build/disk.h"
 #include "build/failure.h"
 #include "build/job_files.h"
 #include "build/job_key.h"
@@ -61,6 +62,7 @@ class Build {
     if (left > 0) {
       status_.stage_started("build", left);
       shown_ = true;
+      check_room();
       run_ready();
       status_.stage_finished();
     }
@@ -199,6 +201,15 @@ class Build {
     }
   }
 
+  void check_room() {
+    std::vector<JobCost> left;
+    for (std::size_t id = 0; id < records_.size(); ++id) {
+      if (!records_[id].done)
+        left.push_back(schedule_->cost(id));
+    }
+    check_disks(disk_needs(left, folder_, options_.cache, options_.slots), status_);
+  }
+
   /// As long as the longest way, or as all the work in these slots, whichever is more.
   void tell_time_left() {
     if (now() < told_ + 0.25)
@@ -260,7 +271,9 @@ class Build {
     result_.runs.push_back(
         {id, record.slot, record.began, now(), result.cpu_seconds, memory, !failure.empty()});
     if (failure.empty()) {
-      costs_.learn(job, result.seconds, memory);
+      std::error_code absent;
+      costs_.learn(job, {result.seconds, memory, fs::file_size(record.files.made(), absent),
+                         record.files.kept_bytes()});
       const std::string messages = clean(trim(result.output), longest_output);
       keep(id, messages);
       status_.item_finished(job.name, "done in " + human_seconds(result.seconds), false, messages);

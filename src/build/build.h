@@ -23,6 +23,7 @@ struct BuildOptions {
   bool all_messages = false;     ///< show those of later failures too, unless they were shown
   bool explain = false;          ///< say of each job why it runs
   std::uint64_t memory = 0;      ///< bytes that jobs may use together; 0: memory_to_use()
+  int slots = 1;                 ///< as many as the runner has
 };
 
 struct FailedJob {

@@ -11,7 +11,7 @@
 namespace ds {
 namespace {
 
-constexpr const char* schema = "ds-deploy.costs/1";
+constexpr const char* schema = "ds-deploy.costs/2";
 constexpr std::uint64_t megabyte = 1'000'000;
 constexpr std::size_t most_known = 100'000;
 /// The weight of the last run against all before it.
@@ -32,11 +32,12 @@ std::string name_of(const Job& job) {
 JobCost guess(const Job& job, std::uint64_t source_bytes) {
   const double by_size = 0.1 * static_cast<double>(source_bytes) / 1000;
   if (job.kind == Job::Kind::link)
-    return {0.3, 200 * megabyte, false};
+    return {0.3, 200 * megabyte, 2 * megabyte, 0, false};
   if (images(job) > 0) {
-    return {10 + 7 * static_cast<double>(images(job)) + by_size, 700 * megabyte, false};
+    return {10 + 7 * static_cast<double>(images(job)) + by_size, 700 * megabyte,
+            images(job) * megabyte, 20 * images(job) * megabyte, false};
   }
-  return {3 + by_size, 350 * megabyte, false};
+  return {3 + by_size, 350 * megabyte, 2 * megabyte, 0, false};
 }
 
 }  // namespace
@@ -49,7 +50,8 @@ JobCosts::JobCosts(std::filesystem::path memory) : memory_(std::move(memory)) {
     if (json.at("schema") != schema)
       return;
     for (const auto& [name, cost] : json.at("jobs").items())
-      known_[name] = {cost.at(0).get<double>(), cost.at(1).get<std::uint64_t>(), true};
+      known_[name] = {cost.at(0).get<double>(), cost.at(1).get<std::uint64_t>(),
+                      cost.at(2).get<std::uint64_t>(), cost.at(3).get<std::uint64_t>(), true};
   } catch (const Error&) {
     return;
   } catch (const nlohmann::json::exception&) {
@@ -62,11 +64,13 @@ JobCost JobCosts::expected(const Job& job, std::uint64_t source_bytes) const {
   return known != known_.end() ? known->second : guess(job, source_bytes);
 }
 
-void JobCosts::learn(const Job& job, double seconds, std::uint64_t memory) {
+void JobCosts::learn(const Job& job, const JobCost& last) {
   JobCost& cost = known_[name_of(job)];
-  cost.seconds = cost.learned ? newest * seconds + (1 - newest) * cost.seconds : seconds;
+  cost.seconds = cost.learned ? newest * last.seconds + (1 - newest) * cost.seconds : last.seconds;
   // Of memory the most counts: too little of it ends a job, too much makes another wait.
-  cost.memory = std::max(memory, cost.learned ? cost.memory - cost.memory / 8 : 0);
+  cost.memory = std::max(last.memory, cost.learned ? cost.memory - cost.memory / 8 : 0);
+  cost.output = last.output;
+  cost.kept = last.kept;
   cost.learned = true;
 }
 
@@ -75,7 +79,7 @@ void JobCosts::save() const {
     return;
   nlohmann::json jobs = nlohmann::json::object();
   for (const auto& [name, cost] : known_)
-    jobs[name] = {cost.seconds, cost.memory};
+    jobs[name] = {cost.seconds, cost.memory, cost.output, cost.kept};
   const nlohmann::json json = {{"schema", schema}, {"jobs", jobs}};
   write_memory(memory_, json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What jobs took when they ran last: seconds for the order in which they start, memory for how many
-// fit beside each other.
+// fit beside each other, bytes on the disk to know beforehand whether it is large enough.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,8 @@ namespace ds {
 struct JobCost {
   double seconds = 0;
   std::uint64_t memory = 0;  ///< bytes, the most at one time
+  std::uint64_t output = 0;  ///< bytes on the disk
+  std::uint64_t kept = 0;    ///< bytes of what it keeps beside its output while it runs
   bool learned = false;      ///< else a guess by kind, size of the source and architectures
 };
 
@@ -25,7 +27,8 @@ class JobCosts {
   explicit JobCosts(std::filesystem::path memory);
   /// `source_bytes`: size of what is compiled.
   JobCost expected(const Job& job, std::uint64_t source_bytes) const;
-  void learn(const Job& job, double seconds, std::uint64_t memory);
+  /// `last`: what it took now.
+  void learn(const Job& job, const JobCost& last);
   void save() const;
 
  private:

@@ -120,6 +120,17 @@ std::vector<std::string> JobFiles::headers() const {
   return names;
 }
 
+std::uint64_t JobFiles::kept_bytes() const {
+  std::uint64_t bytes = 0;
+  std::error_code absent;
+  fs::directory_iterator file(with(temporary_, ".keep"), absent), end;
+  for (; !absent && file != end; file.increment(absent)) {
+    const std::uintmax_t size = file->file_size(absent);
+    bytes += absent ? 0 : size;
+  }
+  return bytes;
+}
+
 void JobFiles::keep() const {
   std::error_code failure;
   fs::rename(temporary_, output_, failure);

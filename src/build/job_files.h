@@ -3,6 +3,7 @@
 // The files of one job on the disk. An output appears whole, by rename, or not at all.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -38,6 +39,7 @@ class JobFiles {
   /// What a person could type to run it again.
   std::string shell_line(const Job& job) const;
   std::vector<std::string> headers() const;  ///< absolute, of the last run
+  std::uint64_t kept_bytes() const;          ///< of @KEEP@, until keep()
   void keep() const;                         ///< Error if the output cannot be renamed
   void remove_temporaries() const;
 

@@ -67,13 +67,12 @@ std::string summary(const BuildResult& result) {
     cpu += run.cpu_seconds;
     serial += run.ended - run.began;
   }
-  const std::string faster =
-      result.runs.size() < 2
-          ? ""
-          : fmt::format(", {:.1f} times faster than one by one", serial / result.seconds);
+  const double faster = serial / std::max(result.seconds, 0.001);
+  const std::string ratio =
+      faster < 1.05 ? "" : fmt::format(", {:.1f} times faster than one by one", faster);
   return fmt::format("build: {} ran in {} ({} of CPU{}), {} up to date, {} from the cache",
                      count(result.runs.size(), "job"), human_seconds(result.seconds),
-                     human_seconds(cpu), faster, result.up_to_date, result.from_cache);
+                     human_seconds(cpu), ratio, result.up_to_date, result.from_cache);
 }
 
 /// Makes everything once more, in a folder of its own and without the store, and compares.
@@ -123,6 +122,7 @@ void run_build(const BuildPlan& plan, const fs::path& folder, Session& session,
 
   RunnerOptions running;
   running.slots = job_count(options);
+  how.slots = running.slots;
   running.max_load = options.max_load;
   running.limit = std::chrono::seconds(options.job_timeout);
   const char* makeflags = std::getenv("MAKEFLAGS");

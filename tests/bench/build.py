@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a build costs, side by side with ninja and make in one run.
 
-    python3 tests/bench/build.py --build build-bench [--ops 24] [--rounds 5] [--cub]
+    python3 tests/bench/build.py --build build-bench [--ops 8] [--rounds 5] [--cub]
 
-The tree is synthetic, of the shape of DeepSpeed's: 24 ops, 125 sources, 53 of them for nvcc (--ops
-N takes N of them, spread evenly). Every tool runs the very commands of ds-deploy's plan, for two
-architectures. Rounds are interleaved: each tool once in every round, in turn, from nothing.
-ds-deploy's time is that of the whole command: it asks the machine what it is, plans, builds and
-packs the wheel as well.
+The tree is synthetic, of the shape of DeepSpeed's: 24 ops, 125 sources, 53 of them for nvcc. Cold
+builds take N of its ops (--ops), spread evenly; what is replayed and what is warm is the whole.
+Every tool runs the very commands of ds-deploy's plan, for two architectures, but for nvcc's
+--jobserver, which ninja 1.11 and make 4.3 have nothing for. Rounds are interleaved: each tool once
+in every round, in turn, from nothing. ds-deploy's time is that of the whole command: it asks the
+machine what it is, plans, builds and packs the wheel as well.
 """
 import argparse
 import json
@@ -110,11 +111,12 @@ class Run:
 
 
 class Bench:
-    def __init__(self, options, folder):
+    def __init__(self, options, folder, ops):
         self.options, self.folder = options, folder
+        folder.mkdir()
         self.program = pathlib.Path(options.build).resolve() / "ds-deploy"
         self.tree = folder / "ops"
-        wanted = [SHAPE[at * len(SHAPE) // options.ops] for at in range(options.ops)]
+        wanted = [SHAPE[at * len(SHAPE) // ops] for at in range(ops)]
         if shutil.which("nvcc") is None:
             print("no nvcc: the sources for it are left out")
             wanted = [(plain, 0) for plain, _ in wanted if plain]
@@ -124,7 +126,8 @@ class Bench:
         make_tree(self.tree, wanted, options.cub)
 
     def words(self, *more, build, cache):
-        return [self.program, "build", "-l", "--ops", self.tree, "--build-dir", build,
+        ops = [] if "--ops" in more else ["--ops", self.tree]
+        return [self.program, "build", "-l", *ops, "--build-dir", build,
                 "--cache-dir", cache, "--output", build, "-j", self.options.jobs, *more]
 
     def plan(self):
@@ -142,6 +145,8 @@ class Bench:
                 word = word.replace("@OUT@", str(output)).replace("@DEP@", str(output) + ".d")
                 word = word.replace("@KEEP@", str(output) + ".keep")
                 words.append(word.replace("@FOLDER@", str(self.tree)))
+            if "--jobserver" in words:
+                del words[words.index("--jobserver"):words.index("--threads") + 2]
             # A link names its objects; they are ours here.
             objects = [made[need][2] for need in job["needs"]]
             if objects:
@@ -183,7 +188,7 @@ class Bench:
             # What it learned of times stays; what it made does not.
             shutil.rmtree(cache / "outputs", ignore_errors=True)
             shutil.rmtree(cache / "results", ignore_errors=True)
-            return Run(self.words("--trace", path / "trace", build=path, cache=cache)), path
+            return Run(self.words(build=path, cache=cache)), path
 
         def one_ninja():
             path = folder()
@@ -217,8 +222,6 @@ class Bench:
             for name, tool in tools.items():
                 run, path = tool()
                 runs[name].append(run)
-                if name == "ds-deploy build":
-                    self.trace = json.loads((path / "trace").read_text())
                 shutil.rmtree(path)
         base = runs["ds-deploy build"]
         show("Cold, %d interleaved rounds: min / median / max" % self.options.rounds,
@@ -226,7 +229,15 @@ class Bench:
              [(name, spread([run.wall for run in done]), spread([run.cpu for run in done]),
                spread([own.wall / run.wall for run, own in zip(done, base)]))
               for name, done in runs.items()])
-        return statistics.median(run.wall for run in base)
+
+    def whole(self):
+        """Builds all of it once: the seconds, and the timeline in self.trace."""
+        build = self.folder / "warm"
+        done = Run(self.words("--trace", self.folder / "trace", build=build,
+                              cache=self.folder / "warm-cache"))
+        self.trace = json.loads((self.folder / "trace").read_text())
+        print("\nThe whole, once, cold: %.1f s, %.1f s of CPU" % (done.wall, done.cpu))
+        return done.wall
 
     def replay(self, jobs):
         """The scheduler with these durations on other numbers of slots."""
@@ -247,7 +258,6 @@ class Bench:
 
     def warm(self, cold):
         build, cache = self.folder / "warm", self.folder / "warm-cache"
-        Run(self.words(build=build, cache=cache))
         time.sleep(2.5)  # so that the outputs are older than file clocks are coarse
         Run(self.words(build=build, cache=cache))
         rows = []
@@ -272,6 +282,32 @@ class Bench:
         row("another build folder", lambda: shutil.rmtree(build))
         show("Warm, %d rounds: min / median / max" % self.options.rounds,
              ["what", "wall ms", "times faster than cold", "the last run"], rows)
+
+    def inner(self):
+        """One source with CUB for several architectures, and nothing beside it."""
+        if shutil.which("nvcc") is None:
+            print("left out: no nvcc")
+            return
+        tree = self.folder / "inner-ops"
+        make_tree(tree, [(0, 1)], True)
+        rows = []
+        for archs in ("8.0", "8.0;9.0", "8.0;8.6;9.0;10.0"):
+            env = {**ENVIRONMENT, "TORCH_CUDA_ARCH_LIST": archs}
+            numbers = [arch.replace(".", "") for arch in archs.split(";")]
+            nvcc = ["nvcc", "-std=c++17", "-O3", "-I", tree / "common" / "include", "-c", "-o",
+                    self.folder / "inner.o", tree / "op0" / "s0.cu", *(
+                        "-gencode=arch=compute_%s,code=sm_%s" % (arch, arch) for arch in numbers)]
+            walls = {"plain": [], "threads": [], "ours": []}
+            for _ in range(self.options.rounds):
+                walls["plain"].append(Run(nvcc).wall)
+                walls["threads"].append(Run([*nvcc, "--threads", len(numbers)]).wall)
+                build = self.folder / "inner"
+                walls["ours"].append(Run(self.words("--ops", tree, build=build, cache=build),
+                                         env=env).wall)
+                shutil.rmtree(build)
+            rows.append((len(numbers), *(spread(walls[name]) for name in walls)))
+        show("One source, several architectures, %d slots: wall s" % self.options.jobs,
+             ["architectures", "nvcc", "nvcc --threads N", "ds-deploy build"], rows)
 
     def overhead(self):
         number = self.options.noops
@@ -318,22 +354,25 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default="build", help="build folder with tests (build)")
-    parser.add_argument("--ops", type=int, default=len(SHAPE))
+    parser.add_argument("--ops", type=int, default=8)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--noops", type=int, default=10000)
     parser.add_argument("--cub", action="store_true", help="heavy headers for nvcc too: minutes")
-    parser.add_argument("--only", choices=("cold", "warm", "overhead"))
+    parser.add_argument("--only", choices=("cold", "whole", "inner", "overhead"))
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="ds-deploy-bench.") as folder:
-        bench = Bench(options, pathlib.Path(folder))
-        jobs = bench.plan()
-        cold = 0
+    with tempfile.TemporaryDirectory(prefix="ds-deploy-bench.") as name:
+        folder = pathlib.Path(name)
         if options.only in (None, "cold"):
-            cold = bench.cold(jobs)
-            bench.replay(jobs)
-        if options.only in (None, "warm"):
+            some = Bench(options, folder / "some", options.ops)
+            some.cold(some.plan())
+        bench = Bench(options, folder / "all", len(SHAPE))
+        if options.only in (None, "whole"):
+            cold = bench.whole()
+            bench.replay(bench.plan())
             bench.warm(cold)
+        if options.only in (None, "inner"):
+            bench.inner()
         if options.only in (None, "overhead"):
             bench.overhead()
 

@@ -1,0 +1,3 @@
+extern "C" int scale(int x) {
+  return 2 * x;
+}
