@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import signal
+import subprocess
 import sysconfig
 
 HEX64 = re.compile(r"^[0-9a-f]{64}$")
@@ -98,6 +99,36 @@ def conda_libraries():
     """conda's interpreters have their own lib folder in their run path."""
     return [os.path.join(prefix, "lib") for prefix in (sys.prefix, sys.base_prefix)
             if os.path.isdir(os.path.join(prefix, "conda-meta"))]
+
+
+def nvcc_version(path):
+    try:
+        said = subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, timeout=5, check=False).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    release = re.search(rb"release ([0-9.]+)", said)
+    return release.group(1).decode() if release else ""
+
+
+def toolkits():
+    """Every nvcc of this environment: conda's, and those of NVIDIA's packages for pip."""
+    homes = [os.path.dirname(folder) for folder in conda_libraries()]
+    for entry in sys.path:
+        packages = os.path.join(entry, "nvidia")
+        homes += [os.path.join(packages, name) for name in names_in(packages)]
+    found = []
+    for home in homes[:200]:
+        path = os.path.join(home, "bin", "nvcc")
+        version = nvcc_version(path) if os.access(path, os.X_OK) else ""
+        headers = [os.path.join(home, "include"),
+                   os.path.join(home, "targets", os.uname().machine + "-linux", "include"),
+                   os.path.join(os.path.dirname(home), "cuda_runtime", "include"), ""]
+        if version:
+            found.append({"path": path, "version": version, "include": next(
+                (folder for folder in headers
+                 if not folder or os.path.exists(os.path.join(folder, "cuda_runtime.h"))), "")})
+    return found
 
 
 def library_paths():
@@ -194,7 +225,7 @@ def main():
     root = release_root(sys.prefix)
     found = distributions(("ds_ops", "deepspeed", "torch", "pip"), root)
     parts = (("python", lambda: python_facts(found)), ("torch", lambda: torch_facts(found)),
-             ("libstdcxx", libstdcxx_facts),
+             ("libstdcxx", libstdcxx_facts), ("nvcc", toolkits),
              ("installed", lambda: installed_facts(root, site, found)),
              ("disk", lambda: disk_facts(nearest(root))),
              ("libraries", lambda: [name for folder in conda_libraries()

@@ -24,11 +24,21 @@ compiler() {
     [ -z "$version" ] || say cxx "$version$t$path"
 }
 
+# /usr/local/cuda is a link to one of /usr/local/cuda-*: each toolkit is told once.
+toolkits=:
 toolkit() {
     [ -x "$1" ] || return 0
+    real=$(readlink -f "$1" 2> /dev/null) || real=$1
+    case $toolkits in *":$real:"*) return 0 ;; esac
+    toolkits=$toolkits$real:
     version=$(limited 5 "$1" --version 2> /dev/null |
         sed -n 's/.*release \([0-9.]*\).*/\1/p' | first)
-    [ -z "$version" ] || say nvcc "$version$t$1"
+    [ -n "$version" ] || return 0
+    home=${1%/bin/nvcc}
+    for include in "$home/include" "$home/targets/$(uname -m)-linux/include" ''; do
+        [ ! -e "$include/cuda_runtime.h" ] || break
+    done
+    say nvcc "$version$t$1$t$include"
 }
 
 query() { limited 10 nvidia-smi --format=csv,noheader,nounits "--query-gpu=$1" 2>&1; }

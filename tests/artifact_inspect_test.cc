@@ -171,6 +171,24 @@ TEST_CASE("a record that somebody else wrote says what it can and breaks nothing
       Records{{"x", "a.b:c", {"libx.so.1"}}, {"y", "", {}}});
 }
 
+TEST_CASE("a record says what an op was built with, and only what has its form counts") {
+  ds::OpRecord torch{"x", "", {}};
+  torch.minimum_capability = "7.0";
+  torch.links_torch = torch.cuda_check_skipped = true;
+  torch.torch = "2.9.0+cu128";
+  torch.torch_cxx11_abi = false;
+  torch.cuda = "13.0";
+  CHECK(ds::read_op_records(
+            R"({"ops":[{"name":"x","minimum_compute_capability":"7.0","links_torch":true,)"
+            R"("torch":"2.9.0+cu128","torch_cxx11_abi":false,"cuda":"13.0",)"
+            R"("cuda_check_skipped":true}]})") == std::vector<ds::OpRecord>{torch});
+  CHECK(
+      ds::read_op_records(R"({"ops":[{"name":"x","minimum_compute_capability":"7","links_torch":1,)"
+                          R"("torch":"2.9 \u001b[31m","torch_cxx11_abi":"no","cuda":"13.0; rm",)"
+                          R"("cuda_check_skipped":"true"}]})") ==
+      std::vector<ds::OpRecord>{ds::OpRecord{"x", "", {}}});
+}
+
 TEST_CASE("files that are neither wheel nor library are named") {
   const ds::TempDir folder;
   ds::write_file(folder.path() / "notes.txt", "hello");

@@ -169,12 +169,13 @@ TEST_CASE("plan and report as JSON: the environment is there, and no file name b
 
 TEST_CASE("a wheel that is only planned needs what its ops' manifests say") {
   PlannedWheel planned;
-  Op op;
+  PlannedOp op;
   op.name = "aio";
-  op.host_needs = {"libaio.so.1"};
-  planned.library.ops = {op};
-  planned.plan.ops = {{"aio", Op::Kind::cpu, {}, {}}};
+  op.rules.host_needs = {"libaio.so.1"};
+  op.rules.minimum_compute_capability = "8.0";
+  planned.plan.ops = {op};
   const Requirements requirements = predicted_requirements(planned);
   REQUIRE(requirements.libraries.size() == 1);
-  CHECK(requirements.libraries[0].opens == op.host_needs);
+  CHECK(requirements.libraries[0].opens == op.rules.host_needs);
+  CHECK(requirements.libraries[0].minimum_capability == "8.0");
 }

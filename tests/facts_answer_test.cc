@@ -70,6 +70,26 @@ TEST_CASE("facts: eight H100 under Ubuntu 22.04") {
   CHECK(facts.notes.empty());
 }
 
+TEST_CASE("facts: every toolkit once, with its headers, also those of the environment") {
+  const HostFacts facts = answer(
+      "nvcc\t13.0\t/usr/local/cuda/bin/nvcc\t/usr/local/cuda/include\n"
+      "python\t{\"nvcc\":[{\"path\":\"/usr/local/cuda/bin/nvcc\",\"version\":\"1.0\"},"
+      "{\"path\":\"/env/bin/nvcc\",\"version\":\"12.8\\u001b[31m\",\"include\":\"/env/x\"}]}");
+  REQUIRE(facts.nvcc.size() == 2);
+  CHECK(facts.nvcc[0] == Tool{"/usr/local/cuda/bin/nvcc", "13.0", "/usr/local/cuda/include"});
+  CHECK(facts.nvcc[1].path == "/env/bin/nvcc");
+  CHECK(facts.nvcc[1].version.find('\x1b') == std::string::npos);
+  CHECK(facts.nvcc[1].include == "/env/x");
+  CHECK(facts_from_json(facts_to_json({{[&facts] {
+                          HostFacts named = facts;
+                          named.host = "a";
+                          return named;
+                        }()}}),
+                        "f")
+            .hosts[0]
+            .nvcc == facts.nvcc);
+}
+
 TEST_CASE("facts: an old driver does not say the compute capability, the name does") {
   const HostFacts facts = recorded("t4-centos8");
   REQUIRE(facts.gpus.size() == 2);

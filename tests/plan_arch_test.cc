@@ -86,16 +86,26 @@ TEST_CASE("arch list: the fleet has what this nvcc or an op cannot") {
       plan_for(ds::fleet_of({{"old", "7.0"}, {"t4", "7.5"}, {"a100", "8.0"}}), "13.0");
   CHECK(archs_of(plan, "fused_adam") == "75 80");
   CHECK(archs_of(plan, "quantizer") == "80");
-  REQUIRE(plan.notes.size() == 2);
+  REQUIRE(plan.notes.size() == 3);
   CHECK(plan.notes[0] == "nvcc 13.0 cannot compile for 7.0, the GPUs of old");
-  CHECK(plan.notes[1] == "op quantizer is not compiled for 7.5: its minimum is 8.0");
+  CHECK(plan.notes[1] ==
+        "old: quantizer needs compute capability 8.0, and no GPU of this host has it: 7.0");
+  CHECK(plan.notes[2] ==
+        "t4: quantizer needs compute capability 8.0, and no GPU of this host has it: 7.5");
+  const ds::BuildPlan asked = plan_for({}, "13.0", "7.5;8.0");
+  REQUIRE(asked.notes.size() == 1);
+  CHECK(asked.notes[0] == "op quantizer is not compiled for 7.5: its minimum is 8.0");
   const ds::BuildPlan old = plan_for(ds::fleet_of({{"old", "7.0"}}), "13.0");
   CHECK(archs_of(old, "fused_adam") == "left out");
   CHECK(old.left_out[0].because == "nvcc 13.0 cannot compile for any GPU of the hosts");
   CHECK(old.version == "0.1.0+g1a2b3c4d5.cpu");
   const ds::BuildPlan t4 = plan_for(ds::fleet_of({{"t4", "7.5"}}), "13.0");
   CHECK(archs_of(t4, "quantizer") == "left out");
-  CHECK(t4.left_out[0].because == "it needs compute capability 8.0, and the arch list ends at 7.5");
+  CHECK(t4.left_out[0].because ==
+        "t4: quantizer needs compute capability 8.0, and no GPU of this host has it: 7.5; build "
+        "without quantizer");
+  CHECK(plan_for({}, "13.0", "7.5").left_out[0].because ==
+        "it needs compute capability 8.0, and the arch list ends at 7.5");
   CHECK(t4.archs == std::vector<std::string>{"75"});
 }
 

@@ -78,10 +78,11 @@ TEST_CASE("plan jobs: CXX and CUDA_HOME choose the tools") {
   CHECK(plan.jobs[3].command.argv[0] == "/opt/cuda-13/bin/nvcc");
   CHECK(plan.jobs[3].command.argv[2] == "clang++");
   const ds::BuildPlan lost = plan_in({{"CUDA_HOME", "/nowhere"}}, builder);
-  CHECK(lost.nvcc == "nvcc 11.8 (/usr/bin/nvcc)");
+  CHECK(lost.nvcc == "nvcc 13.0 (/opt/cuda-13/bin/nvcc)");
   REQUIRE(lost.notes.size() == 1);
   CHECK(lost.notes[0].find("CUDA_HOME=/nowhere") == 0);
-  CHECK(ds::join(lost.jobs[4].command.argv, " ").find("-I/usr/include") == std::string::npos);
+  const ds::BuildPlan first = plan_in({{"CUDA_HOME", "/usr"}}, builder);
+  CHECK(ds::join(first.jobs[4].command.argv, " ").find("-I/usr/include") == std::string::npos);
   CHECK(plan_in({{"CXX", "/opt/gcc/bin/g++-13"}}).compiler == "/opt/gcc/bin/g++-13");
 }
 

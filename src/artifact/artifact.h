@@ -56,7 +56,12 @@ struct LibraryNeeds {
   int cpu_level = 0;   ///< from GNU_PROPERTY_X86_ISA_1_NEEDED; 0: not stated
   std::string python;  ///< "cp311", "abi3" from the file name; empty: any
   bool links_torch = false;
-  GpuImages gpu;  ///< units == 0: no device code
+  std::string minimum_capability;       ///< its op says so: "7.0"; empty: none
+  std::string torch;                    ///< that it was built with, as its op says; else empty
+  std::optional<bool> torch_cxx11_abi;  ///< of that torch
+  std::string toolkit;                  ///< CUDA that it was built with, as its op says; else empty
+  bool cuda_check_skipped = false;      ///< built under DS_SKIP_CUDA_CHECK=1
+  GpuImages gpu;                        ///< units == 0: no device code
   bool operator==(const LibraryNeeds&) const = default;
 };
 
@@ -81,6 +86,12 @@ struct OpRecord {
   std::string name;
   std::string self_test;                ///< "module:function", or empty
   std::vector<std::string> host_needs;  ///< sonames that it loads while it runs
+  std::string minimum_capability = {};  ///< "7.0", or empty
+  bool links_torch = false;
+  std::string torch = {};  ///< version that it was built with
+  std::optional<bool> torch_cxx11_abi = {};
+  std::string cuda = {};  ///< toolkit: "13.0"
+  bool cuda_check_skipped = false;
   bool operator==(const OpRecord&) const = default;
 };
 

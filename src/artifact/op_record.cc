@@ -43,6 +43,20 @@ bool is_soname(const std::string& text) {
          });
 }
 
+/// "7.0", "12.8"
+bool is_major_minor(const std::string& text) {
+  const std::vector<std::string> pieces = split(text, '.');
+  return pieces.size() == 2 && parse_integer(pieces[0], 1, 99) && parse_integer(pieces[1], 0, 99);
+}
+
+/// "2.9.0+cu128"
+bool is_version(const std::string& text) {
+  return !text.empty() && is_digit(text.front()) &&
+         std::all_of(text.begin(), text.end(), [](char c) {
+           return is_alpha(c) || is_digit(c) || c == '.' || c == '+' || c == '-';
+         });
+}
+
 /// A member that is a text of a sane length, or "".
 std::string text_of(const json& object, const char* key) {
   const auto found = object.find(key);
@@ -50,6 +64,13 @@ std::string text_of(const json& object, const char* key) {
     return {};
   const auto& text = found->get_ref<const std::string&>();
   return text.size() > longest_text ? std::string() : text;
+}
+
+std::optional<bool> truth_of(const json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_boolean())
+    return std::nullopt;
+  return found->get<bool>();
 }
 
 std::vector<std::string> sonames_of(const json& op) {
@@ -67,6 +88,25 @@ std::vector<std::string> sonames_of(const json& op) {
   return sonames;
 }
 
+/// Members that have not the right form are as if they were not there.
+OpRecord record_of(const json& op) {
+  OpRecord said;
+  const auto take = [&op](const char* key, bool (*has_form)(const std::string&)) {
+    const std::string text = text_of(op, key);
+    return has_form(text) ? text : std::string();
+  };
+  said.name = text_of(op, "name");
+  said.self_test = take("self_test", is_self_test);
+  said.host_needs = sonames_of(op);
+  said.minimum_capability = take("minimum_compute_capability", is_major_minor);
+  said.links_torch = truth_of(op, "links_torch").value_or(false);
+  said.torch = take("torch", is_version);
+  said.torch_cxx11_abi = truth_of(op, "torch_cxx11_abi");
+  said.cuda = take("cuda", is_major_minor);
+  said.cuda_check_skipped = truth_of(op, "cuda_check_skipped").value_or(false);
+  return said;
+}
+
 }  // namespace
 
 std::optional<std::vector<OpRecord>> read_op_records(std::string_view text) {
@@ -80,12 +120,9 @@ std::optional<std::vector<OpRecord>> read_op_records(std::string_view text) {
   for (const json& op : *ops) {
     if (!op.is_object() || records.size() == most_items)
       continue;
-    OpRecord said{text_of(op, "name"), text_of(op, "self_test"), sonames_of(op)};
-    if (!is_identifier(said.name))
-      continue;
-    if (!is_self_test(said.self_test))
-      said.self_test.clear();
-    records.push_back(std::move(said));
+    OpRecord said = record_of(op);
+    if (is_identifier(said.name))
+      records.push_back(std::move(said));
   }
   return records;
 }

@@ -91,6 +91,17 @@ void add(Requirements& sum, Inspected inspected) {
   sum.libraries.push_back(std::move(inspected.needs));
 }
 
+/// What no binary shows.
+void take(const OpRecord& record, LibraryNeeds& library) {
+  library.opens = record.host_needs;
+  library.minimum_capability = record.minimum_capability;
+  library.links_torch |= record.links_torch;
+  library.torch = record.torch;
+  library.torch_cxx11_abi = record.torch_cxx11_abi;
+  library.toolkit = record.cuda;
+  library.cuda_check_skipped = record.cuda_check_skipped;
+}
+
 void sum_needed(Requirements& sum) {
   std::set<std::string> needed;
   for (const LibraryNeeds& library : sum.libraries) {
@@ -149,7 +160,7 @@ Requirements inspect_wheel(const Wheel& wheel) {
   for (LibraryNeeds& library : sum.libraries) {
     for (const OpRecord& record : records) {
       if (!library.op.empty() && library.op == record.name)
-        library.opens = record.host_needs;
+        take(record, library);
     }
   }
   std::sort(sum.libraries.begin(), sum.libraries.end(),

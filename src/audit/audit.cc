@@ -26,6 +26,7 @@ constexpr std::array rules = {
     Rule{"needed-libraries", needed_libraries_rule},
     Rule{"torch", torch_rule},
     Rule{"gpu", gpu_rule},
+    Rule{"minimum-capability", minimum_capability_rule},
     Rule{"gpu-image", gpu_image_rule},
     Rule{"driver", driver_rule},
     Rule{"disk", disk_rule},
@@ -97,20 +98,6 @@ HostAudit audit_host(const Subject& subject) {
 }
 
 }  // namespace
-
-std::string to_string(Severity severity) {
-  switch (severity) {
-    case Severity::ok:
-      return "ok";
-    case Severity::warn:
-      return "warn";
-    case Severity::fail:
-      return "fail";
-    case Severity::unknown:
-      return "unknown";
-  }
-  return "unknown";
-}
 
 bool AuditReport::all_ready() const {
   return std::all_of(hosts.begin(), hosts.end(),

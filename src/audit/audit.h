@@ -7,12 +7,10 @@
 #include <vector>
 
 #include "artifact/artifact.h"
+#include "compat/compat.h"
 #include "facts/facts.h"
 
 namespace ds {
-
-enum class Severity { ok, warn, fail, unknown };
-std::string to_string(Severity severity);
 
 struct Finding {
   std::string rule;  ///< "gpu-image", "glibc", ...

@@ -8,7 +8,6 @@
 #include <optional>
 #include <set>
 
-#include "audit/driver_table.h"
 #include "audit/rule.h"
 #include "base/text.h"
 
@@ -32,11 +31,6 @@ std::map<std::string, std::string> gpu_kinds(const HostFacts& host) {
   for (const Gpu& gpu : host.gpus)
     kinds.emplace(gpu.compute_capability, gpu.name);
   return kinds;
-}
-
-bool is_capability(const std::string& text) {
-  const std::vector<std::string> pieces = split(text, '.');
-  return pieces.size() == 2 && parse_integer(pieces[0], 1, 99) && parse_integer(pieces[1], 0, 9);
 }
 
 /// "90a" -> "9.0a"
@@ -100,27 +94,11 @@ Finding no_image(const Subject& subject, const Requirements& wheel, const Librar
       label(library));
 }
 
-std::string nvidia_note(const HostFacts& host) {
-  for (const std::string& note : host.notes) {
-    if (note.find("nvidia-smi") != std::string::npos)
-      return note;
-  }
-  return {};
-}
-
 bool driver_compiles(const Subject& subject, const LibraryNeeds& library) {
   const auto kinds = gpu_kinds(subject.host);
   return std::any_of(kinds.begin(), kinds.end(), [&library](const auto& kind) {
     return image_for(library.gpu, kind.first) == Image::ptx;
   });
-}
-
-std::string driver_of_toolkit(const std::string& cuda) {
-  for (const ToolkitDriver& row : toolkit_drivers) {
-    if (row.cuda == cuda)
-      return std::string(row.driver);
-  }
-  return {};
 }
 
 struct Floor {
@@ -129,16 +107,13 @@ struct Floor {
 };
 
 Floor sass_floor(const std::string& cuda, const GpuImages& images) {
-  const std::string major = cuda.substr(0, cuda.find('.'));
   const auto& compression = images.compression;
   const bool zstd = std::find(compression.begin(), compression.end(), "zstd") != compression.end();
-  if (zstd && major == "12")
-    return {std::string(zstd_driver), "zstd-compressed code of CUDA " + cuda};
-  for (const MajorFloor& floor : major_floors) {
-    if (floor.cuda_major == major)
-      return {std::string(floor.driver), "CUDA " + cuda};
-  }
-  return {"", cuda.empty() ? "code of an unknown CUDA version" : "CUDA " + cuda};
+  if (zstd && major_of(cuda) == "12")
+    return {zstd_driver, "zstd-compressed code of CUDA " + cuda};
+  const std::string driver = driver_floor(cuda);
+  return {driver,
+          driver.empty() && cuda.empty() ? "code of an unknown CUDA version" : "CUDA " + cuda};
 }
 
 /// The driver has to be as new as the toolkit that wrote the newest PTX.
@@ -181,30 +156,28 @@ Finding judge_driver(const Subject& subject, const LibraryNeeds& library, const 
 Findings gpu_rule(const Subject& subject) {
   const std::vector<const LibraryNeeds*> libraries = device_libraries(subject);
   const HostFacts& host = subject.host;
-  if (libraries.empty() && !subject.options.require_gpu)
+  const bool required = subject.options.require_gpu;
+  if (libraries.empty() && !required)
     return {};
   if (!host.gpus.empty())
     return {finding(Severity::ok, count(host.gpus.size(), "GPU"))};
-  const Severity without = subject.options.require_gpu ? Severity::fail : Severity::warn;
-  const std::string note = nvidia_note(host);
-  if (!note.empty() || !host.driver.empty()) {
-    const std::string why = note.empty() ? "the NVIDIA driver is loaded, but lists no GPU" : note;
-    return {finding(subject.options.require_gpu ? Severity::fail : Severity::unknown,
-                    "which GPUs this host has is not known: " + why,
-                    "run nvidia-smi there, or " + leave_out(subject))};
-  }
   std::vector<std::string> names;
   for (const LibraryNeeds* library : libraries)
     names.push_back(label(*library));
-  const std::string fix = subject.options.require_gpu
-                              ? leave_out(subject) + ", or drop --require-gpu"
-                              : "nothing, if this host is meant to have none";
-  if (names.empty())
-    return {finding(without, "this host has no GPU", fix)};
-  return {finding(without,
-                  fmt::format("{} cannot run here, because this host has no GPU: {}",
-                              count(names.size(), "CUDA op"), join(names, ", ")),
-                  fix, names.size() == 1 ? names.front() : "")};
+  const std::optional<OpVerdict> without = judge_gpu(names, host);
+  if (!without)
+    return {finding(Severity::fail, "this host has no GPU",
+                    leave_out(subject) + ", or drop --require-gpu")};
+  const Severity severity = required ? Severity::fail : without->severity;
+  if (without->severity == Severity::unknown)
+    return {finding(severity, without->because, without->fix + ", or " + leave_out(subject))};
+  return {finding(severity, without->because,
+                  required ? leave_out(subject) + ", or drop --require-gpu" : without->fix,
+                  names.size() == 1 ? names.front() : "")};
+}
+
+Findings minimum_capability_rule(const Subject& subject) {
+  return op_findings(subject, "minimum-capability");
 }
 
 Findings gpu_image_rule(const Subject& subject) {
@@ -213,7 +186,10 @@ Findings gpu_image_rule(const Subject& subject) {
     std::size_t covered = 0;
     for (const Requirements& wheel : subject.wheels) {
       for (const LibraryNeeds& library : wheel.libraries) {
-        if (library.gpu.units == 0)
+        // The rule minimum-capability has told of GPUs that an op is not for.
+        const bool below = is_capability(capability) &&
+                           compare_versions(capability, library.minimum_capability) < 0;
+        if (library.gpu.units == 0 || below)
           continue;
         if (!is_capability(capability)) {
           found.push_back(finding(Severity::unknown,

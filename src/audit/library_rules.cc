@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <set>
 #include <utility>
@@ -63,39 +62,6 @@ Findings version_findings(const Subject& subject, const Family& family) {
       fmt::format(fmt::runtime(family.fix), has) + ", or " + leave_out(subject), op)};
 }
 
-/// Parts of the C and C++ run time, which the rules glibc and libstdc++ judge by their versions.
-bool is_runtime(const std::string& soname) {
-  static constexpr std::array names = {
-      "libc.so.",      "libm.so.",     "libmvec.so.",        "libpthread.so.", "libdl.so.",
-      "librt.so.",     "libutil.so.",  "libanl.so.",         "libresolv.so.",  "ld-linux",
-      "libstdc++.so.", "libgcc_s.so.", "libBrokenLocale.so."};
-  return std::any_of(names.begin(), names.end(),
-                     [&soname](const char* name) { return soname.starts_with(name); });
-}
-
-/// Libraries that are in the process once `import torch` ran: its own, and CUDA's when its build
-/// has CUDA of that major version.
-bool comes_with_torch(const std::string& soname, const TorchFacts& torch) {
-  if (torch.version.empty())
-    return false;
-  if (soname.starts_with("libtorch") || soname.starts_with("libc10")) {
-    return !torch.cuda.empty() || soname.find("cuda") == std::string::npos;
-  }
-  static constexpr std::array versioned = {"libcudart.so.", "libcublas.so.", "libcublasLt.so.",
-                                           "libnvrtc.so.", "libnvJitLink.so."};
-  const std::string major = torch.cuda.substr(0, torch.cuda.find('.'));
-  for (const char* name : versioned) {
-    if (soname.starts_with(name)) {
-      const std::string rest = soname.substr(std::string_view(name).size());
-      return !major.empty() && rest.substr(0, rest.find('.')) == major;
-    }
-  }
-  static constexpr std::array others = {"libcurand.so.",   "libcufft.so.", "libcusparse.so.",
-                                        "libcusolver.so.", "libcudnn",     "libnccl.so."};
-  return !major.empty() && std::any_of(others.begin(), others.end(),
-                                       [&](const char* name) { return soname.starts_with(name); });
-}
-
 bool has_own_folder(const LibraryNeeds& library) {
   const std::vector<std::string> folders = split(library.runpath, ':');
   return std::any_of(folders.begin(), folders.end(),
@@ -111,31 +77,24 @@ std::set<std::string> names_in(const Requirements& wheel) {
   return names;
 }
 
-bool is_there(const std::string& soname, const HostFacts& host) {
-  const std::vector<std::string>& known = host.libraries;
-  return std::find(known.begin(), known.end(), soname) != known.end() ||
-         comes_with_torch(soname, host.torch) || (soname == "libcuda.so.1" && !host.gpus.empty());
-}
-
-/// `verb`: "needs" what it is linked with, "opens" what it loads while it runs.
-Finding missing_library(const Subject& subject, const LibraryNeeds& library, const char* verb,
+Finding missing_library(const Subject& subject, const LibraryNeeds& library,
                         const std::string& soname) {
   if (subject.host.libraries.empty()) {
     return finding(Severity::unknown,
-                   fmt::format("{} {} {}, and which libraries this host has is not known",
-                               label(library), verb, soname),
+                   fmt::format("{} needs {}, and which libraries this host has is not known",
+                               label(library), soname),
                    "", label(library));
   }
   if (has_own_folder(library)) {
     return finding(Severity::unknown,
-                   fmt::format("{} {} {}, which the loader does not know; whether it lies in {} "
+                   fmt::format("{} needs {}, which the loader does not know; whether it lies in {} "
                                "is not known",
-                               label(library), verb, soname, library.runpath),
+                               label(library), soname, library.runpath),
                    "", label(library));
   }
   return finding(
       Severity::fail,
-      fmt::format("{} {} {}, which this host's loader does not know", label(library), verb, soname),
+      fmt::format("{} needs {}, which this host's loader does not know", label(library), soname),
       fmt::format("install the package that has {}, or put its folder into "
                   "LD_LIBRARY_PATH (env-script=), or {}",
                   soname, leave_out(subject)),
@@ -193,14 +152,13 @@ Findings cpu_level_rule(const Subject& subject) {
       Severity::fail,
       fmt::format("{} a CPU of level x86-64-v{}, and this host's is v{}", who_needs(too_high),
                   highest, has),
-      fmt::format("build with -march=x86-64-v{} or without -march, or {}", has, leave_out(subject)),
+      fmt::format("build for x86-64-v{} (--cpu-level {}), or {}", has, has, leave_out(subject)),
       too_high.size() == 1 ? too_high.front() : "")};
 }
 
 Findings needed_libraries_rule(const Subject& subject) {
   Findings missing;
-  std::size_t present = 0;
-  bool any_built = false;
+  bool any_built = false, any_needed = false;
   for (const Requirements& wheel : subject.wheels) {
     any_built |= is_built(wheel);
     const std::set<std::string> own = names_in(wheel);
@@ -208,24 +166,22 @@ Findings needed_libraries_rule(const Subject& subject) {
       // The rule gpu has told that device code does not run there.
       if (library.gpu.units > 0 && subject.host.gpus.empty())
         continue;
-      for (const auto& [verb, sonames] :
-           {std::pair("needs", &library.needed), std::pair("opens", &library.opens)}) {
-        for (const std::string& soname : *sonames) {
-          if (is_runtime(soname) || own.contains(soname))
-            continue;
-          if (is_there(soname, subject.host)) {
-            ++present;
-          } else {
-            missing.push_back(missing_library(subject, library, verb, soname));
-          }
-        }
+      any_needed |= !library.opens.empty();
+      for (const std::string& soname : library.needed) {
+        if (is_runtime_library(soname) || own.contains(soname))
+          continue;
+        any_needed = true;
+        if (!host_has_library(soname, subject.host))
+          missing.push_back(missing_library(subject, library, soname));
       }
     }
   }
+  for (Finding& opened : op_findings(subject, "needed-libraries"))
+    missing.push_back(std::move(opened));
   if (!any_built || !missing.empty())
     return missing;
-  return {finding(Severity::ok, present == 0 ? "only the C and C++ run time is needed"
-                                             : "all needed libraries are there")};
+  return {finding(Severity::ok, any_needed ? "all needed libraries are there"
+                                           : "only the C and C++ run time is needed")};
 }
 
 }  // namespace ds

@@ -68,38 +68,6 @@ Findings wheel_python(const Subject& subject, const Requirements& wheel) {
                       : fmt::format("{} fits Python {}", wheel.python_tag, python.version))};
 }
 
-bool needs_torch_cuda(const LibraryNeeds& library) {
-  return std::any_of(library.needed.begin(), library.needed.end(), [](const std::string& name) {
-    return name.starts_with("libtorch_cuda") || name.starts_with("libc10_cuda");
-  });
-}
-
-Finding judge_torch(const Subject& subject, const LibraryNeeds& library) {
-  const HostFacts& host = subject.host;
-  const std::string name = label(library);
-  if (host.python.executable.empty()) {
-    return finding(Severity::unknown,
-                   fmt::format("{} links PyTorch, and whether this host has it is not known", name),
-                   "", name);
-  }
-  if (host.torch.version.empty()) {
-    return finding(Severity::fail,
-                   fmt::format("{} links PyTorch, and {} has none", name, host.python.prefix),
-                   "install the torch that it was built with, or " + leave_out(subject), name);
-  }
-  if (needs_torch_cuda(library) && host.torch.cuda.empty()) {
-    return finding(Severity::fail,
-                   fmt::format("{} links PyTorch's CUDA libraries, and torch {} has none", name,
-                               host.torch.version),
-                   "install a torch with CUDA, or " + leave_out(subject), name);
-  }
-  return finding(Severity::unknown,
-                 fmt::format("{} links PyTorch; torch {} is there, but whether it is the version "
-                             "and C++ ABI that it was built with is not known",
-                             name, host.torch.version),
-                 "build with the host's torch", name);
-}
-
 }  // namespace
 
 Findings machine_rule(const Subject& subject) {
@@ -148,14 +116,7 @@ Findings python_rule(const Subject& subject) {
 }
 
 Findings torch_rule(const Subject& subject) {
-  Findings found;
-  for (const Requirements& wheel : subject.wheels) {
-    for (const LibraryNeeds& library : wheel.libraries) {
-      if (library.links_torch)
-        found.push_back(judge_torch(subject, library));
-    }
-  }
-  return found;
+  return op_findings(subject, "torch");
 }
 
 }  // namespace ds

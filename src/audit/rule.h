@@ -32,6 +32,12 @@ inline bool is_built(const Requirements& wheel) {
 /// Its op, else its file name.
 std::string label(const LibraryNeeds& library);
 
+/// What an op library asks of a host: its record's rules, and what its binary shows.
+OpRules rules_of(const LibraryNeeds& library);
+
+/// What one of the rules that build and jit hold an op against says here, for each op.
+Findings op_findings(const Subject& subject, const std::string& rule);
+
 /// "leave the host out: --exclude NAME"
 std::string leave_out(const Subject& subject);
 
@@ -49,6 +55,7 @@ Findings libstdcxx_rule(const Subject& subject);
 Findings cpu_level_rule(const Subject& subject);
 Findings needed_libraries_rule(const Subject& subject);
 Findings gpu_rule(const Subject& subject);
+Findings minimum_capability_rule(const Subject& subject);
 Findings gpu_image_rule(const Subject& subject);
 Findings driver_rule(const Subject& subject);
 

@@ -44,7 +44,7 @@ std::string environment_key(const PlannedWheel& planned) {
     key += "_torch" + here.torch.version;
   if (!planned.plan.archs.empty())
     key += "_sm" + join(planned.plan.archs, ".");
-  key += fmt::format("_{}-v{}", here.machine, here.cpu_level);
+  key += fmt::format("_{}-v{}", here.machine, planned.plan.cpu_level);
   for (char& c : key) {
     if (c == '/' || c == ' ')
       c = '-';
@@ -152,6 +152,8 @@ ExitStatus jit(Session& session) {
   const std::string& name = session.options().action;
   PlannedWheel planned = plan_wheel(session, name);
   refuse_silent_python(planned.builder);
+  for (const std::string& note : planned.plan.notes)
+    session.status().warning(note);
   planned.folder = extensions_folder() / "ds-deploy" / environment_key(planned) / name;
   const OpPlace place(planned, planned.folder);
   const fs::path package =

@@ -120,6 +120,9 @@ void add_build(CLI::App& app, Options& options) {
                  "code for each GPU of the hosts (exact), for the lowest of each major version "
                  "(cover), or for the lowest and its PTX (ptx)")
       ->check(CLI::IsMember({"exact", "cover", "ptx"}));
+  app.add_option("--cpu-level", options.cpu_level,
+                 "x86-64 level of the host code: 1 to 4, or what all hosts have (shared)")
+      ->check(CLI::IsMember({"shared", "1", "2", "3", "4"}));
   app.add_option("--launcher", options.launcher, "before each compile: ccache, sccache, distcc");
   app.add_flag("--explain", options.explain, "say of each job why it runs");
   app.add_option("--trace", options.trace, "write a timeline for Perfetto or chrome://tracing");

@@ -34,6 +34,7 @@ struct Options {
   std::string cache_folder;  ///< empty: cache_home()/cache
   std::string cache_size = "20G";
   std::string arch_policy = "exact";
+  std::string cpu_level = "shared";
   std::string launcher;  ///< before every compile: ccache, sccache, distcc
   bool explain = false;
   std::string trace;  ///< a timeline goes here

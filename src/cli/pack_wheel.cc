@@ -28,6 +28,20 @@ std::vector<LibraryNeeds> inspect_built(const PlannedWheel& planned) {
   return libraries;
 }
 
+/// What no binary shows of an op: the audit goes by it as the plan did.
+void add_rules(const OpRules& rules, ordered_json& record) {
+  if (!rules.minimum_compute_capability.empty())
+    record["minimum_compute_capability"] = rules.minimum_compute_capability;
+  if (!rules.links_torch)
+    return;
+  record["links_torch"] = true;
+  record["torch"] = rules.torch;
+  if (rules.cxx11_abi)
+    record["torch_cxx11_abi"] = *rules.cxx11_abi;
+  record["cuda"] = rules.cuda;
+  record["cuda_check_skipped"] = rules.skip_cuda_check;
+}
+
 /// What the wheel says of itself: derived from the libraries that were just built.
 std::string requirements_record(const PlannedWheel& planned,
                                 const std::vector<LibraryNeeds>& libraries) {
@@ -44,7 +58,8 @@ std::string requirements_record(const PlannedWheel& planned,
                    {"cxxabi", needs.cxxabi},
                    {"cpu_level", needs.cpu_level},
                    {"needed", needs.needed},
-                   {"host_needs", op_named(planned.library, op.name).host_needs}});
+                   {"host_needs", op.rules.host_needs}});
+    add_rules(op.rules, ops.back());
   }
   const ordered_json record = {{"schema", "ds-deploy.requirements/1"},
                                {"cuda", planned.plan.cuda},
@@ -75,8 +90,12 @@ std::string wheel_key(const PlannedWheel& planned, const WheelSpec& spec, FileHa
                                 planned.plan.compiler, planned.plan.nvcc, epoch ? epoch : "");
   for (const WheelFile& file : spec.files)
     all += fmt::format("{}\n{}\n", file.path, hashes.of(file.source.string()));
-  for (const PlannedOp& op : planned.plan.ops)
-    all += fmt::format("{}\n", hashes.of((planned.library.root / op.name / "op.yaml").string()));
+  for (const PlannedOp& op : planned.plan.ops) {
+    ordered_json rules;
+    add_rules(op.rules, rules);
+    all += fmt::format("{}\n{}\n", hashes.of((planned.library.root / op.name / "op.yaml").string()),
+                       rules.dump());
+  }
   return sha256_hex(all);
 }
 

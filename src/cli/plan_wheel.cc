@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -97,6 +98,11 @@ ArchPolicy arch_policy(const Options& options) {
   return options.arch_policy == "ptx" ? ArchPolicy::ptx : ArchPolicy::exact;
 }
 
+PlanOptions plan_options(const Options& options, std::map<std::string, std::string> environment) {
+  const int cpu_level = options.cpu_level == "shared" ? 0 : std::stoi(options.cpu_level);
+  return {std::move(environment), arch_policy(options), options.launcher, cpu_level};
+}
+
 }  // namespace
 
 std::string library_path(const PlannedOp& op) {
@@ -128,7 +134,7 @@ PlannedWheel plan_wheel(Session& session, const std::string& only) {
   if (!only.empty() && planned.builder.cxx.empty() && variables["CXX"].empty())
     variables["CXX"] = "c++";
   planned.plan = make_plan(planned.library, fleet, planned.builder,
-                           {variables, arch_policy(options), options.launcher});
+                           plan_options(options, std::move(variables)));
   return planned;
 }
 
@@ -152,7 +158,13 @@ Requirements predicted_requirements(const PlannedWheel& planned) {
     needs.path = library_path(op);
     needs.op = op.name;
     needs.machine = planned.builder.machine;
-    needs.opens = op_named(planned.library, op.name).host_needs;
+    needs.opens = op.rules.host_needs;
+    needs.minimum_capability = op.rules.minimum_compute_capability;
+    needs.links_torch = op.rules.links_torch;
+    needs.torch = op.rules.torch;
+    needs.torch_cxx11_abi = op.rules.cxx11_abi;
+    needs.toolkit = op.rules.cuda;
+    needs.cuda_check_skipped = op.rules.skip_cuda_check;
     if (op.kind == Op::Kind::cuda)
       needs.gpu.units = 1;
     for (const std::string& arch : op.archs) {
@@ -175,6 +187,11 @@ std::string plan_text(const BuildPlan& plan, bool verbose) {
     text += "compiler     " + plan.compiler + "\n";
   if (!plan.nvcc.empty())
     text += "nvcc         " + plan.nvcc + "\n";
+  for (const PlannedToolkit& toolkit : plan.toolkits) {
+    text += fmt::format("toolkit      CUDA {} ({}), {}: {}\n", toolkit.version, toolkit.path,
+                        toolkit.chosen ? "used" : "not used", toolkit.because);
+  }
+  text += fmt::format("cpu          x86-64-v{}\n", plan.cpu_level);
   if (!plan.archs.empty()) {
     text += fmt::format("archs        {} ({})\n", join(plan.archs, " "), plan.archs_because);
   }
@@ -198,7 +215,7 @@ std::string plan_text(const BuildPlan& plan, bool verbose) {
 
 std::string plan_json(const BuildPlan& plan, const std::string& environment) {
   ordered_json jobs = ordered_json::array(), left_out = ordered_json::array(),
-               ops = ordered_json::array();
+               ops = ordered_json::array(), toolkits = ordered_json::array();
   for (const Job& job : plan.jobs) {
     jobs.push_back({{"op", job.op},
                     {"name", job.name},
@@ -211,6 +228,12 @@ std::string plan_json(const BuildPlan& plan, const std::string& environment) {
   }
   for (const PlannedOp& op : plan.ops)
     ops.push_back({{"name", op.name}, {"archs", op.archs}});
+  for (const PlannedToolkit& toolkit : plan.toolkits) {
+    toolkits.push_back({{"path", toolkit.path},
+                        {"version", toolkit.version},
+                        {"chosen", toolkit.chosen},
+                        {"because", toolkit.because}});
+  }
   const ordered_json whole = {{"schema", "ds-deploy.plan/1"},
                               {"environment", environment},
                               {"wheel", wheel_file_name(plan)},
@@ -218,6 +241,8 @@ std::string plan_json(const BuildPlan& plan, const std::string& environment) {
                               {"archs_because", plan.archs_because},
                               {"compiler", plan.compiler},
                               {"nvcc", plan.nvcc},
+                              {"toolkits", toolkits},
+                              {"cpu_level", plan.cpu_level},
                               {"ops", ops},
                               {"left_out", left_out},
                               {"notes", plan.notes},

@@ -134,11 +134,31 @@ HostFacts Session::build_machine() {
         return *facts;
     }
   }
-  Fleet self = gather_facts(local_inventory(), ProbeOptions{}, *transport_, *status_);
+  ProbeOptions probe;
+  probe.python = python_here();
+  Fleet self = gather_facts(local_inventory(), probe, *transport_, *status_);
   if (self.hosts.front().state != HostFacts::State::reached) {
     throw Error("this machine could not be probed: " + self.hosts.front().problem);
   }
   return self.hosts.front();
+}
+
+/// The interpreter of the target environment, if this machine has it too: what it holds of CUDA and
+/// PyTorch is what ops are compiled with. Replayed facts name none: nothing of a file of facts is
+/// run here.
+std::string Session::python_here() {
+  std::vector<std::string> named = {probe_.python};
+  for (const Host& host : inventory().hosts)
+    named.push_back(target_python(host, probe_));
+  for (const std::string& python : named) {
+    const std::string path = expand_home(python);
+    std::error_code unreadable;
+    if (!python.empty() && python.find('/') == std::string::npos)
+      return python;
+    if (path.starts_with('/') && std::filesystem::exists(path, unreadable))
+      return path;
+  }
+  return {};
 }
 
 std::string Session::environment() {

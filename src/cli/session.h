@@ -38,6 +38,7 @@ class Session {
 
  private:
   Fleet replayed();
+  std::string python_here();
 
   const Options& options_;
   std::unique_ptr<Status> status_;

@@ -31,6 +31,8 @@ struct Gpu {
 
 struct Tool {                 ///< a compiler
   std::string path, version;  ///< "13.0", "12.2.0"
+  std::string include = {};   ///< of nvcc: the toolkit's headers, where they lie elsewhere than in
+                              ///< ../include
   bool operator==(const Tool&) const = default;
 };
 
@@ -107,6 +109,9 @@ struct HostFacts {
   std::vector<std::string> notes;  ///< "nvidia-smi gave no answer in 10 s"
   bool operator==(const HostFacts&) const = default;
 };
+
+/// "9.0", "12.1": a GPU whose driver does not say it has another text, or none.
+bool is_capability(const std::string& text);
 
 struct Fleet {
   std::vector<HostFacts> hosts;  ///< in the inventory's order

@@ -23,6 +23,7 @@ template <typename Visit>
 void fields(Tool& tool, Visit&& visit) {
   visit("path", tool.path);
   visit("version", tool.version);
+  visit("include", tool.include);
 }
 
 template <typename Visit>

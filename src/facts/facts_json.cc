@@ -216,6 +216,14 @@ std::vector<std::string> read_python_answer(const std::string& text, HostFacts& 
   reader("disk", host.disk);
   reader("notes", host.notes);
   reader("libraries", host.libraries);
+  std::vector<Tool> toolkits;
+  reader("nvcc", toolkits);
+  for (Tool& toolkit : toolkits) {
+    const bool known = std::any_of(host.nvcc.begin(), host.nvcc.end(),
+                                   [&](const Tool& other) { return other.path == toolkit.path; });
+    if (!known && host.nvcc.size() < 32)
+      host.nvcc.push_back(std::move(toolkit));
+  }
   const auto library = answer.find("libstdcxx");
   if (library != answer.end() && library->is_object()) {
     const Reader inner{*library, "libstdcxx", problems};

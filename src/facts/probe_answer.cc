@@ -15,11 +15,6 @@ std::int64_t number(const std::string& text, std::int64_t highest = std::int64_t
   return parse_integer(trim(text), 0, highest).value_or(0);
 }
 
-bool is_capability(const std::string& text) {
-  const std::vector<std::string> pieces = split(text, '.');
-  return pieces.size() == 2 && parse_integer(pieces[0], 1, 99) && parse_integer(pieces[1], 0, 9);
-}
-
 std::string cell(const std::vector<std::string>& cells, std::size_t at) {
   return at < cells.size() ? std::string(trim(cells[at])) : std::string();
 }
@@ -41,7 +36,7 @@ Gpu read_gpu(const std::string& row) {
 
 Tool read_tool(const std::string& value) {
   const std::vector<std::string> cells = split(value, '\t');
-  return {cell(cells, 1), cell(cells, 0)};
+  return {cell(cells, 1), cell(cells, 0), cell(cells, 2)};
 }
 
 void add_tool(std::vector<Tool>& tools, const std::string& value) {
@@ -120,6 +115,11 @@ void take(HostFacts& host, const std::string& key, const std::string& value) {
 }
 
 }  // namespace
+
+bool is_capability(const std::string& text) {
+  const std::vector<std::string> pieces = split(text, '.');
+  return pieces.size() == 2 && parse_integer(pieces[0], 1, 99) && parse_integer(pieces[1], 0, 9);
+}
 
 int cpu_level(const std::vector<std::string>& sorted_flags) {
   static const std::vector<std::vector<std::string>> levels = {

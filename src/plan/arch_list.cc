@@ -125,12 +125,6 @@ std::string major_minor(const std::string& version) {
   return pieces.size() < 2 ? version : pieces[0] + "." + pieces[1];
 }
 
-std::string some_of(const std::vector<std::string>& names) {
-  if (names.size() <= 3)
-    return join(names, ", ");
-  return fmt::format("{}, {} and {} more", names[0], names[1], names.size() - 2);
-}
-
 using HostsByArch = std::map<Arch, std::vector<std::string>>;
 
 HostsByArch hosts_by_arch(const Fleet& fleet) {
@@ -201,6 +195,7 @@ void apply(ArchPolicy policy, ArchChoice& choice) {
 ArchChoice archs_of_fleet(const HostsByArch& hosts, const std::string& nvcc_version,
                           ArchPolicy policy) {
   ArchChoice choice;
+  choice.of_hosts = true;
   std::vector<std::string> reasons;
   for (const auto& [arch, names] : hosts) {
     if (nvcc_makes(nvcc_version, arch)) {
@@ -248,6 +243,24 @@ bool nvcc_makes(const std::string& nvcc_version, const Arch& arch) {
                                       : support.first);
   }
   return compare_versions(toolkit, newest_known_toolkit) > 0;
+}
+
+std::string some_of(const std::vector<std::string>& names) {
+  if (names.size() <= 3)
+    return join(names, ", ");
+  return fmt::format("{}, {} and {} more", names[0], names[1], names.size() - 2);
+}
+
+std::vector<Arch> wanted_archs(const std::string& asked, const Fleet& fleet) {
+  std::vector<Arch> wanted;
+  if (!trim(asked).empty()) {
+    const std::set<Arch> archs = parse_archs(asked);
+    wanted.assign(archs.begin(), archs.end());
+  } else {
+    for (const auto& [arch, hosts] : hosts_by_arch(fleet))
+      wanted.push_back(arch);
+  }
+  return wanted;
 }
 
 ArchChoice choose_archs(const std::string& asked, const Fleet& fleet,

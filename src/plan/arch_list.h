@@ -31,10 +31,14 @@ std::string capability_text(const Arch& arch);
 /// left to toolkits newer than all that are known here.
 bool nvcc_makes(const std::string& nvcc_version, const Arch& arch);
 
+/// What is asked for, else what the hosts have: sorted, whether a toolkit makes it or not.
+std::vector<Arch> wanted_archs(const std::string& asked, const Fleet& fleet);
+
 struct ArchChoice {
   std::vector<Arch> archs;  ///< sorted
   std::string because;
   std::vector<std::string> notes;
+  bool of_hosts = false;  ///< they are what the hosts' GPUs are
 };
 
 /// TORCH_CUDA_ARCH_LIST if `asked` is not empty; else the GPUs of the fleet, by `policy`; else a
@@ -44,6 +48,9 @@ ArchChoice choose_archs(const std::string& asked, const Fleet& fleet,
 
 /// The ones an op with this minimum ("7.0", may be empty) is compiled for.
 std::vector<Arch> archs_from(const std::vector<Arch>& archs, const std::string& minimum);
+
+/// "n1, n2 and 5 more"
+std::string some_of(const std::vector<std::string>& names);
 
 /// Names without PTX: "80", "90a".
 std::vector<std::string> sass_names(const std::vector<Arch>& archs);

@@ -14,18 +14,7 @@ namespace {
 
 using Environment = std::map<std::string, std::string>;
 
-/// The value of a switch; unset and empty are nothing.
-std::optional<bool> read_switch(const Environment& environment, const std::string& variable) {
-  const auto found = environment.find(variable);
-  if (found == environment.end() || found->second.empty())
-    return std::nullopt;
-  if (found->second == "1")
-    return true;
-  if (found->second == "0")
-    return false;
-  throw UsageError(fmt::format("{}={} cannot be read", variable, clean_line(found->second, 80)),
-                   "write 1 to build, 0 to leave out");
-}
+constexpr const char* build_switch = "write 1 to build, 0 to leave out";
 
 /// DS_BUILD_ variables that belong to no op: often a slip, or an op of another library.
 void check_strangers(const std::vector<Op>& ops, const Environment& environment,
@@ -54,13 +43,26 @@ void check_strangers(const std::vector<Op>& ops, const Environment& environment,
 
 }  // namespace
 
+std::optional<bool> read_switch(const Environment& environment, const std::string& variable,
+                                const std::string& fix) {
+  const auto found = environment.find(variable);
+  if (found == environment.end() || found->second.empty())
+    return std::nullopt;
+  if (found->second == "1")
+    return true;
+  if (found->second == "0")
+    return false;
+  throw UsageError(fmt::format("{}={} cannot be read", variable, clean_line(found->second, 80)),
+                   fix);
+}
+
 OpChoice choose_ops(const std::vector<Op>& ops, const Environment& environment) {
   OpChoice choice;
-  const std::optional<bool> all = read_switch(environment, "DS_BUILD_OPS");
+  const std::optional<bool> all = read_switch(environment, "DS_BUILD_OPS", build_switch);
   std::map<std::string, std::optional<bool>> switches;
   bool some_named = false;
   for (const Op& op : ops) {
-    switches[op.name] = read_switch(environment, op.build_variable);
+    switches[op.name] = read_switch(environment, op.build_variable, build_switch);
     some_named = some_named || switches[op.name].value_or(false);
   }
   check_strangers(ops, environment, choice.notes);

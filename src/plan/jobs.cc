@@ -44,13 +44,13 @@ class OpJobs {
 
   Job compile(const std::string& source) const {
     const fs::path path = fs::path(source).lexically_normal();
-    const bool device = path.extension() == ".cu";
+    const bool device = path.extension() == ".cu", in_c = path.extension() == ".c";
     const std::string from = (fs::path(op_.name) / path).generic_string();
     Job job;
     job.kind = Job::Kind::compile;
     job.op = op_.name;
-    job.name = (device ? "nvcc " : "c++ ") + from;
-    job.command.argv = device ? nvcc_words() : cxx_words();
+    job.name = (device ? "nvcc " : in_c ? "cc " : "c++ ") + from;
+    job.command.argv = device ? nvcc_words() : cxx_words(in_c);
     append(job.command.argv, {"-MD", "-MF", "@DEP@", "-c", "-o", "@OUT@", from});
     job.command.cwd = root_;
     job.command.environment = tools_.environment;
@@ -76,6 +76,7 @@ class OpJobs {
     append(job.command.argv, objects);
     append(job.command.argv,
            op_.kind == Op::Kind::cuda ? for_nvcc(op_.link_flags) : op_.link_flags);
+    append(job.command.argv, torch_libraries());
     for (const std::string& library : op_.libraries)
       job.command.argv.push_back("-l" + library);
     job.inputs.assign(objects.begin(), objects.end());
@@ -94,31 +95,72 @@ class OpJobs {
     return words;
   }
 
-  Words cxx_words() const {
-    Words words = tools_.cxx;
-    append(words,
-           {"-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-ffile-prefix-map=@FOLDER@=."});
+  Words cxx_words(bool in_c) const {
+    Words words = in_c ? tools_.cc : tools_.cxx;
+    append(words, {in_c ? "-std=gnu11" : "-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden",
+                   "-ffile-prefix-map=@FOLDER@=."});
+    append(words, in_c ? tools_.c_cpu_flags : tools_.cpu_flags);
     append(words, include_words());
+    if (op_.links_torch && !in_c) {
+      append(words, torch_words());
+      // What a header says of itself, in messages, is not where it lies on the build machine.
+      words.push_back("-ffile-prefix-map=" + tools_.torch.folder + "=torch");
+    }
     if (op_.kind == Op::Kind::cuda && !tools_.cuda_include.empty()) {
       words.push_back("-I" + tools_.cuda_include);
     }
     append(words, op_.flags);
-    append(words, tools_.cxx_flags);
+    append(words, in_c ? tools_.c_flags : tools_.cxx_flags);
     return words;
   }
 
   Words nvcc_words() const {
     Words words = tools_.nvcc_launcher;
-    append(words, {tools_.nvcc, "-ccbin", tools_.host_compiler, "-std=c++17", "-O3",
+    append(words, {tools_.nvcc, "-ccbin", tools_.host_compiler, device_standard(), "-O3",
                    "-Xcompiler=-fPIC,-fvisibility=hidden"});
+    for (const std::string& flag : tools_.cpu_flags)
+      words.push_back("-Xcompiler=" + flag);
     // nvcc names files of its own by its process, and the object tells.
     append(words, {"-keep", "-keep-dir", "@KEEP@"});
     for (const Arch& arch : archs_)
       words.push_back(gencode(arch));
     append(words, thread_words());
     append(words, include_words());
+    if (tools_.include_is_apart)
+      words.push_back("-I" + tools_.cuda_include);
+    if (op_.links_torch) {
+      append(words, torch_words());
+      append(words, {"-Xcompiler", "-ffile-prefix-map=" + tools_.torch.folder + "=torch"});
+    }
     append(words, op_.nvcc_flags);
     return words;
+  }
+
+  /// Headers of PyTorch, as the system's: their warnings are not the op's.
+  Words torch_words() const {
+    const fs::path include = fs::path(tools_.torch.folder) / "include";
+    Words words = {"-isystem", include.string(), "-isystem",
+                   (include / "torch/csrc/api/include").string()};
+    if (tools_.torch.cxx11_abi)
+      words.push_back(fmt::format("-D_GLIBCXX_USE_CXX11_ABI={}", *tools_.torch.cxx11_abi ? 1 : 0));
+    return words;
+  }
+
+  /// Without a run path: on a host they are in the process once `import torch` ran.
+  Words torch_libraries() const {
+    if (!op_.links_torch)
+      return {};
+    Words words = {"-L" + (fs::path(tools_.torch.folder) / "lib").string(), "-lc10", "-ltorch_cpu",
+                   "-ltorch"};
+    if (op_.kind == Op::Kind::cuda)
+      append(words, {"-lc10_cuda", "-ltorch_cuda"});
+    return words;
+  }
+
+  /// PyTorch's headers ask for C++20 from 2.15 on.
+  const char* device_standard() const {
+    const bool newer = op_.links_torch && compare_versions(tools_.torch.version, "2.15") >= 0;
+    return newer ? "-std=c++20" : "-std=c++17";
   }
 
   /// From 13.0 on nvcc takes tokens of a job server for what it does at one time.

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "compat/compat.h"
 #include "config/config.h"
 #include "facts/facts.h"
 #include "process/process.h"
@@ -35,6 +36,14 @@ struct PlannedOp {
   Op::Kind kind = Op::Kind::cpu;
   std::vector<std::string> archs;  ///< "80", "90a"; empty for cpu ops
   std::filesystem::path library;   ///< output of its link job
+  OpRules rules = {};              ///< what it asks of a host, for the wheel's record
+};
+
+/// A CUDA toolkit of the build machine, and why it compiles the ops or not.
+struct PlannedToolkit {
+  std::string path, version;
+  bool chosen = false;
+  std::string because;
 };
 
 struct LeftOutOp {
@@ -59,7 +68,9 @@ struct BuildPlan {
   std::vector<PlannedFile> files;  ///< Python faces
   std::vector<std::string> archs;  ///< "80", "90a", sorted; the union over the hosts
   std::string archs_because;
-  std::string compiler, nvcc;      ///< "g++ 12.2.0 (/usr/bin/g++)", or empty
+  std::string compiler, nvcc;  ///< "g++ 12.2.0 (/usr/bin/g++)", or empty
+  std::vector<PlannedToolkit> toolkits;
+  int cpu_level = 1;               ///< x86-64 micro-architecture level of the host code
   std::string cuda;                ///< "13.0" if any cuda op is built
   std::vector<std::string> notes;  ///< warnings of the plan
 };
@@ -73,6 +84,7 @@ struct PlanOptions {
   std::map<std::string, std::string> environment;  ///< DS_BUILD_*, TORCH_CUDA_ARCH_LIST, CXX, ...
   ArchPolicy arch_policy = ArchPolicy::exact;      ///< where TORCH_CUDA_ARCH_LIST does not say
   std::string launcher = {};                       ///< ccache, sccache or distcc, or empty
+  int cpu_level = 0;                               ///< 1..4; 0: what all hosts share
 };
 
 /// `builder` is the build machine, asked with the same probe. Error (build_failed) if no compiler

@@ -51,36 +51,32 @@ void choose_cxx(const HostFacts& builder, const Environment& environment, Toolch
   chosen.cxx_text = tool_text(chosen.host_compiler, builder.cxx);
 }
 
-void choose_nvcc(const HostFacts& builder, const Environment& environment, Toolchain& chosen) {
-  if (builder.nvcc.empty())
+/// CC, else the C compiler of the same kind and folder as the C++ compiler: g++-12 -> gcc-12.
+void choose_cc(const Environment& environment, Toolchain& chosen) {
+  chosen.cc = split_words(value_of(environment, "CC"));
+  if (!chosen.cc.empty())
     return;
-  const Tool* nvcc = &builder.nvcc.front();
-  const std::string home = value_of(environment, "CUDA_HOME");
-  if (!home.empty()) {
-    const fs::path wanted = (fs::path(home) / "bin" / "nvcc").lexically_normal();
-    const auto found = std::find_if(
-        builder.nvcc.begin(), builder.nvcc.end(),
-        [&](const Tool& tool) { return fs::path(tool.path).lexically_normal() == wanted; });
-    if (found != builder.nvcc.end()) {
-      nvcc = &*found;
-    } else {
-      chosen.notes.push_back(fmt::format("CUDA_HOME={} has no bin/nvcc that answers; {} is used",
-                                         clean_line(home, 200), nvcc->path));
-    }
+  const fs::path cxx = chosen.host_compiler;
+  std::string name = cxx.filename().string();
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 3> pairs = {
+      {{"clang++", "clang"}, {"g++", "gcc"}, {"c++", "cc"}}};
+  for (const auto& [of_cxx, of_c] : pairs) {
+    const std::size_t at = name.find(of_cxx);
+    if (at == std::string::npos)
+      continue;
+    name.replace(at, of_cxx.size(), of_c);
+    chosen.cc = {(cxx.parent_path() / name).string()};
+    return;
   }
-  chosen.nvcc = nvcc->path;
-  chosen.nvcc_version = nvcc->version;
-  chosen.nvcc_text = tool_text(nvcc->path, builder.nvcc);
-  const fs::path include = fs::path(nvcc->path).parent_path().parent_path() / "include";
-  // Naming /usr/include would put it before the compiler's own folders and break #include_next.
-  if (include != "/usr/include")
-    chosen.cuda_include = include.string();
+  chosen.cc = {"cc"};
 }
 
 void choose_flags(const Environment& environment, Toolchain& chosen) {
   for (const char* variable : {"CFLAGS", "CXXFLAGS"}) {
     for (const std::string& flag : split_words(value_of(environment, variable))) {
       chosen.cxx_flags.push_back(flag);
+      if (variable == std::string_view("CFLAGS"))
+        chosen.c_flags.push_back(flag);
       if (flag == "-march=native" || flag == "-mtune=native" || flag == "-mcpu=native") {
         chosen.notes.push_back(
             fmt::format("{} holds {}: the libraries are for the CPU of the "
@@ -97,8 +93,10 @@ void choose_flags(const Environment& environment, Toolchain& chosen) {
 void choose_launcher(const std::string& launcher, Toolchain& chosen) {
   if (launcher.empty())
     return;
-  if (chosen.cxx.front() != launcher)
-    chosen.cxx.insert(chosen.cxx.begin(), launcher);
+  for (std::vector<std::string>* compiler : {&chosen.cxx, &chosen.cc}) {
+    if (compiler->front() != launcher)
+      compiler->insert(compiler->begin(), launcher);
+  }
   const std::string name = fs::path(launcher).filename().string();
   // distcc knows no nvcc. ccache reads preprocessed CUDA text, in which code for the host alone may
   // be missing, unless it goes by the depfile (CCACHE_DEPEND).
@@ -119,10 +117,38 @@ bool is_launcher(const std::string& program) {
 Toolchain choose_toolchain(const HostFacts& builder, const PlanOptions& options) {
   Toolchain chosen;
   choose_cxx(builder, options.environment, chosen);
-  choose_nvcc(builder, options.environment, chosen);
+  choose_cc(options.environment, chosen);
   choose_flags(options.environment, chosen);
   choose_launcher(options.launcher, chosen);
   return chosen;
+}
+
+void choose_toolkit(const HostFacts& builder, const PlanOptions& options, const ToolkitNeeds& needs,
+                    Toolchain& chosen) {
+  const std::string home = value_of(options.environment, "CUDA_HOME");
+  chosen.toolkits = judge_toolkits(builder.nvcc, home, needs);
+  for (const JudgedToolkit& toolkit : chosen.toolkits) {
+    if (!toolkit.chosen)
+      continue;
+    const Tool& nvcc = toolkit.tool;
+    chosen.nvcc = nvcc.path;
+    chosen.nvcc_version = nvcc.version;
+    chosen.nvcc_text = tool_text(nvcc.path, builder.nvcc);
+    if (!home.empty() && !named_by(home, nvcc)) {
+      chosen.notes.push_back(fmt::format("CUDA_HOME={} has no bin/nvcc that answers; {} is used",
+                                         clean_line(home, 200), nvcc.path));
+    }
+    const fs::path beside = fs::path(nvcc.path).parent_path().parent_path() / "include";
+    chosen.include_is_apart = !nvcc.include.empty() && nvcc.include != beside;
+    const fs::path include = nvcc.include.empty() ? beside : fs::path(nvcc.include);
+    // Naming /usr/include would put it before the compiler's own folders and break #include_next.
+    if (include != "/usr/include")
+      chosen.cuda_include = include.string();
+  }
+  if (chosen.toolkits.empty() && !home.empty()) {
+    chosen.notes.push_back(
+        fmt::format("CUDA_HOME={} has no bin/nvcc that answers", clean_line(home, 200)));
+  }
 }
 
 }  // namespace ds

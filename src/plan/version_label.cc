@@ -47,11 +47,24 @@ std::string source_piece(const OpLibrary& library) {
                                 : "g" + lower(library.commit.substr(0, 9));
 }
 
+/// "2.9.0+cu128" as "torch2", "9", "0", "cu128".
+std::vector<std::string> torch_pieces(const std::string& version) {
+  std::string label = "torch" + lower(version);
+  std::replace_if(
+      label.begin(), label.end(), [](char c) { return !is_label_char(c); }, ' ');
+  std::vector<std::string> pieces = split_words(label);
+  for (std::string& piece : pieces) {
+    if (is_number(piece))
+      piece.erase(0, std::min(piece.find_first_not_of('0'), piece.size() - 1));
+  }
+  return pieces;
+}
+
 }  // namespace
 
 std::string wheel_version(const OpLibrary& library,
                           const std::map<std::string, std::string>& environment,
-                          const std::string& cuda, const std::vector<std::string>& archs) {
+                          const BuiltFor& built_for) {
   std::vector<std::string> pieces;
   const auto given = environment.find("DS_BUILD_STRING");
   if (given != environment.end() && !given->second.empty()) {
@@ -61,11 +74,17 @@ std::string wheel_version(const OpLibrary& library,
   }
   if (library.dirty)
     pieces.push_back("d" + library.source_digest.substr(0, 8));
-  std::string toolkit = "cu" + cuda;
+  std::string toolkit = "cu" + built_for.cuda;
   toolkit.erase(std::remove(toolkit.begin(), toolkit.end(), '.'), toolkit.end());
-  pieces.push_back(cuda.empty() ? "cpu" : toolkit);
-  for (const std::string& arch : archs)
+  pieces.push_back(built_for.cuda.empty() ? "cpu" : toolkit);
+  for (const std::string& arch : built_for.archs)
     pieces.push_back("sm" + arch);
+  if (built_for.cpu_level > 1)
+    pieces.push_back("v" + std::to_string(built_for.cpu_level));
+  if (!built_for.torch.empty()) {
+    for (const std::string& piece : torch_pieces(built_for.torch))
+      pieces.push_back(piece);
+  }
   return library.version + "+" + join(pieces, ".");
 }
 

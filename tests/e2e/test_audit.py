@@ -103,13 +103,17 @@ class HostNeeds(ReplayCase):
     def test_manifest_to_wheel_to_verdict(self):
         ops = self.library()
         saved = self.fleet()
-        dry = self.run_program("--dry-run", "--facts", saved, "--ops", ops, "--build-dir",
-                               self.folder / "build", "--json")
+        facts = json.loads(saved.read_text())
+        lacks, has = facts["hosts"][0], json.loads(saved.read_text())["hosts"][0]
+        lacks["name"] = "lacks"
+        has["libraries"].append("libds_nowhere.so.7")
+        both = self.write("both.json", json.dumps({**facts, "hosts": [has, lacks]}))
+        words = ["--facts", both, "--ops", ops, "--build-dir", self.folder / "build"]
+        dry = self.run_program("--dry-run", *words, "--json")
         self.assertEqual(dry.returncode, 3, dry.stdout + dry.stderr)
-        self.assert_is_refused(json.loads(dry.stdout)["hosts"][0])
+        self.assert_is_refused(json.loads(dry.stdout)["hosts"][1])
 
-        built = self.run_program("build", "-l", "--ops", ops, "--output", self.folder / "dist",
-                                 "--build-dir", self.folder / "build")
+        built = self.run_program("build", *words, "--output", self.folder / "dist")
         self.assertEqual(built.returncode, 0, built.stderr)
         wheel = built.stdout.strip()
         with zipfile.ZipFile(wheel) as archive:

@@ -75,6 +75,20 @@ class MadeAgain(BuildCase):
         self.build(env=clean_environment(CFLAGS="-DX=3 -march=native"))
         self.assertIn("CFLAGS holds -march=native", self.stderr)
 
+    def test_sources_in_c(self):
+        """By CC, with CFLAGS; what C++ does not take."""
+        self.op(a=returning(1))
+        self.write("ops/one/b.c", "int other(int class) { return class + X; }\n")
+        manifest = self.ops / "one" / "op.yaml"
+        manifest.write_text(manifest.read_text().replace("[a.cc]", "[a.cc, b.c]"))
+        compiler = self.script("my-cc", '#!/bin/sh\necho ran >> "%s/log"\nexec gcc "$@"\n'
+                               % self.folder)
+        for number in (1, 2):
+            self.build(env=clean_environment(CC=str(compiler), CFLAGS="-DX=%d" % number,
+                                             CXXFLAGS="-std=c++20"))
+        self.assertGreaterEqual((self.folder / "log").read_text().count("ran"), 2)
+        self.assertEqual(self.value(), 1)
+
     def test_compiler_replaced_at_the_same_path_and_time(self):
         self.op(a=returning("X"))
         compiler = self.folder / "c++"
@@ -133,8 +147,8 @@ class MadeAgainByNvcc(BuildCase):
 
     def test_a_variable_that_nvcc_reads(self):
         self.op(kind="cuda", a="__global__ void kernel() {}\n" + returning("X"))
-        for number in (1, 2):
-            self.build(env=self.cuda(NVCC_APPEND_FLAGS="-DX=%d" % number))
+        for number, variable in ((1, "APPEND"), (2, "APPEND"), (3, "PREPEND"), (4, "PREPEND")):
+            self.build(env=self.cuda(**{"NVCC_%s_FLAGS" % variable: "-DX=%d" % number}))
             self.assertEqual(self.value(), number)
 
     def test_the_same_bytes_twice(self):
@@ -175,6 +189,47 @@ class SameBytes(BuildCase):
         self.build("--verify-reproducible", "-j1", exit_status=9,
                    env=clean_environment(CXX=str(compiler)))
         self.assertIn("not reproducible: c++ one/a.cc", self.stderr)
+
+
+@unittest.skipUnless(os.uname().machine == "x86_64", "levels are those of x86-64")
+class CpuLevel(BuildCase):
+    def level(self, *words, **more):
+        """What the library itself says that it needs."""
+        self.build(*words, env=clean_environment(**more))
+        said = json.loads(self.run_program("inspect", "--json", self.wheel).stdout)
+        return said["requirements"]["cpu_level"]
+
+    def test_stated_in_version_and_library(self):
+        self.op(a=returning("__SSE4_2__"))
+        self.assertEqual(self.level("--cpu-level", "2"), 2)
+        self.assertIn(".cpu.v2-", self.wheel.name)
+        self.assertEqual(self.value(), 1)
+        self.assertLessEqual(self.level("--cpu-level", "4"), 4)
+        self.assertIn(".cpu.v4-", self.wheel.name)
+
+    def test_nothing_is_added_for_any_cpu(self):
+        self.op(a=returning("__GNUC__"))
+        self.assertLessEqual(self.level("--cpu-level", "1"), 1)
+        self.assertIn(".cpu-", self.wheel.name)
+
+    def test_the_users_flags_win(self):
+        self.op(a="#ifdef __SSE4_2__\n#error level 2\n#endif\n" + returning(1))
+        self.build("--cpu-level", "2", exit_status=9)
+        self.level("--cpu-level", "2", CXXFLAGS="-march=x86-64")
+
+    @unittest.skipIf(find_nvcc() is None, "no nvcc on this machine")
+    def test_host_code_of_a_cuda_source(self):
+        self.op(kind="cuda", a="__global__ void kernel() {}\n" + returning("__SSE4_2__"))
+        self.assertEqual(self.level("--cpu-level", "2", TORCH_CUDA_ARCH_LIST="8.0"), 2)
+        self.assertEqual(self.value(), 1)
+
+    def test_what_a_host_lacks_is_refused(self):
+        self.op(a=returning(1))
+        self.level("--cpu-level", "4")
+        facts = self.write("facts.json", json.dumps({"schema": "ds-deploy.facts/1", "hosts": [
+            {"name": "old", "state": "reached", "machine": "x86_64", "cpu_level": 2}]}))
+        done = self.run_program("audit", self.wheel, "--facts", facts)
+        self.assertIn("x86-64-v4, and this host's is v2", done.stdout)
 
 
 class Limits(BuildCase):

@@ -19,10 +19,11 @@ EDGES = {
     "wheel": "base",
     "transport": "base process",
     "facts": "base ui transport inventory",
-    "plan": "base process config facts inventory",
+    "compat": "base facts",
+    "plan": "base process config facts compat inventory",
     "build": "base ui process plan cache",
     "artifact": "base wheel",
-    "audit": "base facts artifact",
+    "audit": "base facts artifact compat",
     "rollout": "base ui transport inventory facts wheel audit artifact",
     "report": "base audit artifact rollout wheel",
 }

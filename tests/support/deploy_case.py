@@ -22,7 +22,7 @@ def clean_environment(**extra):
     """The caller's environment less what would change a test's outcome."""
     dropped = ("DS_BUILD_", "TORCH_", "MAX_JOBS", "VIRTUAL_ENV", "CONDA_PREFIX", "NO_COLOR",
                "CLICOLOR", "PYTHON", "PIP_FIND_LINKS", "SSH_AUTH_SOCK", "LIBRARY_PATH", "MAKE",
-               "CPATH", "CFLAGS", "CXXFLAGS", "NVCC_")
+               "CPATH", "CFLAGS", "CXXFLAGS", "NVCC_", "DS_SKIP_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
     # The store of results is that of the tests, not the user's.
     kept["XDG_CACHE_HOME"] = str(BUILD_FOLDER / "test-cache")

@@ -2,19 +2,20 @@
 //
 // Which NVIDIA driver a CUDA toolkit needs on Linux x86_64: "CUDA Toolkit and Corresponding Driver
 // Versions" and "CUDA Minor Version Compatibility" of NVIDIA's CUDA Toolkit Release Notes.
-#pragma once
-
 #include <array>
 #include <string_view>
 
+#include "compat/compat.h"
+
 namespace ds {
+namespace {
 
 struct ToolkitDriver {
   std::string_view cuda;
   std::string_view driver;  ///< shipped with the toolkit; its PTX needs this one
 };
 
-inline constexpr std::array toolkit_drivers = {
+constexpr std::array toolkit_drivers = {
     ToolkitDriver{"11.0", "450.51.05"}, ToolkitDriver{"11.1", "455.23"},
     ToolkitDriver{"11.2", "460.27.03"}, ToolkitDriver{"11.3", "465.19.01"},
     ToolkitDriver{"11.4", "470.42.01"}, ToolkitDriver{"11.5", "495.29.05"},
@@ -32,13 +33,32 @@ struct MajorFloor {
   std::string_view driver;  ///< SASS of any toolkit of this major version runs from here on
 };
 
-inline constexpr std::array major_floors = {
+constexpr std::array major_floors = {
     MajorFloor{"11", "450.80.02"},
     MajorFloor{"12", "525.60.13"},
     MajorFloor{"13", "580.65.06"},
 };
 
-/// Older drivers of CUDA 12 cannot unpack images that are compressed with zstd.
-inline constexpr std::string_view zstd_driver = "550.54.14";
+}  // namespace
+
+std::string major_of(const std::string& version) {
+  return version.substr(0, version.find('.'));
+}
+
+std::string driver_floor(const std::string& cuda) {
+  for (const MajorFloor& floor : major_floors) {
+    if (floor.cuda_major == major_of(cuda))
+      return std::string(floor.driver);
+  }
+  return {};
+}
+
+std::string driver_of_toolkit(const std::string& cuda) {
+  for (const ToolkitDriver& row : toolkit_drivers) {
+    if (row.cuda == cuda)
+      return std::string(row.driver);
+  }
+  return {};
+}
 
 }  // namespace ds
