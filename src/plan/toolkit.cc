@@ -29,7 +29,7 @@ constexpr std::array compiler_limits = {
     CompilerLimit{"11.0", 9, 9},   CompilerLimit{"11.1", 10, 10}, CompilerLimit{"11.2", 10, 11},
     CompilerLimit{"11.3", 10, 11}, CompilerLimit{"11.4", 11, 12}, CompilerLimit{"11.5", 11, 12},
     CompilerLimit{"11.6", 11, 13}, CompilerLimit{"11.7", 11, 13}, CompilerLimit{"11.8", 11, 14},
-    CompilerLimit{"12.0", 12, 14}, CompilerLimit{"12.1", 12, 15}, CompilerLimit{"12.2", 12, 15},
+    CompilerLimit{"12.0", 12, 14}, CompilerLimit{"12.1", 12, 15}, CompilerLimit{"12.2", 12, 16},
     CompilerLimit{"12.3", 12, 16}, CompilerLimit{"12.4", 13, 17}, CompilerLimit{"12.5", 13, 17},
     CompilerLimit{"12.6", 13, 18}, CompilerLimit{"12.8", 14, 19}, CompilerLimit{"12.9", 14, 19},
     CompilerLimit{"13.0", 15, 20},
