@@ -8,15 +8,20 @@ NO_REASON = "is_compatible() gives no reason"
 CAPABILITIES = ("3.5", "3.7", "5.0", "5.2", "6.0", "6.1", "7.0", "7.5", "8.0", "8.6", "8.9", "9.0")
 
 
+def one_line(value):
+    return "".join(sign for sign in clean(value or "") if sign.isprintable())
+
+
 def texts(value, what):
     if value is None:
         return []
     if not isinstance(value, (list, tuple)) or len(value) > LIST_LIMIT:
-        raise TypeError("%s is no list that can be used: %s" % (what, clean(repr(value), 200)))
+        raise TypeError("%s is no list that can be used: %s" % (what, ascii(value)[:200]))
     for item in value:
-        if not isinstance(item, (str, os.PathLike)) or len(os.fspath(item)) > TEXT_LIMIT:
-            raise TypeError("%s has an item that is no text: %s" % (what, clean(repr(item), 200)))
-    return [clean(os.fspath(item)) for item in value if os.fspath(item)]
+        text = os.fspath(item) if isinstance(item, (str, os.PathLike)) else None
+        if not isinstance(text, str) or len(text) > TEXT_LIMIT or not text.isprintable():
+            raise TypeError("an item of %s cannot be used: %s" % (what, ascii(item)[:200]))
+    return [os.fspath(item) for item in value if os.fspath(item)]
 
 
 def inside(path, tree):
@@ -73,7 +78,8 @@ def flags_of(extension):
 
 def extension_facts(extension, tree):
     sources = texts(extension.sources, "sources")
-    facts = {"module": clean(extension.name), "sources": [inside(path, tree) for path in sources],
+    facts = {"module": one_line(extension.name),
+             "sources": [inside(path, tree) for path in sources],
              "include": [inside(path, tree) for path in texts(
                  getattr(extension, "include_dirs", None), "include_dirs")],
              "link_flags": texts(getattr(extension, "extra_link_args", None), "the link flags"),
@@ -90,6 +96,8 @@ def problem_of(facts, tree):
     missing = [path for path in facts["sources"] if not os.path.isfile(os.path.join(tree, path))]
     if not facts["sources"]:
         return "it has no sources"
+    if any(os.path.isabs(path) for path in facts["sources"]):
+        return "its sources lie outside of the tree"
     if missing:
         return "%d of its sources are not there, such as %s" % (len(missing), missing[0])
     if facts["cuda"] and not facts["links_cuda"]:

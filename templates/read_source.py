@@ -18,6 +18,7 @@ sys.dont_write_bytecode = True
 FILE_LIMIT = 64 << 20  # bytes, for any file that the tree's code writes, its output too
 # An op that is loaded with the symbols of another: setup.py says it, no builder does.
 NEEDS = {"async_io": ["pin_memory"], "gds": ["pin_memory"]}
+NAME = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*\Z")
 
 
 def telling_line(noise):
@@ -27,9 +28,9 @@ def telling_line(noise):
 
 
 def describe(builder):
-    name = clean(builder.name)
+    name = one_line(builder.name)
     variable = getattr(builder, "BUILD_VAR", None) or "DS_BUILD_" + name.upper()
-    return {"name": name, "builder": type(builder).__name__, "build_variable": clean(variable)}
+    return {"name": name, "builder": type(builder).__name__, "build_variable": one_line(variable)}
 
 
 def ask_all(find, request, environment, deadline, say):
@@ -117,8 +118,9 @@ def read_ops(request, environment, deadline):
     for name in modules_of(tree):
         found, why, said = listed(lambda: builders_of_module(tree, name))
         if found is None:
-            found = [{"name": clean(name), "builder": "", "compatible": False, "said": said,
-                      "build_variable": "DS_BUILD_" + clean(name).upper().replace(".", "_"),
+            short = one_line(name.split(".")[-1])
+            found = [{"name": short, "build_variable": "DS_BUILD_" + short.upper(), "builder": "",
+                      "compatible": False, "said": said,
                       "because": "op_builder/%s.py: %s" % (name.replace(".", "/"), why)}]
         ops += found
     return ops, "op_builder cannot be imported as a whole: " + failure, noise
@@ -144,9 +146,9 @@ def extensions_of_setup(request, environment, say):
         runpy.run_path("setup.py", run_name="__main__")
     except SystemExit:
         pass
-    say({"name": clean(given.get("name") or ""), "version": clean(given.get("version") or "")})
+    say({key: one_line(given.get(key)) for key in ("name", "version")})
     for extension in (given.get("ext_modules") or [])[:LIST_LIMIT]:
-        name = clean(extension.name).split(".")[-1]
+        name = one_line(extension.name).split(".")[-1]
         facts = {"name": name, "builder": "", "minimum": "", "warnings": [], "said": "",
                  "build_variable": "DS_BUILD_" + re.sub(r"\W", "_", name.upper())}
         facts.update(extension_facts(extension, tree))
@@ -161,14 +163,14 @@ def read_setup(request, environment):
     problem = next(("setup.py raised " + one["raised"] for one in said if "raised" in one),
                    ended and "setup.py " + ended)
     said = [one for one in said if "raised" not in one]
-    project = said.pop(0) if said else {}
+    project = said.pop(0) if said else {"name": "", "version": ""}
     return project, said, problem, noise
 
 
 def read_text(*path):
     try:
         with open(os.path.join(*path), encoding="utf-8", errors="replace") as file:
-            return clean(file.read(4096)).strip()
+            return one_line(file.read(4096)).strip()
     except OSError:
         return None
 
@@ -179,7 +181,7 @@ def git(tree, *words):
         done = subprocess.run(["git", "--no-optional-locks", "-C", tree, *words], timeout=20,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, check=True)
-        return clean(done.stdout.decode("utf-8", "replace")).strip()
+        return one_line(done.stdout.decode("utf-8", "replace").strip())
     except (OSError, subprocess.SubprocessError):
         return ""
 
@@ -247,7 +249,7 @@ def torch_facts(stub):
 
 
 def kind_of(tree):
-    """"deepspeed", "setuptools", or "" with what is missing."""
+    """"deepspeed", "setup", or "" with what is missing."""
     wanted = ("version.txt", "op_builder/all_ops.py", "op_builder/builder.py")
     missing = [name for name in wanted if not os.path.isfile(os.path.join(tree, name))]
     if not missing:
@@ -255,7 +257,7 @@ def kind_of(tree):
     try:
         with open(os.path.join(tree, "setup.py"), encoding="utf-8", errors="replace") as setup:
             if re.search(r"\b(Cpp|CUDA)Extension\b", setup.read(FILE_LIMIT)):
-                return "setuptools", ""
+                return "setup", ""
     except OSError:
         pass
     return "", ("it has no %s, and no setup.py that names torch's CppExtension or CUDAExtension"
@@ -270,10 +272,35 @@ def refusal(kind, why, request):
     if not has["torch"] and not request["stub"]:
         return {"refused": "no-torch", "because": "there is no module torch"}
     # torch.utils.cpp_extension needs it always, old trees need its distutils.
-    needed = has["torch"] or kind == "setuptools" or sys.version_info >= (3, 12)
+    needed = has["torch"] or kind == "setup" or sys.version_info >= (3, 12)
     if needed and not has["setuptools"]:
         return {"refused": "no-setuptools", "because": "there is no module setuptools"}
     return None
+
+
+def use_name(op, key, problem):
+    """Text that is a name already, or one made of it and a problem of the op."""
+    if not NAME.match(op[key]):
+        op.update({"compatible": False, "because": problem % ascii(op[key][:80])})
+        op[key] = re.sub(r"[^A-Za-z0-9_]", "_", op[key])[:100] or "_"
+
+
+def judge(ops, kind):
+    """Names become those of files and modules: each is one, and is there once."""
+    taken = set()
+    for number, op in enumerate(ops):
+        use_name(op, "name", "%s cannot be the name of an op")
+        use_name(op, "build_variable", "%s cannot be the name of its variable")
+        if op["compatible"] and not NAME.match(op["module"]):
+            op.update(compatible=False, because="%s is no module" % ascii(op["module"][:80]))
+        same = {op["name"], op["module"]} if op["compatible"] else {op["name"]}
+        if same & taken:
+            op.update(compatible=False, because="another op has its name or its module")
+            op["name"] += ".%d" % number if op["name"] in taken else ""
+        taken |= {op["name"], op.get("module")}
+    for op in ops:
+        needed = NEEDS.get(op["name"], []) if kind == "deepspeed" else []
+        op["needs"] = [name for name in needed if any(name == one["name"] for one in ops)]
 
 
 def prepare():
@@ -305,7 +332,7 @@ def answer_of(request):
     except Exception as error:
         return {"refused": "broken-torch", "because": "import torch: " + text_of(error)}
     request["toolkit"] = torch["toolkit"]
-    project = {"name": "deepspeed", "version": read_text(request["tree"], "version.txt")}
+    project = {"name": "deepspeed", "version": read_text(request["tree"], "version.txt") or ""}
     if kind == "deepspeed":
         ops, problem, noise = read_ops(request, environment, deadline)
     else:
@@ -315,16 +342,14 @@ def answer_of(request):
         first = next((op["because"] for op in ops if op["because"]), "")
         return {"refused": "broken-tree", "said": noise,
                 "because": because + ("; " + first if first else "")}
-    names = {op["name"] for op in ops}
-    for op in ops:
-        needed = NEEDS.get(op["name"], []) if kind == "deepspeed" else []
-        op["needs"] = [name for name in needed if name in names]
+    judge(ops, kind)
     return dict(project, kind=kind, torch=torch, ops=ops, problem=problem,
                 python=python_facts(), **tree_facts(request["tree"]))
 
 
 def main():
     nonce, request = sys.argv[1], json.loads(sys.argv[2])
+    request["toolkit"] = ""
     sys.argv[1:] = []
     ours = os.dup(1)  # not inherited by programs; 1 is for whatever the tree prints
     os.dup2(2, 1)
