@@ -42,8 +42,10 @@ def ask_all(find, request, environment, deadline, say):
     say({"ops": [describe(builder) for builder in builders]})
     for number, builder in enumerate(builders):
         limit = min(request["op_limit"], deadline - time.monotonic())
+        if limit <= 0:
+            break
         said, ended, noise = in_child(
-            lambda tell: ask(builder, request, environment, tell), max(0, limit))
+            lambda tell: ask(builder, request, environment, tell), limit)
         facts = said[-1] if said else {"compatible": False,
                                        "because": "its builder " + (ended or "gave no answer")}
         if "raised" in facts:
@@ -94,8 +96,9 @@ def collect(said, ended, noise):
     if not said or "ops" not in said[0]:
         return None
     ops = said[0]["ops"]
-    lost = {"compatible": False, "because": "it was not asked: the process %s" % (
-        ended or said[-1].get("raised", "ended")), "said": noise}
+    why = ended or next((one["raised"] for one in said if "raised" in one), "took too long")
+    lost = {"compatible": False, "because": "it was not asked: those before it " + why,
+            "said": noise}
     answers = {one["number"]: dict(one["facts"], said=one["said"]) for one in said[1:]
                if "number" in one}
     return [dict(op, **answers.get(number, lost)) for number, op in enumerate(ops)]
@@ -106,7 +109,7 @@ def read_ops(request, environment, deadline):
     def listed(find):
         said, ended, noise = in_child(
             lambda say: ask_all(find, request, environment, deadline, say),
-            max(0, deadline - time.monotonic()))
+            max(0, deadline + 2 - time.monotonic()))
         failure = next((one["raised"] for one in said if "raised" in one), ended)
         return collect(said, ended, noise), failure or "gave no answer", noise
 
@@ -128,7 +131,8 @@ def read_ops(request, environment, deadline):
 
 def extensions_of_setup(request, environment, say):
     """What setup.py hands to setup(), which is not run."""
-    import setuptools
+    import setuptools  # its distutils, where Python has none
+    import distutils.core
     tree, given = request["tree"], {}
 
     def setup(**settings):
@@ -141,7 +145,7 @@ def extensions_of_setup(request, environment, say):
     sys.argv[:] = ["setup.py", "bdist_wheel"]
     pretend_gpu(True, request["toolkit"])
     record_extensions()
-    setuptools.setup = setuptools.distutils.core.setup = setup
+    setuptools.setup = distutils.core.setup = setup
     try:
         runpy.run_path("setup.py", run_name="__main__")
     except SystemExit:
