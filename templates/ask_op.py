@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One op's builder, asked: what it compiles, with which words, and whether it can be built here.
 read_source.py follows this text. Python 3.8."""
+import inspect
+
 ANSWER_LIMIT = 1 << 20  # characters of JSON, for one op
 LIST_LIMIT = 4096
 NO_REASON = "is_compatible() gives no reason"
@@ -120,7 +122,8 @@ def verdict_of(builder, warnings):
     """The builder's own: whether it can be built, and why not."""
     pretend_gpu(False)
     try:
-        if builder.is_compatible(verbose=True):
+        spoken = "verbose" in inspect.signature(builder.is_compatible).parameters
+        if builder.is_compatible(**({"verbose": True} if spoken else {})):
             return ""
     except Exception as error:
         return "is_compatible() raised " + text_of(error)

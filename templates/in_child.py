@@ -11,6 +11,7 @@ import tempfile
 import time
 
 TEXT_LIMIT = 8192  # characters
+PRIVATE = []       # descriptors that no child keeps
 
 
 def clean(value, limit=TEXT_LIMIT):
@@ -67,6 +68,8 @@ def run_in_child(work, answer, noise):
     try:
         for fd in (1, 2):
             os.dup2(noise.fileno(), fd)
+        while PRIVATE:
+            os.close(PRIVATE.pop())
         work(lambda value: os.write(answer.fileno(), json.dumps(value).encode() + b"\n"))
         status = 0
     except BaseException as error:  # SystemExit too

@@ -4,7 +4,6 @@ extensions: one line "NONCE {json}". Writes nothing to the tree, needs no GPU an
 torch_stub.py, in_child.py and ask_op.py stand before this text. Python 3.8, standard library."""
 import importlib
 import importlib.util
-import inspect
 import pkgutil
 import re
 import resource
@@ -15,6 +14,7 @@ import sysconfig
 sys.path[:] = [entry for entry in sys.path if entry]  # with -c, "" is the current folder
 sys.dont_write_bytecode = True
 
+ALL_LIMIT = 32 << 20   # characters of JSON, for all ops
 FILE_LIMIT = 64 << 20  # bytes, for any file that the tree's code writes, its output too
 # An op that is loaded with the symbols of another: setup.py says it, no builder does.
 NEEDS = {"async_io": ["pin_memory"], "gds": ["pin_memory"]}
@@ -155,8 +155,11 @@ def extensions_of_setup(request, environment, say):
         name = one_line(extension.name).split(".")[-1]
         facts = {"name": name, "builder": "", "minimum": "", "warnings": [], "said": "",
                  "build_variable": "DS_BUILD_" + re.sub(r"\W", "_", name.upper())}
-        facts.update(extension_facts(extension, tree))
-        problem = problem_of(facts, tree)
+        try:
+            facts.update(extension_facts(extension, tree))
+            problem = problem_of(facts, tree)
+        except Exception as error:
+            problem = "its extension cannot be used: " + text_of(error)
         say(dict(facts, compatible=not problem, because=problem))
 
 
@@ -301,7 +304,7 @@ def judge(ops, kind):
         if same & taken:
             op.update(compatible=False, because="another op has its name or its module")
             op["name"] += ".%d" % number if op["name"] in taken else ""
-        taken |= {op["name"], op.get("module")}
+        taken |= {op["name"], op["module"]} if op["compatible"] else {op["name"]}
     for op in ops:
         needed = NEEDS.get(op["name"], []) if kind == "deepspeed" else []
         op["needs"] = [name for name in needed if any(name == one["name"] for one in ops)]
@@ -356,8 +359,12 @@ def main():
     request["toolkit"] = ""
     sys.argv[1:] = []
     ours = os.dup(1)  # not inherited by programs; 1 is for whatever the tree prints
+    PRIVATE.append(ours)
     os.dup2(2, 1)
-    line = "%s %s\n" % (nonce, json.dumps(answer_of(request)))
+    answer = json.dumps(answer_of(request))
+    if len(answer) > ALL_LIMIT:
+        answer = json.dumps({"refused": "broken-tree", "because": "its answers are too long"})
+    line = "%s %s\n" % (nonce, answer)
     with os.fdopen(ours, "w") as out:
         out.write(line)
 

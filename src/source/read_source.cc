@@ -52,6 +52,12 @@ fs::path folder_of(const fs::path& path, const fs::path& cache) {
   return folder;
 }
 
+/// As it is called from another folder.
+std::string program_of(const std::string& python) {
+  return python.find('/') == std::string::npos ? python
+                                               : fs::absolute(expand_home(python)).string();
+}
+
 /// The last line that the interpreter wrote, or how it ended.
 std::string last_words(const CommandResult& result, std::chrono::seconds limit) {
   std::string how = fmt::format("it ended with status {}", result.exit_status);
@@ -81,7 +87,7 @@ SourceTree read_source(const fs::path& path, const std::string& python,
   const std::string nonce = random_nonce();
   const std::chrono::seconds limit = options.limit + std::chrono::seconds(60);
   Command command;
-  command.argv = {python, "-B", "-c", script(), nonce, request(tree, options)};
+  command.argv = {program_of(python), "-B", "-c", script(), nonce, request(tree, options)};
   command.cwd = work.path();
   command.environment = options.environment;
   command.environment.push_back("TMPDIR=" + work.path().string());

@@ -116,6 +116,13 @@ class Ops(SourceCase):
                                  check=True).stdout
         self.assertNotIn("sleep 731.5", running)
 
+    def test_a_process_that_stays_is_not_waited_for(self):
+        self.op("aa", "def sources(self):\n    if os.fork() == 0:\n        time.sleep(20)\n"
+                      "        os._exit(0)\n    return super().sources()")
+        began = time.monotonic()
+        self.assertTrue(self.read()["aa"]["compatible"])
+        self.assertLess(time.monotonic() - began, 15)
+
     def test_all_ops_together_have_a_limit(self):
         for name in ("aa", "bb", "dd"):
             self.op(name, "def sources(self):\n    while True: pass")
