@@ -26,6 +26,7 @@
 #include "config/config.h"
 #include "facts/facts.h"
 #include "inventory/inventory.h"
+#include "source/answer.h"
 #include "transport/known_hosts.h"
 #include "wheel/record.h"
 #include "wheel/wheel.h"
@@ -242,6 +243,8 @@ TEST_CASE("mutations: text that people and hosts write") {
          result.out = text;
          read_package_answer(result);
        }},
+      {"answer about a source", data("source/answer.json"),
+       [](const std::string& text) { parse_source_answer(text, "tree", "python3"); }},
       {"depfile", "a.o : b.cc \\\n    c\\ d.h \\\r\n e\\#f.h $$g.h\nc.h:\n",
        [](const std::string& text) { parse_depfile(text); }},
       {"RECORD", "\"a,b.py\",sha256=x,3\n\"say \"\"hi\"\"\",sha256=y,0\nx/RECORD,,\n",

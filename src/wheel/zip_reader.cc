@@ -8,7 +8,6 @@
 #include <archive_entry.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <locale.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 #include "base/fd.h"
 #include "base/sha256.h"
 #include "base/text.h"
+#include "base/utf8_locale.h"
 #include "wheel/wheel_name.h"
 
 namespace ds {
@@ -34,27 +34,6 @@ constexpr std::uint64_t ratio_starts_at = 1u << 28;  // ... this much came out
 [[noreturn]] void refuse(const fs::path& file, const std::string& why, const std::string& fix) {
   throw Error(file.string() + ": " + why, fix, ExitStatus::usage);
 }
-
-/// libarchive turns names into the locale's encoding; this thread speaks UTF-8 meanwhile.
-class Utf8Locale {
- public:
-  Utf8Locale() : ours_(::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr)) {
-    if (ours_ != nullptr)
-      before_ = ::uselocale(ours_);
-  }
-  ~Utf8Locale() {
-    if (ours_ == nullptr)
-      return;
-    ::uselocale(before_);
-    ::freelocale(ours_);
-  }
-  Utf8Locale(const Utf8Locale&) = delete;
-  Utf8Locale& operator=(const Utf8Locale&) = delete;
-
- private:
-  locale_t ours_ = nullptr;
-  locale_t before_ = nullptr;
-};
 
 }  // namespace
 
