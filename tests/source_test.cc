@@ -156,6 +156,7 @@ TEST_CASE("source: an interpreter that does not answer") {
   CHECK(
       has(python.error_of("echo \"motd {}\"; echo \"$4 {}\"", tree).what(), "it.kind is missing"));
   CHECK(python.error_of("exit 0", tree / "absent").status() == ExitStatus::usage);
+  CHECK(has(python.error_of("exit 0", "/dev/zero").what(), "neither a folder nor a file"));
   write_file(tree / "text.tar.gz", "no archive");
   CHECK(has(python.error_of("exit 0", tree / "text.tar.gz").what(), "it is no archive"));
 }

@@ -18,6 +18,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -232,17 +233,18 @@ class Unpacker {
 
 /// The one folder that a folder holds, or itself.
 fs::path tree_in(const fs::path& folder) {
-  const fs::directory_iterator inside(folder);
-  const auto first = begin(inside);
-  if (std::distance(begin(fs::directory_iterator(folder)), fs::directory_iterator()) != 1 ||
-      !fs::is_directory(first->symlink_status()))
-    return folder;
-  return first->path();
+  const std::vector<fs::directory_entry> inside(fs::directory_iterator(folder), {});
+  const bool one = inside.size() == 1 && fs::is_directory(inside.front().symlink_status());
+  return one ? inside.front().path() : folder;
 }
 
 }  // namespace
 
 fs::path unpack_source(const fs::path& file, const fs::path& cache) {
+  if (!fs::is_regular_file(file)) {
+    throw Error(file.string() + " is neither a folder nor a file",
+                "name a source distribution (.tar.gz or .zip) or a folder", ExitStatus::usage);
+  }
   const fs::path sources = fs::absolute(cache) / "sources";
   const fs::path place = sources / hex(sha256_file(file));
   if (fs::is_directory(place))
