@@ -112,16 +112,21 @@ class Run:
 
 class Bench:
     def __init__(self, options, folder, ops):
+        """`ops`: how many of the synthetic ones; 0: our own."""
         self.options, self.folder = options, folder
         folder.mkdir()
         self.program = pathlib.Path(options.build).resolve() / "ds-deploy"
+        if not ops:
+            self.tree = pathlib.Path(__file__).resolve().parents[2] / "ops"
+            print("\nour own ops; %d jobs at one time" % options.jobs)
+            return
         self.tree = folder / "ops"
         wanted = [SHAPE[at * len(SHAPE) // ops] for at in range(ops)]
         if shutil.which("nvcc") is None:
             print("no nvcc: the sources for it are left out")
             wanted = [(plain, 0) for plain, _ in wanted if plain]
         self.sources = sum(map(sum, wanted))
-        print("%d ops, %d sources, %d of them for nvcc; %d jobs at one time" % (
+        print("\n%d ops, %d sources, %d of them for nvcc; %d jobs at one time" % (
             len(wanted), self.sources, sum(device for _, device in wanted), options.jobs))
         make_tree(self.tree, wanted, options.cub)
 
@@ -188,7 +193,11 @@ class Bench:
             # What it learned of times stays; what it made does not.
             shutil.rmtree(cache / "outputs", ignore_errors=True)
             shutil.rmtree(cache / "results", ignore_errors=True)
-            return Run(self.words(build=path, cache=cache)), path
+            run = Run(self.words("--trace", path / "trace", build=path, cache=cache))
+            events = json.loads((path / "trace").read_text())["traceEvents"]
+            run.jobs = max(event["ts"] + event["dur"] for event in events
+                           if event["ph"] == "X") / 1e6
+            return run, path
 
         def one_ninja():
             path = folder()
@@ -224,10 +233,12 @@ class Bench:
                 runs[name].append(run)
                 shutil.rmtree(path)
         base = runs["ds-deploy build"]
+        alone = [run.jobs for run in base]
         show("Cold, %d interleaved rounds: min / median / max" % self.options.rounds,
-             ["tool", "wall s", "CPU s", "ds-deploy's wall, ratio to it"],
+             ["tool", "wall s", "CPU s", "ds-deploy's wall, ratio to it", "its jobs alone"],
              [(name, spread([run.wall for run in done]), spread([run.cpu for run in done]),
-               spread([own.wall / run.wall for run, own in zip(done, base)]))
+               spread([own.wall / run.wall for run, own in zip(done, base)]),
+               spread([own / run.wall for run, own in zip(done, alone)]))
               for name, done in runs.items()])
 
     def whole(self):
@@ -244,17 +255,27 @@ class Bench:
         took = {event["name"]: event["dur"] / 1e6 for event in self.trace["traceEvents"]
                 if event["ph"] == "X"}
         rows = []
-        for slots in (2, 8, 16, 32):
-            order = {"slots": slots, "jobs": [{"seconds": took[job["name"]], "needs": job["needs"]}
-                                              for job in jobs]}
-            said = json.loads(subprocess.run(
+
+        def scheduled(slots, chosen):
+            number = {at: new for new, at in enumerate(chosen)}
+            order = {"slots": slots, "jobs": [
+                {"seconds": took[jobs[at]["name"]],
+                 "needs": [number[need] for need in jobs[at]["needs"]]} for at in chosen]}
+            return json.loads(subprocess.run(
                 [self.program.parent / "tests" / "build-bench"], input=json.dumps(order), text=True,
                 stdout=subprocess.PIPE, check=True).stdout)
+
+        for slots in (2, 8, 16, 32):
+            said = scheduled(slots, range(len(jobs)))
             bound = max(said["critical_path"], said["work_by_slots"])
+            in_turn = sum(scheduled(slots, [at for at, job in enumerate(jobs) if job["op"] == op])
+                          ["seconds"] for op in {job["op"] for job in jobs})
             rows.append((slots, "%.2f" % said["seconds"], "%.2f" % said["critical_path"],
-                         "%.2f" % said["work_by_slots"], "%.3f" % (said["seconds"] / bound)))
+                         "%.2f" % said["work_by_slots"], "%.3f" % (said["seconds"] / bound),
+                         "%.2f" % (in_turn / said["seconds"])))
         show("The scheduler, replayed with the durations of the last run", [
-            "slots", "seconds", "critical path", "work by slots", "ratio to the larger"], rows)
+            "slots", "seconds", "critical path", "work by slots", "ratio to the larger",
+            "one op after the other, ratio to it"], rows)
 
     def warm(self, cold):
         build, cache = self.folder / "warm", self.folder / "warm-cache"
@@ -350,13 +371,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--noops", type=int, default=10000)
     parser.add_argument("--cub", action="store_true", help="heavy headers for nvcc too: minutes")
-    parser.add_argument("--only", choices=("cold", "whole", "inner", "overhead"))
+    parser.add_argument("--only", choices=("cold", "own", "whole", "inner", "overhead"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ds-deploy-bench.") as name:
         folder = pathlib.Path(name)
         if options.only in (None, "cold"):
             some = Bench(options, folder / "some", options.ops)
             some.cold(some.plan())
+        if options.only in (None, "own"):
+            own = Bench(options, folder / "own", 0)
+            own.cold(own.plan())
         bench = Bench(options, folder / "all", len(SHAPE))
         if options.only in (None, "whole"):
             cold = bench.whole()
