@@ -276,7 +276,7 @@ void add_header(ds::Workshop& shop) {
   header.kind = ds::Job::Kind::precompile;
   header.op = "torch";
   header.name = "c++ x.h, precompiled";
-  header.command.argv = {"/bin/true", "-o", "@OUT@", "x.h"};
+  header.command.argv = {"/bin/true", "-MF", "@DEP@", "-o", "@OUT@", "x.h"};
   header.command.cwd = shop.root;
   header.output = "pch/1/x.h.gch";
   for (ds::Job& job : shop.plan.jobs) {
@@ -288,6 +288,7 @@ void add_header(ds::Workshop& shop) {
     }
   }
   shop.plan.jobs.insert(shop.plan.jobs.begin(), header);
+  shop.edit("behind.h", "behind");
 }
 
 }  // namespace
@@ -298,6 +299,8 @@ TEST_CASE("build: a precompiled header is made for several, and for this run alo
   const auto run = [&shop](std::size_t failing = 0) {
     ds::FakeCommandRunner runner(2, [failing](const ds::Command& command) {
       ds::CommandResult result = ds::Workshop::compile(command);
+      if (command.argv.back() == "x.h")
+        ds::write_file(ds::FakeCommandRunner::after(command, "-MF"), "x: /dev/null behind.h\n");
       result.exit_status = failing > 0 && command.argv.back() == "x.h" ? 1 : 0;
       return result;
     });
@@ -313,6 +316,9 @@ TEST_CASE("build: a precompiled header is made for several, and for this run alo
   shop.edit("adam/small.cc", "again");
   shop.edit("adam/big.cc", "the other too");
   ds::write_file(header, "of a killed build");
+  CHECK(run() == "x.h big.cc small.cc ");
+  // What the header includes is read by those that use it.
+  shop.edit("behind.h", "changed");
   CHECK(run() == "x.h big.cc small.cc ");
   // Without a store and objects everything is made again; with the store, nothing.
   fs::remove_all(shop.build);

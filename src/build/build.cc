@@ -87,7 +87,10 @@ class Build {
                       options_.memory > 0 ? options_.memory : memory_to_use());
     for (std::size_t id = 0; id < records_.size(); ++id) {
       check_interrupt();
-      if (records_[id].needed == 0 && !headers_.is_header(id))
+      const std::vector<std::size_t>& needs = plan_.jobs[id].needs;
+      const bool first = std::all_of(needs.begin(), needs.end(),
+                                     [this](std::size_t need) { return headers_.is_header(need); });
+      if (first && !headers_.is_header(id))
         look({id});
     }
     const std::vector<std::size_t> wanted = headers_.wanted();
@@ -285,6 +288,7 @@ class Build {
     if (failure.empty()) {
       const auto memory = static_cast<std::uint64_t>(result.peak_rss_kb) * 1024;
       costs_.learn(job, {result.seconds, memory, fs::file_size(record.files.made(), absent), 0});
+      headers_.made(id, record.files.headers());
       record.files.keep();
       status_.item_finished(job.name, "done in " + human_seconds(result.seconds), false, {});
     } else {
@@ -328,6 +332,8 @@ class Build {
     const JobRecord& record = records_[id];
     const Job& job = plan_.jobs[id];
     std::vector<std::string> read = record.files.headers();
+    const std::vector<std::string>& beside = headers_.read_by(id);
+    read.insert(read.end(), beside.begin(), beside.end());
     const bool compiled = job.kind == Job::Kind::compile;
     if (compiled) {
       for (const fs::path& input : job.inputs)
@@ -341,7 +347,7 @@ class Build {
     const std::string own = (folder_ / "pch").string() + "/";
     for (const std::string& file : read) {
       if (file.starts_with(own))
-        continue;  // its own headers are named beside it
+        continue;  // made by this build; what it stands for is in the list
       edited = edited || edited_since(file, wall_clock_began_);
       inputs.emplace_back(record.files.portable(file), hashes_.of(file));
     }

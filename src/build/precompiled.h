@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <string>
 #include <vector>
 
 #include "plan/plan.h"
@@ -24,13 +25,19 @@ class Precompiled {
   bool holds(std::size_t job);
   /// Once every job was looked at: the headers for which at least two wait.
   std::vector<std::size_t> wanted() const;
+  /// What the header that was made includes: a unit's depfile does not name it.
+  void made(std::size_t header, std::vector<std::string> includes);
+  /// What `job` reads by way of its header; nothing if that was not made.
+  const std::vector<std::string>& read_by(std::size_t job) const;
   /// The header is there, or will not be: those that waited for it.
   std::vector<std::size_t> release(std::size_t header);
 
  private:
   const std::vector<Job>& jobs_;
   const std::filesystem::path folder_;
-  std::map<std::size_t, std::vector<std::size_t>> waiting_;  ///< by header, until it is released
+  std::map<std::size_t, std::vector<std::size_t>> waiting_;   ///< by header, until it is released
+  std::map<std::size_t, std::vector<std::string>> includes_;  ///< by header that was made
+  const std::vector<std::string> nothing_;
 };
 
 }  // namespace ds

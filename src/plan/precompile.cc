@@ -15,6 +15,8 @@ namespace fs = std::filesystem;
 
 /// Of its own alone: a macro, or a warning, which no precompiled header depends on.
 bool is_macro_or_warning(const std::string& word) {
+  if (word == "-Wpedantic")
+    return false;  // it changes macros of the compiler
   if (word.starts_with("-W"))
     return !word.starts_with("-Wl,") && !word.starts_with("-Wp,") && !word.starts_with("-Wa,");
   return word.size() > 2 && (word.starts_with("-D") || word.starts_with("-U"));
@@ -55,8 +57,8 @@ Job header_job(const Job& unit, const Words& words, std::size_t units) {
   job.op = "torch";
   job.name = fmt::format("c++ torch/extension.h, precompiled for {}", count(units, "source"));
   job.command.argv = words;
-  append(job.command.argv,
-         {"-x", "c++-header", "-include", "torch/extension.h", "-o", "@OUT@", "/dev/null"});
+  append(job.command.argv, {"-MD", "-MF", "@DEP@", "-x", "c++-header", "-include",
+                            "torch/extension.h", "-o", "@OUT@", "/dev/null"});
   job.command.cwd = unit.command.cwd;
   job.command.environment = unit.command.environment;
   job.output = fs::path("pch") / digest12(words) / "torch" / "extension.h.gch";

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // torch/extension.h, compiled once for all units with the same flags. GCC takes foo.h.gch in a
-// folder that it searches for foo.h, if it fits; where it is absent or does not fit, the search
-// goes on to torch's own text. So a unit's command is the same with and without, and what it makes
-// too.
+// folder that it searches for foo.h, if it fits; where it is absent or does not fit, it reads
+// foo.h, which build() puts there and which includes torch's own. So a unit's command is the same
+// with and without, and what it makes too.
 #pragma once
 
 #include <map>
