@@ -267,3 +267,63 @@ TEST_CASE("depfile: make's syntax") {
   CHECK(parsed("a.o:") == "");
   CHECK(parsed("\\") == "");
 }
+
+namespace {
+
+/// A precompiled header for both sources.
+void add_header(ds::Workshop& shop) {
+  ds::Job header;
+  header.kind = ds::Job::Kind::precompile;
+  header.op = "torch";
+  header.name = "c++ x.h, precompiled";
+  header.command.argv = {"/bin/true", "-MF", "@DEP@", "-o", "@OUT@", "x.h"};
+  header.command.cwd = shop.root;
+  header.output = "pch/1/x.h.gch";
+  for (ds::Job& job : shop.plan.jobs) {
+    for (std::size_t& need : job.needs)
+      ++need;
+    if (job.kind == ds::Job::Kind::compile) {
+      job.needs = {0};
+      job.command.argv.insert(job.command.argv.begin() + 1, "-I@BUILD@/pch/1");
+    }
+  }
+  shop.plan.jobs.insert(shop.plan.jobs.begin(), header);
+  shop.edit("behind.h", "behind");
+}
+
+}  // namespace
+
+TEST_CASE("build: a precompiled header is made for several, and for this run alone") {
+  ds::Workshop shop;
+  add_header(shop);
+  const auto run = [&shop](std::size_t failing = 0) {
+    ds::FakeCommandRunner runner(2, [failing](const ds::Command& command) {
+      ds::CommandResult result = ds::Workshop::compile(command);
+      if (command.argv.back() == "x.h")
+        ds::write_file(ds::FakeCommandRunner::after(command, "-MF"), "x: /dev/null behind.h\n");
+      result.exit_status = failing > 0 && command.argv.back() == "x.h" ? 1 : 0;
+      return result;
+    });
+    CHECK(shop.run(runner).ok());
+    return ds::Workshop::words(runner);
+  };
+  const fs::path header = shop.build / "pch/1/x.h.gch";
+  CHECK(run() == "x.h big.cc small.cc big.o ");
+  CHECK_FALSE(fs::exists(header));
+  CHECK(run() == "");
+  shop.edit("adam/small.cc", "one alone");
+  CHECK(run() == "small.cc ");
+  shop.edit("adam/small.cc", "again");
+  shop.edit("adam/big.cc", "the other too");
+  ds::write_file(header, "of a killed build");
+  CHECK(run() == "x.h big.cc small.cc ");
+  // What the header includes is read by those that use it.
+  shop.edit("behind.h", "changed");
+  CHECK(run() == "x.h big.cc small.cc ");
+  // Without a store and objects everything is made again; with the store, nothing.
+  fs::remove_all(shop.build);
+  CHECK(run() == "");
+  fs::remove_all(shop.build);
+  fs::remove_all(shop.options.cache);
+  CHECK(run(1) == "x.h big.cc small.cc big.o ");
+}

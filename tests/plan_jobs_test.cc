@@ -4,26 +4,10 @@
 #include <set>
 
 #include "base/file.h"
-#include "base/text.h"
 #include "plan/plan.h"
 #include "support/plan_fixture.h"
 
 namespace {
-
-std::string listed(const ds::BuildPlan& plan) {
-  std::string text;
-  for (const ds::Job& job : plan.jobs) {
-    text += job.name + "\n  in " + job.command.cwd.string() + ": " +
-            ds::join(job.command.argv, " ") + "\n  makes " + job.output.string() + ", needs";
-    for (const std::size_t need : job.needs)
-      text += " " + std::to_string(need);
-    text += "\n";
-  }
-  for (const ds::PlannedFile& file : plan.files) {
-    text += file.source.string() + " -> " + file.path + "\n";
-  }
-  return text;
-}
 
 ds::BuildPlan plan_in(const std::map<std::string, std::string>& environment,
                       const ds::HostFacts& builder = ds::build_machine()) {
@@ -33,7 +17,7 @@ ds::BuildPlan plan_in(const std::map<std::string, std::string>& environment,
 }  // namespace
 
 TEST_CASE("plan jobs: golden") {
-  CHECK(listed(plan_in({{"TORCH_CUDA_ARCH_LIST", "8.0;9.0"}, {"DS_BUILD_QUANTIZER", "0"}})) ==
+  CHECK(ds::listed(plan_in({{"TORCH_CUDA_ARCH_LIST", "8.0;9.0"}, {"DS_BUILD_QUANTIZER", "0"}})) ==
         ds::read_file(DS_TESTS_DIR "/data/plan/jobs"));
 }
 

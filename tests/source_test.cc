@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "source/answer.h"
+#include "source/includes.h"
 
 using namespace ds;
 
@@ -159,4 +160,27 @@ TEST_CASE("source: an interpreter that does not answer") {
   CHECK(has(python.error_of("exit 0", "/dev/zero").what(), "neither a folder nor a file"));
   write_file(tree / "text.tar.gz", "no archive");
   CHECK(has(python.error_of("exit 0", tree / "text.tar.gz").what(), "it is no archive"));
+}
+
+TEST_CASE("source: which units include torch's header, by their text") {
+  const TempDir folder;
+  const auto write = [&folder](const std::string& name, const std::string& text) {
+    fs::create_directories((folder.path() / name).parent_path());
+    write_file(folder.path() / name, text);
+  };
+  write("csrc/direct.cpp", "  #  include <torch/extension.h>  // all\n");
+  write("csrc/far.cpp", "#include \"far.h\"\n");
+  write("csrc/includes/far.h", "#include <vector>\n#include \"../near.h\"\n");
+  write("csrc/near.h", "#include \"includes/far.h\"\n#include <torch/extension.h>\n");
+  write("csrc/plain.cpp", "// #include <torch/extension.h>\n#include \"nowhere.h\"\n#include\n");
+  write("csrc/other.cpp", "#include <torch/types.h>\n#include \"/etc/passwd\"\n");
+  SourceTree tree;
+  tree.root = folder.path();
+  SourceOp op;
+  op.compatible = true;
+  op.sources = {"csrc/direct.cpp", "csrc/far.cpp", "csrc/plain.cpp", "csrc/other.cpp"};
+  op.include = {"csrc/includes", "/usr/include"};
+  tree.ops = {op};
+  find_torch_units(tree);
+  CHECK(tree.ops[0].torch_units == std::vector<std::string>{"csrc/direct.cpp", "csrc/far.cpp"});
 }

@@ -2,7 +2,6 @@
 #include "build/build.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
@@ -14,9 +13,11 @@
 #include "build/compile_commands.h"
 #include "build/costs.h"
 #include "build/disk.h"
+#include "build/edited.h"
 #include "build/failure.h"
-#include "build/job_files.h"
 #include "build/job_key.h"
+#include "build/job_record.h"
+#include "build/precompiled.h"
 #include "build/schedule.h"
 
 namespace ds {
@@ -25,22 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t longest_output = 4u << 20;
-constexpr std::chrono::milliseconds file_clock_tick(20);  // file times may lag behind by so much
-
-struct JobRecord {
-  explicit JobRecord(JobFiles its_files) : files(std::move(its_files)) {}
-
-  JobFiles files;
-  bool running = false;
-  bool done = false;
-  std::size_t needed = 0;  ///< jobs that have to be done before
-  std::vector<std::size_t> needed_by;
-  std::string key;
-  std::string because;  ///< it runs
-  std::size_t slot = 0;
-  double began = 0;
-  bool tried_alone = false;
-};
 
 class Build {
  public:
@@ -54,11 +39,13 @@ class Build {
         hashes_(hashes),
         programs_(hashes_, options.cache / "programs"),
         keys_(hashes_, programs_),
-        costs_(options.cache / "costs") {}
+        costs_(options.cache / "costs"),
+        headers_(plan.jobs, folder_) {}
 
   BuildResult run() {
     prepare();
-    const std::size_t left = plan_.jobs.size() - settled();
+    const auto left = static_cast<std::size_t>(
+        std::count_if(records_.begin(), records_.end(), [](const auto& job) { return !job.done; }));
     if (left > 0) {
       status_.stage_started("build", left);
       shown_ = true;
@@ -76,40 +63,51 @@ class Build {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
   }
 
-  std::size_t settled() const { return result_.up_to_date + result_.from_cache; }
-
   void prepare() {
     const std::string suffix = temporary_suffix();
-    remove_abandoned(folder_ / "obj");
-    remove_abandoned(folder_ / "lib");
+    for (const char* folder : {"obj", "lib", "pch"})
+      remove_abandoned(folder_ / folder);
     std::vector<JobCost> costs;
     for (const Job& job : plan_.jobs) {
       JobRecord record(JobFiles(job, folder_, suffix));
-      record.needed = job.needs.size();
-      for (const std::size_t need : job.needs)
+      for (const std::size_t need : job.needs) {
+        if (headers_.is_header(need))
+          continue;
+        ++record.needed;
         records_[need].needed_by.push_back(records_.size());
+      }
       std::error_code absent;
       const std::uintmax_t size =
           job.inputs.empty() ? 0 : fs::file_size(record.files.absolute(job.inputs[0]), absent);
       costs.push_back(costs_.expected(job, absent ? 0 : size));
       records_.push_back(std::move(record));
     }
-    say_how_to_compile();
+    save_compile_commands(plan_, folder_);
     schedule_.emplace(plan_.jobs, std::move(costs),
                       options_.memory > 0 ? options_.memory : memory_to_use());
     for (std::size_t id = 0; id < records_.size(); ++id) {
       check_interrupt();
-      if (plan_.jobs[id].needs.empty())
+      const std::vector<std::size_t>& needs = plan_.jobs[id].needs;
+      const bool first = std::all_of(needs.begin(), needs.end(),
+                                     [this](std::size_t need) { return headers_.is_header(need); });
+      if (first && !headers_.is_header(id))
         look({id});
+    }
+    const std::vector<std::size_t> wanted = headers_.wanted();
+    for (std::size_t id = 0; id < records_.size(); ++id) {
+      if (!headers_.is_header(id))
+        continue;
+      if (std::find(wanted.begin(), wanted.end(), id) != wanted.end())
+        schedule_->ready(id);
+      else
+        free_those_of_header(id);
     }
   }
 
-  void say_how_to_compile() const {
-    const std::string text = compile_commands(plan_, folder_);
-    const fs::path file = folder_ / "compile_commands.json";
-    std::error_code absent;
-    if (fs::file_size(file, absent) != text.size() || absent || read_file(file) != text)
-      write_memory(file, text);
+  void free_those_of_header(std::size_t id) {
+    records_[id].done = true;
+    for (const std::size_t next : headers_.release(id))
+      schedule_->ready(next);
   }
 
   /// Their inputs are there: are they done already? Then so may be those that need them.
@@ -121,7 +119,7 @@ class Build {
       record.key = keys_.of(plan_.jobs[id], record.files.folder());
       if (is_made(id))
         free_those_behind(id, open);
-      else
+      else if (!headers_.holds(id))
         schedule_->ready(id);
     }
   }
@@ -210,24 +208,12 @@ class Build {
     check_disks(disk_needs(left, folder_, options_.cache, options_.slots), status_);
   }
 
-  /// As long as the longest way, or as all the work in these slots, whichever is more.
   void tell_time_left() {
     if (now() < told_ + 0.25)
       return;
     told_ = now();
-    double work = 0, learned = 0, way = 0;
-    for (std::size_t id = 0; id < records_.size(); ++id) {
-      const JobRecord& record = records_[id];
-      if (record.done)
-        continue;
-      const JobCost& cost = schedule_->cost(id);
-      const double ran = record.running ? now() - record.began : 0;
-      work += std::max(0.0, cost.seconds - ran);
-      learned += cost.learned ? std::max(0.0, cost.seconds - ran) : 0;
-      way = std::max(way, schedule_->way_to_the_end(id) - ran);
-    }
-    if (2 * learned > work && !slots_.empty())
-      status_.time_left(std::max(way, work / static_cast<double>(slots_.size())));
+    if (const std::optional<double> left = time_left(records_, *schedule_, slots_.size(), now()))
+      status_.time_left(*left);
   }
 
   bool has_given_up() const {
@@ -270,6 +256,10 @@ class Build {
         failure_of(result, job, fs::is_regular_file(record.files.made(), absent));
     result_.runs.push_back(
         {id, record.slot, record.began, now(), result.cpu_seconds, memory, !failure.empty()});
+    if (headers_.is_header(id)) {
+      finish_header(id, result, failure);
+      return;
+    }
     if (failure.empty()) {
       std::error_code absent;
       costs_.learn(job, {result.seconds, memory, fs::file_size(record.files.made(), absent),
@@ -288,6 +278,24 @@ class Build {
     } else {
       fail(id, failure, clean(trim(result.output), longest_output));
     }
+  }
+
+  /// Those that wait for it are made without it, if they have to be.
+  void finish_header(std::size_t id, const CommandResult& result, const std::string& failure) {
+    const JobRecord& record = records_[id];
+    const Job& job = plan_.jobs[id];
+    std::error_code absent;
+    if (failure.empty()) {
+      const auto memory = static_cast<std::uint64_t>(result.peak_rss_kb) * 1024;
+      costs_.learn(job, {result.seconds, memory, fs::file_size(record.files.made(), absent), 0});
+      headers_.made(id, record.files.headers());
+      record.files.keep();
+      status_.item_finished(job.name, "done in " + human_seconds(result.seconds), false, {});
+    } else {
+      record.files.remove_temporaries();
+      status_.item_finished(job.name, failure + "; they are compiled without it", false, {});
+    }
+    free_those_of_header(id);
   }
 
   void run_alone(std::size_t id) {
@@ -324,6 +332,8 @@ class Build {
     const JobRecord& record = records_[id];
     const Job& job = plan_.jobs[id];
     std::vector<std::string> read = record.files.headers();
+    const std::vector<std::string>& beside = headers_.read_by(id);
+    read.insert(read.end(), beside.begin(), beside.end());
     const bool compiled = job.kind == Job::Kind::compile;
     if (compiled) {
       for (const fs::path& input : job.inputs)
@@ -334,8 +344,11 @@ class Build {
     InputHashes inputs;
     bool edited = false;
     std::error_code absent;
+    const std::string own = (folder_ / "pch").string() + "/";
     for (const std::string& file : read) {
-      edited = edited || was_edited(file);
+      if (file.starts_with(own))
+        continue;  // made by this build; what it stands for is in the list
+      edited = edited || edited_since(file, wall_clock_began_);
       inputs.emplace_back(record.files.portable(file), hashes_.of(file));
     }
     record.files.keep();
@@ -345,19 +358,6 @@ class Build {
     // Else it is made again next time: the compiler may have read what was not hashed.
     if (!edited)
       cache_.add(record.key, {hashes_.of(output), messages}, inputs, record.files.output());
-  }
-
-  /// Changed, moved or made after this build looked at it first, perhaps. A time that is yet to
-  /// come says nothing: clocks of other machines.
-  bool was_edited(const std::string& file) const {
-    struct stat status {};
-    if (::stat(file.c_str(), &status) != 0)
-      return true;
-    const auto changed =
-        std::chrono::system_clock::time_point(std::chrono::seconds(status.st_ctim.tv_sec) +
-                                              std::chrono::nanoseconds(status.st_ctim.tv_nsec));
-    return changed >= wall_clock_began_ - file_clock_tick &&
-           changed <= std::chrono::system_clock::now();
   }
 
   void remember() {
@@ -379,6 +379,7 @@ class Build {
   Programs programs_;
   JobKeys keys_;
   JobCosts costs_;
+  Precompiled headers_;
   std::vector<JobRecord> records_;  ///< one for each job of the plan
   std::optional<Schedule> schedule_;
   std::vector<bool> slots_;  ///< true: taken

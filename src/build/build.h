@@ -57,6 +57,7 @@ struct BuildResult {
 /// that they heed, every input and every header that it read have the content they had (by
 /// SHA-256). Outputs appear by rename. In a job's words @OUT@ stands for its output, @DEP@ for the
 /// file that names its headers, @KEEP@ for a folder of its own, @FOLDER@ for the one it runs in,
+/// @BUILD@ for the build folder,
 /// @THREADS@ for the slots that it has: more than one when no other job is ready for them.
 /// `hashes` are those of this machine; they are saved.
 BuildResult build(const BuildPlan& plan, CommandRunner& runner, Status& status,

@@ -2,14 +2,13 @@
 #pragma once
 
 #include <filesystem>
-#include <string>
 
 #include "plan/plan.h"
 
 namespace ds {
 
-/// How each source is compiled, for editors and tools (Clang, "JSON Compilation Database Format
-/// Specification").
-std::string compile_commands(const BuildPlan& plan, const std::filesystem::path& build_folder);
+/// Writes compile_commands.json: how each source is compiled, for editors and tools (Clang, "JSON
+/// Compilation Database Format Specification").
+void save_compile_commands(const BuildPlan& plan, const std::filesystem::path& build_folder);
 
 }  // namespace ds

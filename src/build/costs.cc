@@ -31,6 +31,8 @@ std::string name_of(const Job& job) {
 /// Measured with heavy headers (CUB, torch); of what is unknown the longest is to come first.
 JobCost guess(const Job& job, std::uint64_t source_bytes) {
   const double by_size = 0.1 * static_cast<double>(source_bytes) / 1000;
+  if (job.kind == Job::Kind::precompile)
+    return {45, 2100 * megabyte, 760 * megabyte, 0, false};
   if (job.kind == Job::Kind::link)
     return {0.3, 200 * megabyte, 2 * megabyte, 0, false};
   if (images(job) > 0) {

@@ -59,7 +59,8 @@ void remove_abandoned(const fs::path& folder) {
 }
 
 JobFiles::JobFiles(const Job& job, const fs::path& build_folder, const std::string& suffix)
-    : folder_(job.command.cwd.empty() ? build_folder : job.command.cwd),
+    : build_folder_(build_folder),
+      folder_(job.command.cwd.empty() ? build_folder : job.command.cwd),
       output_(build_folder / job.output),
       temporary_(output_.string() + suffix) {
   make_folders(output_.parent_path());
@@ -85,6 +86,7 @@ Command JobFiles::named(const Job& job, const fs::path& output, const fs::path& 
     word = replace_all(std::move(word), "@DEP@", with(base, ".d").string());
     word = replace_all(std::move(word), "@KEEP@", with(base, ".keep").string());
     word = replace_all(std::move(word), "@FOLDER@", folder_.string());
+    word = replace_all(std::move(word), "@BUILD@", build_folder_.string());
     word = replace_all(std::move(word), "@THREADS@", std::to_string(threads));
   }
   return command;

@@ -47,7 +47,7 @@ class JobFiles {
   Command named(const Job& job, const std::filesystem::path& output,
                 const std::filesystem::path& base, int threads) const;
 
-  std::filesystem::path folder_, output_, temporary_;
+  std::filesystem::path build_folder_, folder_, output_, temporary_;
 };
 
 }  // namespace ds

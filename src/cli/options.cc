@@ -131,6 +131,13 @@ void add_build(CLI::App& app, Options& options) {
   add_cache(app, options);
 }
 
+void add_source(CLI::App& app, Options& options) {
+  app.add_option("--source", options.source,
+                 "a DeepSpeed tree or sdist in place of the op library; --python names its torch");
+  app.add_flag("--debug-info", options.debug_info, "keep the debug information that it asks for");
+  app.add_flag("--no-pch", options.no_pch, "compile torch's headers anew for each of its sources");
+}
+
 void add_audit(CLI::App& app, Options& options) {
   app.add_flag("--require-gpu", options.require_gpu, "a host without a GPU is refused");
   app.add_flag("--strict", options.strict, "warnings refuse a host too");
@@ -140,6 +147,7 @@ void add_deploy(CLI::App& app, Options& options) {
   add_fleet(app, options);
   add_facts(app, options);
   add_build(app, options);
+  add_source(app, options);
   add_audit(app, options);
   app.add_option("--wheel", options.wheels, "deploy this wheel, build none (repeatable)")
       ->allow_extra_args(false);
@@ -187,6 +195,9 @@ const std::vector<CommandEntry>& commands() {
          add_fleet(app, options);
          add_facts(app, options);
          add_build(app, options);
+         add_source(app, options);
+         app.add_option("--explain-flags", options.explain_flags,
+                        "print the tree's flags of one op beside ours, compile nothing");
          app.add_option("--output", options.output, "where the wheel goes (dist)");
          app.add_flag("--dry-run", options.dry_run, "print the plan, compile nothing");
          add_talk(app, options);
@@ -256,6 +267,14 @@ void refuse_contradictions(const Options& options) {
   }
   if (options.verbose && options.quiet) {
     throw UsageError("--verbose and --quiet contradict each other", "give one of them");
+  }
+  if (!options.source.empty() && !options.ops.empty()) {
+    throw UsageError(
+        "--source and --ops contradict each other: one wheel is built from one of them",
+        "give one of them");
+  }
+  if (options.source.empty() && !options.explain_flags.empty()) {
+    throw UsageError("--explain-flags is for ops of a foreign tree", "name the tree with --source");
   }
   if (!options.facts.empty() && !options.save_facts.empty()) {
     throw UsageError("--facts and --save-facts contradict each other", "give one of them");

@@ -13,6 +13,7 @@
 #include "base/sha256.h"
 #include "base/text.h"
 #include "cache/cache.h"
+#include "cli/pack_source.h"
 #include "cli/run_build.h"
 
 namespace ds {
@@ -128,6 +129,8 @@ std::string sizes(const PlannedWheel& planned, const std::vector<LibraryNeeds>& 
 }  // namespace
 
 fs::path make_wheel(const PlannedWheel& planned, const fs::path& output, Session& session) {
+  if (planned.source)
+    return make_source_wheel(planned, output, session);
   FileHashes hashes(FileHashes::memory_in(cache_folder(session.options())));
   run_build(planned.plan, planned.folder, session, hashes);
   const Cache cache(cache_folder(session.options()));

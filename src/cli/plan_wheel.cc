@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "cli/plan_source.h"
 
 extern char** environ;
 
@@ -20,18 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
-
-std::map<std::string, std::string> environment_map() {
-  std::map<std::string, std::string> variables;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    const std::size_t equals = text.find('=');
-    if (equals != std::string_view::npos) {
-      variables.emplace(text.substr(0, equals), text.substr(equals + 1));
-    }
-  }
-  return variables;
-}
 
 /// --ops, else ops/ beside the build folder that holds this program, else the installed one.
 fs::path ops_folder(const Options& options) {
@@ -98,15 +87,33 @@ ArchPolicy arch_policy(const Options& options) {
   return options.arch_policy == "ptx" ? ArchPolicy::ptx : ArchPolicy::exact;
 }
 
-PlanOptions plan_options(const Options& options, std::map<std::string, std::string> environment) {
-  const int cpu_level = options.cpu_level == "shared" ? 0 : std::stoi(options.cpu_level);
-  return {std::move(environment), arch_policy(options), options.launcher, cpu_level};
-}
-
 }  // namespace
 
+std::map<std::string, std::string> environment_map() {
+  std::map<std::string, std::string> variables;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::size_t equals = text.find('=');
+    if (equals != std::string_view::npos) {
+      variables.emplace(text.substr(0, equals), text.substr(equals + 1));
+    }
+  }
+  return variables;
+}
+
+PlanOptions plan_options(const Options& options, std::map<std::string, std::string> environment) {
+  const int cpu_level = options.cpu_level == "shared" ? 0 : std::stoi(options.cpu_level);
+  return {std::move(environment), arch_policy(options), options.launcher, cpu_level,
+          options.debug_info,     !options.no_pch};
+}
+
+fs::path build_folder(const Options& options) {
+  return options.build_folder.empty() ? cache_home() / "build"
+                                      : fs::absolute(expand_home(options.build_folder));
+}
+
 std::string library_path(const PlannedOp& op) {
-  return fmt::format("ds_ops/{0}/lib{0}.so", op.name);
+  return op.path;
 }
 
 std::vector<WheelFile> package_files(const PlannedWheel& planned) {
@@ -119,12 +126,13 @@ std::vector<WheelFile> package_files(const PlannedWheel& planned) {
 }
 
 PlannedWheel plan_wheel(Session& session, const std::string& only) {
+  if (!session.options().source.empty())
+    return plan_source_wheel(session);
   PlannedWheel planned;
   const Options& options = session.options();
   planned.library = load_ops(ops_folder(options));
   ask_git(planned.library);
-  planned.folder = options.build_folder.empty() ? cache_home() / "build"
-                                                : fs::absolute(expand_home(options.build_folder));
+  planned.folder = build_folder(options);
   // Without hosts that answer there is still a wheel to build.
   const Fleet& fleet = session.fleet();
   planned.builder = session.build_machine();

@@ -5,18 +5,21 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "artifact/artifact.h"
 #include "cli/session.h"
 #include "plan/plan.h"
+#include "source/source.h"
 #include "wheel/wheel.h"
 
 namespace ds {
 
 struct PlannedWheel {
   OpLibrary library;
+  std::optional<SourceTree> source;  ///< the foreign tree in its place
   BuildPlan plan;
   HostFacts builder;
   std::filesystem::path folder;  ///< where objects are kept
@@ -25,6 +28,12 @@ struct PlannedWheel {
 /// Reads the ops, asks the build machine, plans for the fleet. `only`: this op alone, whatever
 /// DS_BUILD_ variables say; Error (build_failed) if there is none of this name.
 PlannedWheel plan_wheel(Session& session, const std::string& only = {});
+
+/// The variables of this process, and what the command line says of plans.
+std::map<std::string, std::string> environment_map();
+PlanOptions plan_options(const Options& options, std::map<std::string, std::string> environment);
+/// Where objects are kept.
+std::filesystem::path build_folder(const Options& options);
 
 /// What the wheel of a plan will need, as far as the plan shows: for a dry run.
 Requirements predicted_requirements(const PlannedWheel& planned);

@@ -19,6 +19,7 @@
 #include "cli/jit.h"
 #include "cli/look.h"
 #include "cli/pack_wheel.h"
+#include "cli/plan_source.h"
 #include "cli/plan_wheel.h"
 #include "cli/run_build.h"
 #include "cli/session.h"
@@ -208,6 +209,10 @@ ExitStatus deploy(Session& session) {
 
 ExitStatus build_only(Session& session) {
   const Options& options = session.options();
+  if (!options.explain_flags.empty()) {
+    std::fputs(clean(explain_source_flags(session)).c_str(), stdout);
+    return ExitStatus::ok;
+  }
   const PlannedWheel planned = plan_wheel(session);
   if (options.dry_run) {
     const std::string text = options.json ? plan_json(planned.plan, session.environment())

@@ -88,6 +88,8 @@ void refuse_other_bytes(const BuildPlan& plan, CommandRunner& runner, Session& s
     refuse(result, session.options());
   std::vector<std::string> other;
   for (const Job& job : plan.jobs) {
+    if (job.kind == Job::Kind::precompile)
+      continue;
     if (sha256_file(first / job.output) != sha256_file(how.folder / job.output))
       other.push_back(job.name);
   }

@@ -33,12 +33,14 @@ class Session {
   /// This machine's facts, for compiling: a local host of the fleet, else asked for now.
   HostFacts build_machine();
 
+  /// The interpreter of the target environment, if this machine has it too; else "".
+  std::string python_here();
+
   /// "/opt/venv/bin/python", or several with the hosts that use them, or "none was named".
   std::string environment();
 
  private:
   Fleet replayed();
-  std::string python_here();
 
   const Options& options_;
   std::unique_ptr<Status> status_;

@@ -3,38 +3,13 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <utility>
-
-#include "base/sha256.h"
 #include "base/text.h"
+#include "plan/job_words.h"
 
 namespace ds {
 namespace {
 
 namespace fs = std::filesystem;
-
-using Words = std::vector<std::string>;
-
-void append(Words& to, const Words& words) {
-  to.insert(to.end(), words.begin(), words.end());
-}
-
-/// Outputs carry a digest of the command that makes them: other flags, other file, so that no two
-/// jobs and no two plans ever write the same one.
-std::string digest12(const Words& argv) {
-  std::string all;
-  for (const std::string& word : argv)
-    all += word + '\0';
-  return sha256_hex(all).substr(0, 12);
-}
-
-/// -gencode=arch=compute_90,code=sm_90; for PTX code=compute_90.
-std::string gencode(Arch arch) {
-  const bool ptx = std::exchange(arch.ptx, false);
-  const std::string name = to_string(arch);
-  return fmt::format("-gencode=arch=compute_{0},code={1}_{0}", name, ptx ? "compute" : "sm");
-}
 
 class OpJobs {
  public:
@@ -55,13 +30,10 @@ class OpJobs {
     job.command.cwd = root_;
     job.command.environment = tools_.environment;
     job.inputs = {from};
-    std::string flat = path.generic_string();
-    std::replace(flat.begin(), flat.end(), '/', '-');
-    job.output =
-        fs::path("obj") / op_.name / fmt::format("{}.{}.o", flat, digest12(job.command.argv));
+    job.output = object_path(op_.name, path, job.command.argv);
     job.because = because_;
-    if (device && !takes_tokens())
-      job.threads = std::max(1, static_cast<int>(archs_.size()));
+    if (device)
+      job.threads = threads_told(tools_, archs_);
     return job;
   }
 
@@ -124,7 +96,7 @@ class OpJobs {
     append(words, {"-keep", "-keep-dir", "@KEEP@"});
     for (const Arch& arch : archs_)
       words.push_back(gencode(arch));
-    append(words, thread_words());
+    append(words, thread_words(tools_, archs_));
     append(words, include_words());
     if (tools_.include_is_apart)
       words.push_back("-I" + tools_.cuda_include);
@@ -157,21 +129,9 @@ class OpJobs {
     return words;
   }
 
-  /// PyTorch's headers ask for C++20 from 2.15 on.
   const char* device_standard() const {
-    const bool newer = op_.links_torch && compare_versions(tools_.torch.version, "2.15") >= 0;
+    const bool newer = op_.links_torch && torch_standard(tools_.torch.version) >= 20;
     return newer ? "-std=c++20" : "-std=c++17";
-  }
-
-  /// From 13.0 on nvcc takes tokens of a job server for what it does at one time.
-  bool takes_tokens() const { return compare_versions(tools_.nvcc_version, "13.0") >= 0; }
-
-  /// The steps for several architectures at one time: the object is the same, to the byte.
-  Words thread_words() const {
-    if (archs_.size() < 2)
-      return {};
-    return takes_tokens() ? Words{"--jobserver", "--threads", std::to_string(archs_.size())}
-                          : Words{"--threads", "@THREADS@"};
   }
 
   Words cxx_link_words(const std::string& file) const {

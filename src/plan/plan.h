@@ -15,14 +15,18 @@
 
 namespace ds {
 
+struct SourceTree;
+
 struct Job {
-  enum class Kind { compile, link };
+  /// A `precompile` job only makes those that need it faster: it runs if at least two of them do,
+  /// is no input of theirs and lies in no store, and what it made is removed when the build ends.
+  enum class Kind { compile, link, precompile };
   Kind kind = Kind::compile;
   std::string op;
   std::string name;                           ///< "c++ cpu_adam/adam.cc", what progress shows
-  Command command;                            ///< @OUT@, @DEP@, @KEEP@, @FOLDER@ and
-                                              ///< @THREADS@ as build() knows them; an empty
-                                              ///< cwd is the build folder
+  Command command;                            ///< @OUT@, @DEP@, @KEEP@, @FOLDER@, @BUILD@
+                                              ///< and @THREADS@ as build() knows them; an
+                                              ///< empty cwd is the build folder
   std::vector<std::filesystem::path> inputs;  ///< known beforehand, relative to the cwd; headers
                                               ///< come from the depfile
   std::filesystem::path output;               ///< relative to the build folder, unique to the job
@@ -37,6 +41,7 @@ struct PlannedOp {
   std::vector<std::string> archs;  ///< "80", "90a"; empty for cpu ops
   std::filesystem::path library;   ///< output of its link job
   OpRules rules = {};              ///< what it asks of a host, for the wheel's record
+  std::string path = {};           ///< of the library inside the wheel
 };
 
 /// A CUDA toolkit of the build machine, and why it compiles the ops or not.
@@ -85,6 +90,8 @@ struct PlanOptions {
   ArchPolicy arch_policy = ArchPolicy::exact;      ///< where TORCH_CUDA_ARCH_LIST does not say
   std::string launcher = {};                       ///< ccache, sccache or distcc, or empty
   int cpu_level = 0;                               ///< 1..4; 0: what all hosts share
+  bool debug_info = false;                         ///< of a foreign tree's ops: keep -g
+  bool pch = true;                                 ///< torch's header is precompiled for them
 };
 
 /// `builder` is the build machine, asked with the same probe. Error (build_failed) if no compiler
@@ -92,6 +99,18 @@ struct PlanOptions {
 /// variable that cannot be read (TORCH_CUDA_ARCH_LIST=8.x, DS_BUILD_OPS=true).
 BuildPlan make_plan(const OpLibrary& library, const Fleet& fleet, const HostFacts& builder,
                     const PlanOptions& options);
+
+/// The same from a foreign tree: each translation unit a job, with the words that torch's own setup
+/// would give to it, without those that are of the build machine. Ops are built with the torch and
+/// for the Python of the interpreter that was asked. Error (build_failed) also where that is a stub
+/// or no host has this Python.
+BuildPlan make_source_plan(const SourceTree& tree, const Fleet& fleet, const HostFacts& builder,
+                           const PlanOptions& options);
+
+/// The tree's flags of one op beside ours, and why each that differs does; or why the op is not
+/// built. UsageError if the tree has no such op.
+std::string explain_flags(const SourceTree& tree, const std::string& op, const Fleet& fleet,
+                          const HostFacts& builder, const PlanOptions& options);
 
 /// ccache, sccache, distcc, icecc, wherever they lie: they run the compiler that follows.
 bool is_launcher(const std::string& program);

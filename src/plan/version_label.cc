@@ -42,7 +42,10 @@ std::vector<std::string> label_pieces(const std::string& text) {
   return pieces;
 }
 
+/// Empty for a foreign tree that is no checkout: its version alone says what it is.
 std::string source_piece(const OpLibrary& library) {
+  if (library.commit.empty() && library.source_digest.empty())
+    return {};
   return library.commit.empty() ? "s" + library.source_digest.substr(0, 9)
                                 : "g" + lower(library.commit.substr(0, 9));
 }
@@ -69,11 +72,13 @@ std::string wheel_version(const OpLibrary& library,
   const auto given = environment.find("DS_BUILD_STRING");
   if (given != environment.end() && !given->second.empty()) {
     pieces = label_pieces(given->second);
-  } else {
-    pieces.push_back(source_piece(library));
+  } else if (const std::string piece = source_piece(library); !piece.empty()) {
+    pieces.push_back(piece);
   }
-  if (library.dirty)
-    pieces.push_back("d" + library.source_digest.substr(0, 8));
+  if (library.dirty) {
+    pieces.push_back(library.source_digest.empty() ? "dirty"
+                                                   : "d" + library.source_digest.substr(0, 8));
+  }
   std::string toolkit = "cu" + built_for.cuda;
   toolkit.erase(std::remove(toolkit.begin(), toolkit.end(), '.'), toolkit.end());
   pieces.push_back(built_for.cuda.empty() ? "cpu" : toolkit);
@@ -85,7 +90,8 @@ std::string wheel_version(const OpLibrary& library,
     for (const std::string& piece : torch_pieces(built_for.torch))
       pieces.push_back(piece);
   }
-  return library.version + "+" + join(pieces, ".");
+  const char* between = library.version.find('+') == std::string::npos ? "+" : ".";
+  return library.version + between + join(pieces, ".");
 }
 
 }  // namespace ds

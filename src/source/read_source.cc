@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "process/process.h"
 #include "source/answer.h"
+#include "source/includes.h"
 #include "source/source.h"
 #include "source/unpack.h"
 
@@ -102,6 +103,7 @@ SourceTree read_source(const fs::path& path, const std::string& python,
   }
   SourceTree read = parse_source_answer(answer, path.string(), python);
   read.root = tree;
+  find_torch_units(read);
   return read;
 }
 

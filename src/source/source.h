@@ -36,6 +36,7 @@ struct SourceOp {
   std::vector<std::string> needs;          ///< ops whose library has to be loaded before
   std::vector<std::string> warnings;       ///< the builder's
   std::string said;                        ///< the end of what it printed, if it is not compatible
+  std::vector<std::string> torch_units;  ///< sources that include torch/extension.h, by their text
   bool operator==(const SourceOp&) const = default;
 };
 

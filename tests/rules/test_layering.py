@@ -21,7 +21,7 @@ EDGES = {
     "transport": "base process",
     "facts": "base ui transport inventory",
     "compat": "base facts",
-    "plan": "base process config facts compat inventory",
+    "plan": "base process config facts compat inventory source",
     "build": "base ui process plan cache",
     "artifact": "base wheel",
     "audit": "base facts artifact compat",

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/text.h"
 #include "plan/plan.h"
 
 namespace ds {
@@ -76,6 +77,22 @@ inline Fleet fleet_of(std::initializer_list<std::pair<std::string, std::string>>
     fleet.hosts.push_back(host);
   }
   return fleet;
+}
+
+/// Its jobs and files, for golden texts.
+inline std::string listed(const BuildPlan& plan) {
+  std::string text;
+  for (const Job& job : plan.jobs) {
+    text += job.name + "\n  in " + job.command.cwd.string() + ": " + join(job.command.argv, " ") +
+            "\n  makes " + job.output.string() + ", needs";
+    for (const std::size_t need : job.needs)
+      text += " " + std::to_string(need);
+    text += "\n";
+  }
+  for (const PlannedFile& file : plan.files) {
+    text += file.source.string() + " -> " + file.path + "\n";
+  }
+  return text;
 }
 
 }  // namespace ds

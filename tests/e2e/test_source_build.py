@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ops of foreign trees, compiled: the words are torch's, what is of this machine is not in them.
+
+DS_DEPLOY_TEST_TORCH_PYTHON: an interpreter with torch, a CUDA build. DS_DEPLOY_TEST_SOURCES: a
+folder with sdists of DeepSpeed, the newest of which is compiled too (some minutes).
+"""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import unittest
+
+from support.deploy_case import clean_environment
+from support.find_nvcc import find_nvcc
+from support.source_case import SourceCase
+
+SDISTS = os.environ.get("DS_DEPLOY_TEST_SOURCES", "")
+TORCH = os.environ.get("DS_DEPLOY_TEST_TORCH_PYTHON", "")
+BINDING = """
+#include <torch/extension.h>
+#include <stdexcept>
+%(declared)s
+static int vectors() {
+#if defined(__AVX512__)
+  return 512;
+#elif defined(__AVX256__)
+  return 256;
+#else
+  return 0;
+#endif
+}
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
+  m.def("vectors", &vectors);
+  m.def("where", [] { return std::string(__FILE__); });
+  m.def("sum", [](torch::Tensor t) { TORCH_CHECK(t.dim() == 1, "flat"); return t.sum(); });
+}
+"""
+KERNEL = """
+#include <cuda_runtime.h>
+#include <cassert>
+__global__ void add(float* x, float y) { assert(y > 0); x[threadIdx.x] += y * FACTOR; }
+void run(float* x) { add<<<1, 32>>>(x, 1); }
+"""
+
+
+class BuildCase(SourceCase):
+    build = None
+
+    def setUp(self):
+        super().setUp()
+        self.build = self.build or self.folder / "build"
+
+    def compile(self, source, *words, **variables):
+        """The libraries by op. That they are compiled is all that is asked for here."""
+        done = self.run_program(
+            "build", "-l", "--source", source, "--python", TORCH, "--build-dir", self.build,
+            "--output", self.folder / "dist", *words, env=clean_environment(**variables))
+        self.said = done.stderr
+        packed = done.returncode == 0 or "not packed yet" in done.stderr
+        self.assertTrue(packed, done.stdout + done.stderr)
+        return {path.parent.name: path for path in (self.build / "lib").glob("*/*.so")}
+
+    def dry_run(self, source, *words, status=0, **variables):
+        done = self.run_program(
+            "build", "-l", "--source", source, "--python", TORCH, "--dry-run", *words,
+            env=clean_environment(**variables))
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done.stdout if status == 0 else done.stderr
+
+    def needs(self, library):
+        done = self.run_program("inspect", library, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        answer = json.loads(done.stdout)
+        return {"cpu_level": answer["requirements"]["cpu_level"],
+                "sass": answer["libraries"][0].get("gpu", {}).get("sass_all_units", [])}
+
+    def dynamic(self, library):
+        return subprocess.run(["readelf", "-dW", str(library)], stdout=subprocess.PIPE, text=True,
+                              check=True).stdout
+
+    def assert_portable(self, library, level):
+        """No run path, no folder of this machine, no CPU above the one that was asked for."""
+        self.assertNotRegex(self.dynamic(library), r"\((RPATH|RUNPATH)\)")
+        content = library.read_bytes()
+        prefix = pathlib.Path(TORCH).parent.parent
+        for place in (self.root, self.folder, prefix, prefix.resolve(),
+                      pathlib.Path(TORCH).resolve().parent.parent, "/usr/local/cuda",
+                      os.path.expanduser("~") + "/", self.build):
+            self.assertNotIn(str(place).encode(), content, library)
+        self.assertLessEqual(self.needs(library)["cpu_level"], level)
+
+
+@unittest.skipUnless(TORCH, "DS_DEPLOY_TEST_TORCH_PYTHON names no interpreter with torch")
+class SmallTree(BuildCase):
+    """One with torch's real headers."""
+
+    def setUp(self):
+        super().setUp()
+        self.op("host")
+        self.write("tree/csrc/host.cpp", BINDING % {"declared": ""})
+        self.op("broken", "def sources(self):\n    raise OSError('no disk')")
+
+    def test_a_host_op(self):
+        libraries = self.compile(self.root, "--cpu-level", "3")
+        self.assertEqual(list(libraries), ["host"])
+        self.assert_portable(libraries["host"], 3)
+        self.assertIn("libtorch_python.so", self.dynamic(libraries["host"]))
+        self.assertIn("broken is left out: builder() raised OSError: no disk", self.said)
+        module = self.folder / "host_op.so"
+        module.write_bytes(libraries["host"].read_bytes())
+        self.assertEqual(self.python(TORCH, "-c", (
+            "import sys, torch; sys.path.insert(0, %r); import host_op; "
+            "print(host_op.vectors(), host_op.where(), int(host_op.sum(torch.arange(5))))"
+        ) % str(self.folder)).strip(), "256 csrc/host.cpp 10")
+        # The same once more: nothing is compiled; in another place: from the cache.
+        self.compile(self.root, "--cpu-level", "3", "-v")
+        self.assertRegex(self.said, r"build: 0 jobs ran .*2 up to date")
+        self.build = self.folder / "elsewhere"
+        self.compile(self.root, "--cpu-level", "3", "-v")
+        self.assertRegex(self.said, r"build: 0 jobs ran .*2 from the cache")
+
+    def exported(self, library):
+        """What is defined there, weak symbols too."""
+        text = subprocess.run(["nm", "-D", "--defined-only", str(library)],
+                              stdout=subprocess.PIPE, text=True, check=True).stdout
+        return sorted(line.split(maxsplit=1)[1] for line in text.splitlines())
+
+    def test_a_precompiled_header_changes_nothing(self):
+        self.op("twofold", "def sources(self):\n    return ['csrc/host.cpp', 'csrc/more.cpp']")
+        self.write("tree/csrc/more.cpp", "#include <torch/extension.h>\n"
+                                         "int more(torch::Tensor t) { return t.dim(); }\n")
+        wanted = {"DS_BUILD_TWOFOLD": "1", "CXXFLAGS": "-Winvalid-pch"}
+        with_header = self.compile(self.root, **wanted)["twofold"]
+        self.assertIn("torch/extension.h, precompiled for 2 sources", self.said)
+        self.assertNotIn("warning:", self.said)
+        self.assertEqual(list(self.build.rglob("*.gch")), [])
+        self.build = self.folder / "without"
+        without = self.compile(self.root, "--no-pch", **wanted)["twofold"]
+        self.assertNotIn("precompiled", self.said)
+        self.assertEqual(self.exported(with_header), self.exported(without))
+
+    def test_what_is_asked_for_must_be_built(self):
+        self.assertIn("broken: builder() raised OSError: no disk",
+                      self.dry_run(self.root, status=9, DS_BUILD_BROKEN="1"))
+
+    def test_flags_are_explained(self):
+        text = self.dry_run(self.root, "--explain-flags", "host", "--cpu-level", "3")
+        self.assertIn("-march=native becomes -march=x86-64-v3", text)
+        self.assertIn("-DTORCH_EXTENSION_NAME=host_op", text)
+        self.assertIn("nobody", self.dry_run(self.root, "--explain-flags", "nobody", status=2))
+
+    @unittest.skipUnless(find_nvcc(), "no nvcc")
+    def test_two_ops_of_one_kernel(self):
+        for name, factor in (("single", 1), ("double_", 2)):
+            self.op(name, "def sources(self):\n    return ['csrc/%s.cpp', 'csrc/shared.cu']\n"
+                          "def nvcc_args(self):\n    return ['-DFACTOR=%d', '-lineinfo']"
+                          % (name, factor), base="CUDAOpBuilder")
+            self.write("tree/csrc/%s.cpp" % name, BINDING % {"declared": "void run(float*);"})
+        self.write("tree/csrc/shared.cu", KERNEL)
+        libraries = self.compile(self.root, TORCH_CUDA_ARCH_LIST="8.0;9.0")
+        self.assertEqual(sorted(libraries), ["double_", "host", "single"])
+        objects = [next((self.build / "obj" / name).glob("*.cu.*.o")).read_bytes()
+                   for name in ("single", "double_")]
+        self.assertNotEqual(*objects)
+        for name in ("single", "double_"):
+            self.assert_portable(libraries[name], 4)
+            self.assertEqual(self.needs(libraries[name])["sass"], ["80", "90"])
+            self.assertIn("libc10_cuda.so", self.dynamic(libraries[name]))
+
+
+@unittest.skipUnless(TORCH, "DS_DEPLOY_TEST_TORCH_PYTHON names no interpreter with torch")
+@unittest.skipUnless(SDISTS, "DS_DEPLOY_TEST_SOURCES names no folder with sdists of DeepSpeed")
+@unittest.skipUnless(find_nvcc(), "no nvcc")
+class RealTree(BuildCase):
+    """The newest DeepSpeed that is there."""
+
+    CHOSEN = {"DS_BUILD_UTILS": "1", "DS_BUILD_CPU_ADAM": "1", "DS_BUILD_FUSED_ADAM": "1",
+              "DS_BUILD_AIO": "1", "TORCH_CUDA_ARCH_LIST": "8.0;9.0"}
+
+    @staticmethod
+    def sdists():
+        def version(path):
+            return [int(piece) for piece in re.findall(r"\d+", path.name)]
+        return sorted(pathlib.Path(SDISTS).glob("deepspeed-*.tar.gz"), key=version)
+
+    def test_ops(self):
+        libraries = self.compile(self.sdists()[-1], "--cpu-level", "3", **self.CHOSEN)
+        self.assertEqual(sorted(libraries),
+                         ["async_io", "cpu_adam", "fused_adam", "pin_memory", "utils"])
+        for name, library in libraries.items():
+            with self.subTest(name):
+                self.assert_portable(library, 3)
+                sass = self.needs(library)["sass"]
+                self.assertEqual(sass, ["80", "90"] if name == "fused_adam" else [])
+
+    def test_every_age_is_planned(self):
+        for sdist in self.sdists():
+            with self.subTest(sdist.name):
+                plan = self.dry_run(sdist, "-v", "--cpu-level", "2", TORCH_CUDA_ARCH_LIST="8.0;9.0")
+                self.assertIn("-D__SCALAR__", plan)
+                for gone in ("=native", "sm_70", "rpath", " -g "):
+                    self.assertNotIn(gone, plan)
+
+
+if __name__ == "__main__":
+    unittest.main()
