@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "base/error.h"
-#include "plan/version_label.h"
+#include "plan/plan.h"
 
 using namespace ds;
 

@@ -11,7 +11,7 @@
 #include "cache/cache.h"
 #include "cli/pack_wheel.h"
 #include "cli/session.h"
-#include "plan/version_label.h"
+#include "plan/plan.h"
 #include "source/source.h"
 
 namespace ds {

@@ -209,8 +209,7 @@ class Wheels(WheelCase):
                                                 "print(m.version('deepspeed'))"))
         shown = self.run_program("inspect", wheel, "--json").stdout
         library = json.loads(shown)["libraries"][0]
-        self.assertEqual((library["path"], library["python"]),
-                         ("deepspeed/ops/one_op" + SUFFIX, TAG))
+        self.assertEqual(library["path"], "deepspeed/ops/one_op" + SUFFIX)
 
     def python_says(self, code):
         done = subprocess.run([str(self.python), "-c", code], stdout=subprocess.PIPE,
