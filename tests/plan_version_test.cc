@@ -26,6 +26,14 @@ std::string version(const VersionedSource& source, const std::string& build_stri
 TEST_CASE("version of a source's wheel: what was built, of what, for what") {
   CHECK(version(checkout, "", built_for) == "0.19.8+g1a2b3c4d5.cu130.sm80.sm90a.v3.torch2.11");
   CHECK(version(checkout) == "0.19.8+g1a2b3c4d5.cpu");
+  BuiltFor chosen = built_for;
+  chosen.ops = {"fused_adam", "cpu_adam"};
+  const std::string two = version(checkout, "", chosen);
+  CHECK(two.starts_with("0.19.8+g1a2b3c4d5.cu130.sm80.sm90a.v3.torch2.11.o"));
+  chosen.ops = {"cpu_adam", "fused_adam"};
+  CHECK(version(checkout, "", chosen) == two);
+  chosen.ops = {"cpu_adam"};
+  CHECK(version(checkout, "", chosen) != two);
   VersionedSource sdist = checkout;
   sdist.commit.clear();
   sdist.build_string = " ";

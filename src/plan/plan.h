@@ -99,7 +99,8 @@ struct BuiltFor {
   std::string cuda;                ///< "13.0"; empty for CPU ops alone
   std::vector<std::string> archs;  ///< "80", "90a"
   int cpu_level = 1;
-  std::string torch;  ///< that an op links: "2.9.0+cu128"; empty: none does
+  std::string torch;                  ///< that an op links: "2.9.0+cu128"; empty: none does
+  std::vector<std::string> ops = {};  ///< names, where the version is to tell their choice
 };
 
 /// A foreign source, as far as a version tells it.
@@ -111,10 +112,11 @@ struct VersionedSource {
   std::optional<std::string> build_string;  ///< its build.txt
 };
 
-/// The version of a wheel of such a source: "0.19.8+g1a2b3c4d5.cu130.sm80.v3.torch2.11", with
-/// "s<digest>" where there is no commit. DS_BUILD_STRING, else build.txt, follows the source's
-/// version as it does in DeepSpeed's setup.py (".dev20201022", "+label"), and then stands for the
-/// commit; one of blanks leaves it out. UsageError for what cannot be a version.
+/// The version of a wheel of such a source: "0.19.8+g1a2b3c4d5.cu130.sm80.v3.torch2.11.o1a2b3c",
+/// with "s<digest>" where there is no commit; the last piece stands for the ops. DS_BUILD_STRING,
+/// else build.txt, follows the source's version as it does in DeepSpeed's setup.py (".dev20201022",
+/// "+label"), and then stands for the commit; one of blanks leaves it out. UsageError for what
+/// cannot be a version.
 std::string source_wheel_version(const VersionedSource& source,
                                  const std::map<std::string, std::string>& environment,
                                  const BuiltFor& built_for);

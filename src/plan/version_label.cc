@@ -7,6 +7,7 @@
 #include <regex>
 
 #include "base/error.h"
+#include "base/sha256.h"
 #include "base/text.h"
 
 namespace ds {
@@ -71,6 +72,12 @@ std::vector<std::string> torch_pieces(const std::string& version) {
   return pieces;
 }
 
+/// The same for the same ops in any order.
+std::string ops_piece(std::vector<std::string> ops) {
+  std::sort(ops.begin(), ops.end());
+  return "o" + sha256_hex(join(ops, "\n")).substr(0, 6);
+}
+
 /// PEP 440 without epoch and local label, as pip would write it.
 bool is_public_version(const std::string& text) {
   static const std::regex form(
@@ -113,6 +120,8 @@ std::string source_wheel_version(const VersionedSource& source,
     torch.resize(std::min<std::size_t>(torch.size(), 2));
     pieces.insert(pieces.end(), torch.begin(), torch.end());
   }
+  if (!built_for.ops.empty())
+    pieces.push_back(ops_piece(built_for.ops));
   return version + "+" + join(pieces, ".");
 }
 

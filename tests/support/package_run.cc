@@ -67,6 +67,9 @@ SourceWheel wheel_of(SourceTree tree, const Request& request) {
         wheel.cuda = wheel.tree.torch.toolkit;
     }
   }
+  std::vector<std::string> names;
+  for (const BuiltOp& op : wheel.ops)
+    names.push_back(op.name);
   std::map<std::string, std::string> environment;
   if (const char* text = std::getenv("DS_BUILD_STRING"))
     environment["DS_BUILD_STRING"] = text;
