@@ -155,6 +155,34 @@ TEST_CASE("what an op opens while it runs comes from the record in the wheel") {
   CHECK(std::count(found.needed.begin(), found.needed.end(), "libaio.so.1") == 1);
 }
 
+TEST_CASE("a record names the libraries of ops that are imported as modules") {
+  const ds::TempDir folder;
+  const auto library = ds::toy_library(folder.path(), "op.so", "int f() { return 1; }\n", "",
+                                       "a record names the libraries of ops");
+  if (library.empty())
+    return;
+  ds::WheelSpec spec;
+  spec.name = "deepspeed";
+  spec.version = "0.1.0";
+  spec.tag = "cp311-cp311-linux_x86_64";
+  spec.files = {
+      {.path = "deepspeed/a_op.so", .content = {}, .source = library, .executable = true},
+      {.path = "deepspeed/b_op.so", .content = {}, .source = library, .executable = true}};
+  spec.dist_info = {{.path = ds::record_name,
+                     .content = R"({"ops":[{"name":"a","library":"deepspeed/a_op.so",)"
+                                R"("module":"deepspeed.a_op","torch":"2.11.0"},)"
+                                R"({"name":"b","library":"../b_op.so","module":"a;b"}]})",
+                     .source = {}}};
+  const ds::Requirements found = ds::inspect_file(ds::write_wheel(spec, folder.path() / "dist"));
+  REQUIRE(found.libraries.size() == 2);
+  CHECK(found.libraries[0].op == "a");
+  CHECK(found.libraries[0].torch == "2.11.0");
+  CHECK(found.libraries[1].op.empty());
+  const auto records = ds::read_op_records(spec.dist_info.front().content).value();
+  CHECK(records.at(0).module == "deepspeed.a_op");
+  CHECK(records.at(1).module.empty());
+}
+
 TEST_CASE("a record that somebody else wrote says what it can and breaks nothing") {
   using Records = std::vector<ds::OpRecord>;
   for (const char* text : {"", "{", "[]", "7", "{}", R"({"ops":"all"})", R"({"ops":{"name":"x"}})"})

@@ -195,6 +195,44 @@ TEST_CASE("specs that make no sound wheel are refused before anything is written
   check_refused(toy_spec(), "SOURCE_DATE_EPOCH is 'yesterday'");
 }
 
+TEST_CASE("a wheel with another project's METADATA, scripts and top_level.txt") {
+  const ds::TempDir folder;
+  ds::WheelSpec spec = toy_spec();
+  spec.metadata =
+      "Metadata-Version: 2.1\nName: Toy.Ops\nVersion: 0.1.0\nRequires-Dist: hjson\n"
+      "Provides-Extra: all\n\nVersion: 0.1.0 is prose\n";
+  spec.data = {{.path = "scripts/toy", .content = "#!python\n", .source = {}, .executable = true}};
+  spec.dist_info.push_back({.path = "top_level.txt", .content = "toy\n", .source = {}});
+  const fs::path file = ds::write_wheel(spec, folder.path());
+  const std::string stem = "toy_ops-0.1.0+g1a2b.cpu";
+  std::map<std::string, std::string> found = contents(file);
+  CHECK(found[stem + ".dist-info/METADATA"] ==
+        "Metadata-Version: 2.1\nName: Toy.Ops\nVersion: 0.1.0+g1a2b.cpu\nRequires-Dist: hjson\n"
+        "Provides-Extra: all\n\nVersion: 0.1.0 is prose\n");
+  CHECK(found[stem + ".dist-info/top_level.txt"] == "toy\n");
+  CHECK(found[stem + ".data/scripts/toy"] == "#!python\n");
+  for (const ds::WheelEntry& entry : ds::open_wheel(file).entries) {
+    if (entry.path == stem + ".data/scripts/toy")
+      CHECK(entry.mode == 0755);
+  }
+}
+
+TEST_CASE("METADATA that is not that of the wheel is refused") {
+  ds::WheelSpec spec = toy_spec();
+  spec.metadata = "Metadata-Version: 2.1\nName: other\nVersion: 1\n";
+  check_refused(spec, "its METADATA is that of 'other'");
+  spec.metadata = "Metadata-Version: 2.1\nVersion: 1\n\nName: toy_ops\n";
+  check_refused(spec, "its METADATA has no Name");
+  spec.metadata = "Metadata-Version: 2.1\nName: toy_ops\nVersion: 1\nversion: 2\n";
+  check_refused(spec, "its METADATA has Version twice");
+  spec.metadata = "Metadata-Version: 2.1\nName: toy_ops\nVersion: 1\n";
+  spec.metadata += '\0';
+  check_refused(spec, "has characters that are no text");
+  spec = toy_spec();
+  spec.data = {{.path = "../x", .content = {}, .source = {}}};
+  check_refused(spec, "its name climbs");
+}
+
 TEST_CASE("a folder that cannot be written is an error with its path") {
   const ds::TempDir folder;
   ds::write_file(folder.path() / "file", "x");

@@ -47,7 +47,7 @@ struct GpuImages {
 
 struct LibraryNeeds {
   std::string path;                    ///< inside the wheel, or the file's
-  std::string op;                      ///< ds_ops/<op>/lib<op>.so; empty for other libraries
+  std::string op;                      ///< ds_ops/<op>/lib<op>.so, or as the wheel's record says
   std::string machine;                 ///< "x86_64"
   std::string glibc, glibcxx, cxxabi;  ///< highest version needed; empty: none
   std::vector<std::string> needed;     ///< DT_NEEDED
@@ -81,7 +81,7 @@ struct Requirements {
   bool operator==(const Requirements&) const = default;
 };
 
-/// What an op of ours says of itself in its wheel, as no binary shows it.
+/// What an op says of itself in a wheel that we made, as no binary shows it.
 struct OpRecord {
   std::string name;
   std::string self_test;                ///< "module:function", or empty
@@ -92,6 +92,8 @@ struct OpRecord {
   std::optional<bool> torch_cxx11_abi = {};
   std::string cuda = {};  ///< toolkit: "13.0"
   bool cuda_check_skipped = false;
+  std::string library = {};  ///< its path in the wheel; empty: ds_ops/<name>/lib<name>.so
+  std::string module = {};   ///< that Python imports it as; empty for an op of ours
   bool operator==(const OpRecord&) const = default;
 };
 

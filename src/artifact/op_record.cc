@@ -28,12 +28,16 @@ bool is_identifier(std::string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return is_alpha(c) || is_digit(c); });
 }
 
+bool is_module(const std::string& text) {
+  const std::vector<std::string> names = split(text, '.');
+  return std::all_of(names.begin(), names.end(), is_identifier);
+}
+
 bool is_self_test(const std::string& text) {
   const std::size_t colon = text.find(':');
   if (colon == std::string::npos || !is_identifier(std::string_view(text).substr(colon + 1)))
     return false;
-  const std::vector<std::string> names = split(text.substr(0, colon), '.');
-  return std::all_of(names.begin(), names.end(), is_identifier);
+  return is_module(text.substr(0, colon));
 }
 
 bool is_soname(const std::string& text) {
@@ -41,6 +45,11 @@ bool is_soname(const std::string& text) {
          std::all_of(text.begin(), text.end(), [](char c) {
            return is_alpha(c) || is_digit(c) || c == '+' || c == '-' || c == '.';
          });
+}
+
+/// Only compared with the paths that a wheel has.
+bool is_library_path(const std::string& text) {
+  return text.ends_with(".so") && clean_line(text) == text;
 }
 
 /// "7.0", "12.8"
@@ -104,6 +113,8 @@ OpRecord record_of(const json& op) {
   said.torch_cxx11_abi = truth_of(op, "torch_cxx11_abi");
   said.cuda = take("cuda", is_major_minor);
   said.cuda_check_skipped = truth_of(op, "cuda_check_skipped").value_or(false);
+  said.library = take("library", is_library_path);
+  said.module = take("module", is_module);
   return said;
 }
 

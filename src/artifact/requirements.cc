@@ -159,6 +159,8 @@ Requirements inspect_wheel(const Wheel& wheel) {
   });
   for (LibraryNeeds& library : sum.libraries) {
     for (const OpRecord& record : records) {
+      if (record.library == library.path)
+        library.op = record.name;
       if (!library.op.empty() && library.op == record.name)
         take(record, library);
     }

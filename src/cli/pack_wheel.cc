@@ -22,10 +22,10 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-std::vector<LibraryNeeds> inspect_built(const PlannedWheel& planned) {
+std::vector<LibraryNeeds> inspect_built(const Packing& packing) {
   std::vector<LibraryNeeds> libraries;
-  for (const PlannedOp& op : planned.plan.ops)
-    libraries.push_back(inspect_library(read_file(planned.folder / op.library), library_path(op)));
+  for (const BuiltOp& op : packing.ops)
+    libraries.push_back(inspect_library(read_file(op.library), op.path));
   return libraries;
 }
 
@@ -44,15 +44,15 @@ void add_rules(const OpRules& rules, ordered_json& record) {
 }
 
 /// What the wheel says of itself: derived from the libraries that were just built.
-std::string requirements_record(const PlannedWheel& planned,
+std::string requirements_record(const Packing& packing,
                                 const std::vector<LibraryNeeds>& libraries) {
   ordered_json ops = ordered_json::array();
   for (std::size_t at = 0; at < libraries.size(); ++at) {
-    const PlannedOp& op = planned.plan.ops[at];
+    const BuiltOp& op = packing.ops[at];
     const LibraryNeeds& needs = libraries[at];
     ops.push_back({{"name", op.name},
                    {"kind", op.kind == Op::Kind::cuda ? "cuda" : "cpu"},
-                   {"self_test", op_named(planned.library, op.name).self_test},
+                   {"self_test", op.self_test},
                    {"archs", needs.gpu.sass_all_units},
                    {"glibc", needs.glibc},
                    {"glibcxx", needs.glibcxx},
@@ -60,12 +60,14 @@ std::string requirements_record(const PlannedWheel& planned,
                    {"cpu_level", needs.cpu_level},
                    {"needed", needs.needed},
                    {"host_needs", op.rules.host_needs}});
+    if (!op.module.empty())
+      ops.back().update({{"library", op.path}, {"module", op.module}});
     add_rules(op.rules, ops.back());
   }
   const ordered_json record = {{"schema", "ds-deploy.requirements/1"},
-                               {"cuda", planned.plan.cuda},
-                               {"compiler", planned.plan.compiler},
-                               {"nvcc", planned.plan.nvcc},
+                               {"cuda", packing.cuda},
+                               {"compiler", packing.compiler},
+                               {"nvcc", packing.nvcc},
                                {"ops", ops}};
   return record.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
@@ -80,28 +82,39 @@ WheelSpec wheel_spec(const PlannedWheel& planned) {
   return spec;
 }
 
-/// Everything that the bytes of a wheel come from: this program, what the plan says and the content
-/// of its files.
-std::string wheel_key(const PlannedWheel& planned, const WheelSpec& spec, FileHashes& hashes) {
+std::string file_name(const WheelSpec& spec) {
+  return spec.name + "-" + spec.version + "-" + spec.tag + ".whl";
+}
+
+/// Everything that the bytes of a wheel come from: this program, what the packing says and the
+/// content of its files.
+std::string wheel_key(const Packing& packing, FileHashes& hashes) {
   const char* epoch = std::getenv("SOURCE_DATE_EPOCH");
   std::error_code failure;
-  std::string all = fmt::format("ds-deploy.wheel/1\n{}\n{}\n{}\n{}\n{}\n{}\n",
-                                hashes.of(fs::read_symlink("/proc/self/exe", failure).string()),
-                                wheel_file_name(planned.plan), planned.plan.cuda,
-                                planned.plan.compiler, planned.plan.nvcc, epoch ? epoch : "");
-  for (const WheelFile& file : spec.files)
-    all += fmt::format("{}\n{}\n", file.path, hashes.of(file.source.string()));
-  for (const PlannedOp& op : planned.plan.ops) {
+  std::string all =
+      fmt::format("ds-deploy.wheel/2\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n",
+                  hashes.of(fs::read_symlink("/proc/self/exe", failure).string()),
+                  file_name(packing.spec), packing.cuda, packing.compiler, packing.nvcc,
+                  epoch ? epoch : "", sha256_hex(packing.spec.metadata));
+  for (const auto* files : {&packing.spec.files, &packing.spec.data, &packing.spec.dist_info}) {
+    for (const WheelFile& file : *files) {
+      all += fmt::format(
+          "{} {}\n{}\n", file.executable, file.path,
+          file.source.empty() ? sha256_hex(file.content) : hashes.of(file.source.string()));
+    }
+    all += "\n";
+  }
+  for (const BuiltOp& op : packing.ops) {
     ordered_json rules;
     add_rules(op.rules, rules);
-    all += fmt::format("{}\n{}\n", hashes.of((planned.library.root / op.name / "op.yaml").string()),
-                       rules.dump());
+    all += fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n", op.name, op.kind == Op::Kind::cuda, op.self_test,
+                       op.module, join(op.rules.host_needs, " "), rules.dump());
   }
   return sha256_hex(all);
 }
 
 /// A line about the whole, then one for each op: "fused_adam 1.2 MB: sm_80 410 kB, sm_90 420 kB".
-std::string sizes(const PlannedWheel& planned, const std::vector<LibraryNeeds>& libraries) {
+std::string sizes(const Packing& packing, const std::vector<LibraryNeeds>& libraries) {
   const auto by_arch = [](const std::map<std::string, std::uint64_t>& bytes) {
     std::vector<std::string> texts;
     for (const auto& [arch, size] : bytes)
@@ -115,8 +128,8 @@ std::string sizes(const PlannedWheel& planned, const std::vector<LibraryNeeds>& 
   std::uint64_t all = 0;
   std::map<std::string, std::uint64_t> archs;
   for (std::size_t at = 0; at < libraries.size(); ++at) {
-    const PlannedOp& op = planned.plan.ops[at];
-    const std::uint64_t size = fs::file_size(planned.folder / op.library);
+    const BuiltOp& op = packing.ops[at];
+    const std::uint64_t size = fs::file_size(op.library);
     ops += fmt::format("\n  {} {}{}", op.name, human_bytes(size), by_arch(libraries[at].gpu.bytes));
     all += size;
     for (const auto& [arch, bytes] : libraries[at].gpu.bytes)
@@ -128,15 +141,11 @@ std::string sizes(const PlannedWheel& planned, const std::vector<LibraryNeeds>& 
 
 }  // namespace
 
-fs::path make_wheel(const PlannedWheel& planned, const fs::path& output, Session& session) {
-  if (planned.source)
-    return make_source_wheel(planned, output, session);
-  FileHashes hashes(FileHashes::memory_in(cache_folder(session.options())));
-  run_build(planned.plan, planned.folder, session, hashes);
+fs::path pack(const Packing& packing, const fs::path& output, Session& session,
+              FileHashes& hashes) {
   const Cache cache(cache_folder(session.options()));
-  WheelSpec spec = wheel_spec(planned);
-  const std::string key = wheel_key(planned, spec, hashes);
-  const fs::path wheel = output / wheel_file_name(planned.plan);
+  const std::string key = wheel_key(packing, hashes);
+  const fs::path wheel = output / file_name(packing.spec);
   std::optional<MadeResult> made =
       cache.find(key, [](std::string_view) { return std::string_view(); });
   make_folders(output);
@@ -144,11 +153,12 @@ fs::path make_wheel(const PlannedWheel& planned, const fs::path& output, Session
   if (here || (made && cache.fetch(made->output, wheel))) {
     cache.touch(key, made->output);
   } else {
-    const std::vector<LibraryNeeds> libraries = inspect_built(planned);
-    spec.dist_info.push_back({record_name, requirements_record(planned, libraries), {}, false});
+    const std::vector<LibraryNeeds> libraries = inspect_built(packing);
+    WheelSpec spec = packing.spec;
+    spec.dist_info.push_back({record_name, requirements_record(packing, libraries), {}, false});
     write_wheel(spec, output);
     hashes.forget(wheel.string());
-    made = {hashes.of(wheel.string()), sizes(planned, libraries)};
+    made = {hashes.of(wheel.string()), sizes(packing, libraries)};
     cache.add(key, *made, {}, wheel);
   }
   hashes.save();
@@ -162,6 +172,28 @@ fs::path make_wheel(const PlannedWheel& planned, const fs::path& output, Session
   return wheel;
 }
 
+fs::path make_wheel(const PlannedWheel& planned, const fs::path& output, Session& session) {
+  if (planned.source)
+    return make_source_wheel(planned, output, session);
+  FileHashes hashes(FileHashes::memory_in(cache_folder(session.options())));
+  run_build(planned.plan, planned.folder, session, hashes);
+  Packing packing{.spec = wheel_spec(planned),
+                  .ops = {},
+                  .cuda = planned.plan.cuda,
+                  .compiler = planned.plan.compiler,
+                  .nvcc = planned.plan.nvcc};
+  for (const PlannedOp& op : planned.plan.ops) {
+    packing.ops.push_back({.name = op.name,
+                           .kind = op.kind,
+                           .library = planned.folder / op.library,
+                           .path = library_path(op),
+                           .module = {},
+                           .self_test = op_named(planned.library, op.name).self_test,
+                           .rules = op.rules});
+  }
+  return pack(packing, output, session, hashes);
+}
+
 Parcel parcel_of(const Wheel& wheel) {
   Parcel parcel;
   parcel.wheel = &wheel;
@@ -172,9 +204,18 @@ Parcel parcel_of(const Wheel& wheel) {
     const std::optional<std::vector<OpRecord>> ops = read_op_records(content);
     if (!ops)
       return;
-    parcel.imports.push_back(wheel.name);
+    const auto import = [&parcel](const std::string& module) {
+      const auto end = parcel.imports.end();
+      if (std::find(parcel.imports.begin(), end, module) == end)
+        parcel.imports.push_back(module);
+    };
+    if (ops->empty())
+      import(wheel.name);
     for (const OpRecord& op : *ops) {
-      parcel.imports.push_back(wheel.name + "." + op.name);
+      // The package of a module knows what has to be loaded before it.
+      import(op.module.empty() ? wheel.name : split(op.module, '.').front());
+      if (op.module.empty())
+        import(wheel.name + "." + op.name);
       if (!op.self_test.empty())
         parcel.self_tests[op.name] = op.self_test;
     }

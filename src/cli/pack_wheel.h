@@ -4,13 +4,39 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
+#include "cache/cache.h"
 #include "cli/plan_wheel.h"
 #include "cli/session.h"
 #include "rollout/rollout.h"
 #include "wheel/wheel.h"
 
 namespace ds {
+
+/// An op of a wheel, built.
+struct BuiltOp {
+  std::string name;
+  Op::Kind kind = Op::Kind::cpu;
+  std::filesystem::path library;  ///< the file
+  std::string path;               ///< of the library in the wheel
+  std::string module;             ///< that Python imports the library as; empty for ops of ours
+  std::string self_test;          ///< "module:function", or empty
+  OpRules rules;
+};
+
+/// What goes into a wheel, and what is told of it.
+struct Packing {
+  WheelSpec spec;  ///< with the libraries of the ops, without our record
+  std::vector<BuiltOp> ops;
+  std::string cuda, compiler, nvcc;
+};
+
+/// Writes the wheel with our record into `output`, unless the cache has it; says what is in it.
+/// Returns its path.
+std::filesystem::path pack(const Packing& packing, const std::filesystem::path& output,
+                           Session& session, FileHashes& hashes);
 
 /// Compiles what is not up to date and packs the wheel into `output`, unless the cache has it; says
 /// what is in it. Returns its path. Error (build_failed) when a job fails; its messages were shown

@@ -6,18 +6,18 @@
 #include "source/source.h"
 
 namespace ds {
-namespace {
 
 namespace fs = std::filesystem;
 
-/// Torch finds toolkits in fewer places than the probe does.
-std::vector<std::string> environment_for(const HostFacts& builder) {
+std::vector<std::string> source_environment(const HostFacts& builder) {
   const std::map<std::string, std::string> own = environment_map();
   const auto home = own.find("CUDA_HOME");
   if ((home != own.end() && !home->second.empty()) || builder.nvcc.empty())
     return {};
   return {"CUDA_HOME=" + fs::path(builder.nvcc.front().path).parent_path().parent_path().string()};
 }
+
+namespace {
 
 SourceTree tree_of(Session& session, const HostFacts& builder) {
   const Options& options = session.options();
@@ -29,8 +29,10 @@ SourceTree tree_of(Session& session, const HostFacts& builder) {
   }
   SourceOptions how;
   how.cache = cache_home() / "sources";
-  how.environment = environment_for(builder);
-  return read_source(fs::absolute(expand_home(options.source)), python, how);
+  how.environment = source_environment(builder);
+  SourceTree tree = read_source(fs::absolute(expand_home(options.source)), python, how);
+  tree.digest = source_digest(tree.root);
+  return tree;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -111,6 +112,33 @@ BuildPlan make_source_plan(const SourceTree& tree, const Fleet& fleet, const Hos
 /// built. UsageError if the tree has no such op.
 std::string explain_flags(const SourceTree& tree, const std::string& op, const Fleet& fleet,
                           const HostFacts& builder, const PlanOptions& options);
+
+/// What a wheel is built for.
+struct BuiltFor {
+  std::string cuda;                ///< "13.0"; empty for CPU ops alone
+  std::vector<std::string> archs;  ///< "80", "90a"
+  int cpu_level = 1;
+  std::string torch;                  ///< that an op links: "2.9.0+cu128"; empty: none does
+  std::vector<std::string> ops = {};  ///< names, where the version is to tell their choice
+};
+
+/// A foreign source, as far as a version tells it.
+struct VersionedSource {
+  std::string version;                      ///< its own: "0.19.8"
+  std::string commit;                       ///< empty: none is known
+  std::string digest;                       ///< of its content, in hex
+  bool dirty = false;                       ///< the content is not that of the commit
+  std::optional<std::string> build_string;  ///< its build.txt
+};
+
+/// The version of a wheel of such a source: "0.19.8+g1a2b3c4d5.cu130.sm80.v3.torch2.11.o1a2b3c",
+/// with "s<digest>" where there is no commit; the last piece stands for the ops. DS_BUILD_STRING,
+/// else build.txt, follows the source's version as it does in DeepSpeed's setup.py (".dev20201022",
+/// "+label"), and then stands for the commit; one of blanks leaves it out. UsageError for what
+/// cannot be a version.
+std::string source_wheel_version(const VersionedSource& source,
+                                 const std::map<std::string, std::string>& environment,
+                                 const BuiltFor& built_for);
 
 /// ccache, sccache, distcc, icecc, wherever they lie: they run the compiler that follows.
 bool is_launcher(const std::string& program);

@@ -211,14 +211,12 @@ class SourcePlanner : public Planner {
         made().package.begin(), made().package.end(), [](char c) { return c == '-' || c == '.'; },
         '_');
     made().tag = fmt::format("{0}-{0}-linux_{1}", python, machine);
-    OpLibrary library;
-    library.version = tree_.version;
-    library.commit = tree_.git_hash;
-    library.dirty = tree_.dirty;
-    std::map<std::string, std::string> environment = options().environment;
-    if (tree_.build_string && !tree_.build_string->empty() && value_of("DS_BUILD_STRING").empty())
-      environment["DS_BUILD_STRING"] = *tree_.build_string;
-    made().version = wheel_version(library, environment, built_for);
+    made().version = source_wheel_version({.version = tree_.version,
+                                           .commit = tree_.git_hash,
+                                           .digest = tree_.digest,
+                                           .dirty = tree_.dirty,
+                                           .build_string = tree_.build_string},
+                                          options().environment, built_for);
     say_what_changed();
   }
 

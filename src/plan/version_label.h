@@ -3,19 +3,11 @@
 
 #include <map>
 #include <string>
-#include <vector>
 
 #include "config/config.h"
+#include "plan/plan.h"
 
 namespace ds {
-
-/// What a wheel is built for.
-struct BuiltFor {
-  std::string cuda;                ///< "13.0"; empty for CPU ops alone
-  std::vector<std::string> archs;  ///< "80", "90a"
-  int cpu_level = 1;
-  std::string torch;  ///< that an op links: "2.9.0+cu128"; empty: none does
-};
 
 /// The wheel's version: the library's, and a local label (PEP 440) that says from which sources and
 /// for what it was built: "0.1.0+g1a2b3c4d5.cu130.sm80.sm90.v3.torch2.9.0.cu128". UsageError for a

@@ -71,6 +71,7 @@ struct SourceTree {
   std::string name;                         ///< of the distribution, "deepspeed"
   std::string version;                      ///< as version.txt or setup.py says it
   std::optional<std::string> build_string;  ///< build.txt, which setup.py appends
+  std::string digest;                       ///< source_digest(), where the caller asked for it
   std::string git_hash, git_branch;         ///< of a checkout
   bool dirty = false;                       ///< tracked files differ from the commit
   std::string problem;  ///< of the tree as a whole; its ops were asked one by one
@@ -100,5 +101,56 @@ struct SourceOptions {
 /// if the interpreter cannot ask it: no torch, no setuptools, no answer.
 SourceTree read_source(const std::filesystem::path& path, const std::string& python,
                        const SourceOptions& options);
+
+/// Of the paths, kinds and contents of the tree's files, in hex; what a build leaves there does not
+/// count. Error (usage) for a file that cannot be read.
+std::string source_digest(const std::filesystem::path& tree);
+
+/// A file that goes into a wheel as it is.
+struct PackageFile {
+  std::string path;  ///< '/' separated
+  std::filesystem::path source;
+  bool executable = false;
+  bool operator==(const PackageFile&) const = default;
+};
+
+/// What the tree's own setup.py puts into a wheel when it compiles no op.
+struct SourcePackage {
+  std::string name, version;           ///< as its METADATA says
+  std::string metadata;                ///< whole
+  std::vector<PackageFile> files;      ///< from the wheel's root
+  std::vector<PackageFile> data;       ///< below its .data folder: "scripts/ds"
+  std::vector<PackageFile> dist_info;  ///< without METADATA, WHEEL, RECORD: "entry_points.txt"
+  std::string record;                  ///< JSON: what build_record_path assigns; empty without it
+};
+
+struct PackageOptions {
+  std::filesystem::path cache;           ///< where packages are kept
+  std::vector<std::string> environment;  ///< "CUDA_HOME=...", added to ours
+  std::string accelerator = "cuda";      ///< or "cpu": for which requirements differ
+  std::chrono::seconds limit{600};
+};
+
+/// Runs the tree's setup.py in a copy of the tree, unless it did so before for this tree, Python
+/// and torch. Error (usage) for a tree that cannot be copied; Error (build_failed) if there are no
+/// setuptools, or if setup.py fails or makes what is no wheel.
+SourcePackage read_package(const SourceTree& tree, const std::string& python,
+                           const PackageOptions& options);
+
+/// Where DeepSpeed looks for which ops are installed, and for which torch.
+inline constexpr const char* build_record_path = "deepspeed/git_version_info_installed.py";
+
+/// The compiled ops of a wheel.
+struct InstalledOps {
+  std::string version;             ///< of the wheel
+  std::string accelerator;         ///< what DeepSpeed takes the hosts for: "cuda", "cpu"
+  std::vector<std::string> names;  ///< of the ops
+  bool bf16 = false;               ///< every GPU that it is built for has it
+};
+
+/// The file build_record_path of a wheel with these ops, in the form that this tree's setup.py
+/// gives it; empty for a tree without.
+std::string build_record(const SourceTree& tree, const SourcePackage& package,
+                         const InstalledOps& installed);
 
 }  // namespace ds

@@ -25,14 +25,17 @@ struct WheelSpec {
   std::string version;  ///< "0.1.0+g1a2b3c4d5.cpu", already normalised
   std::string tag;      ///< "py3-none-linux_x86_64"
   std::string summary;
+  std::string metadata;              ///< METADATA of this project, whose Version becomes `version`;
+                                     ///< empty: ours, with `summary`
   std::vector<WheelFile> files;      ///< without dist-info
+  std::vector<WheelFile> data;       ///< paths relative to the .data folder: "scripts/run"
   std::vector<WheelFile> dist_info;  ///< extra files of .dist-info, paths relative to it
 };
 
-/// Writes `<folder>/<name>-<version>-<tag>.whl` with METADATA, WHEEL, top_level.txt and RECORD.
-/// Same spec, same bytes, whatever TZ, umask or input order (SOURCE_DATE_EPOCH is respected). A
-/// file with the same bytes that is there already is left untouched. Appears by rename. Returns the
-/// path.
+/// Writes `<folder>/<name>-<version>-<tag>.whl` with METADATA, WHEEL, RECORD and, unless
+/// `dist_info` has one, top_level.txt. Same spec, same bytes, whatever TZ, umask or input order
+/// (SOURCE_DATE_EPOCH is respected). A file with the same bytes that is there already is left
+/// untouched. Appears by rename. Returns the path.
 std::filesystem::path write_wheel(const WheelSpec& spec, const std::filesystem::path& folder);
 
 struct WheelEntry {

@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/sha256.h"
 #include "base/text.h"
+#include "wheel/metadata.h"
 #include "wheel/record.h"
 #include "wheel/wheel.h"
 #include "wheel/wheel_name.h"
@@ -157,6 +158,19 @@ void check_spec(const WheelSpec& spec) {
   if (!is_tag(spec.tag)) {
     refuse("'" + clean_line(spec.tag) + "' is no wheel tag", "use one such as py3-none-any");
   }
+  const std::string problem =
+      spec.metadata.empty() ? "" : metadata_problem(spec.metadata, spec.name);
+  if (!problem.empty())
+    refuse("its METADATA " + problem, "give that of the project itself");
+}
+
+std::string metadata_text(const WheelSpec& spec) {
+  if (!spec.metadata.empty())
+    return with_version(spec.metadata, spec.version);
+  return render(
+      template_text("METADATA"),
+      std::vector<Replacement>{
+          {"NAME", spec.name}, {"VERSION", spec.version}, {"SUMMARY", clean_line(spec.summary)}});
 }
 
 /// "py2.py3-none-any" stands for two tags; WHEEL lists each.
@@ -188,25 +202,27 @@ std::string top_level_text(const std::vector<WheelFile>& files) {
 }
 
 /// Everything but RECORD, in the order of the archive: by path, .dist-info last.
-std::vector<WheelFile> gather(const WheelSpec& spec, const std::string& dist_info) {
+std::vector<WheelFile> gather(const WheelSpec& spec, const std::string& stem) {
   const auto by_path = [](const WheelFile& a, const WheelFile& b) { return a.path < b.path; };
-  const std::string summary = clean_line(spec.summary);
   std::vector<WheelFile> files = spec.files;
+  for (const WheelFile& file : spec.data) {
+    files.push_back(file);
+    files.back().path = stem + ".data/" + file.path;
+  }
   std::sort(files.begin(), files.end(), by_path);
   std::vector<WheelFile> info = spec.dist_info;
   const auto add = [&info](std::string path, std::string content) {
     info.push_back({.path = std::move(path), .content = std::move(content), .source = {}});
   };
-  add("METADATA",
-      render(template_text("METADATA"),
-             std::vector<Replacement>{
-                 {"NAME", spec.name}, {"VERSION", spec.version}, {"SUMMARY", summary}}));
+  add("METADATA", metadata_text(spec));
   add("WHEEL", render(template_text("WHEEL"),
                       std::vector<Replacement>{{"GENERATOR_VERSION", DS_DEPLOY_VERSION},
                                                {"TAGS", tag_lines(spec.tag)}}));
-  add("top_level.txt", top_level_text(spec.files));
+  if (std::none_of(info.begin(), info.end(),
+                   [](const WheelFile& file) { return file.path == "top_level.txt"; }))
+    add("top_level.txt", top_level_text(spec.files));
   for (WheelFile& file : info)
-    file.path = dist_info + "/" + file.path;
+    file.path = stem + ".dist-info/" + file.path;
   std::sort(info.begin(), info.end(), by_path);
   std::move(info.begin(), info.end(), std::back_inserter(files));
   return files;
@@ -258,9 +274,9 @@ bool same_bytes(const fs::path& left, const fs::path& right) {
 std::filesystem::path write_wheel(const WheelSpec& spec, const std::filesystem::path& folder) {
   check_spec(spec);
   const DosTime when = entry_time();
-  const std::string dist_info = fmt::format("{}-{}.dist-info", spec.name, spec.version);
-  const std::string record = dist_info + "/RECORD";
-  std::vector<WheelFile> files = gather(spec, dist_info);
+  const std::string stem = fmt::format("{}-{}", spec.name, spec.version);
+  const std::string record = stem + ".dist-info/RECORD";
+  std::vector<WheelFile> files = gather(spec, stem);
   check_paths(files, record);
   std::vector<RecordLine> lines;
   for (const WheelFile& file : files)
