@@ -75,9 +75,12 @@ SourceWheel wheel_of(SourceTree tree, const Request& request) {
     environment["DS_BUILD_STRING"] = text;
   const std::vector<std::string> archs =
       wheel.cuda.empty() ? std::vector<std::string>{} : std::vector<std::string>{"80"};
-  wheel.version = version_of_wheel(
-      wheel.tree, environment,
-      {.cuda = wheel.cuda, .archs = archs, .cpu_level = 3, .torch = wheel.tree.torch.version});
+  wheel.version = version_of_wheel(wheel.tree, environment,
+                                   {.cuda = wheel.cuda,
+                                    .archs = archs,
+                                    .cpu_level = 3,
+                                    .torch = wheel.tree.torch.version,
+                                    .ops = names});
   return wheel;
 }
 
