@@ -170,7 +170,7 @@ class SmallTree(BuildCase):
         for name in ("single", "double_"):
             self.assert_portable(libraries[name], 4)
             self.assertEqual(self.needs(libraries[name])["sass"], ["80", "90"])
-            self.assertIn("libc10_cuda.so", self.dynamic(libraries[name]))
+            self.assertIn("libcudart.so", self.dynamic(libraries[name]))
 
 
 @unittest.skipUnless(TORCH, "DS_DEPLOY_TEST_TORCH_PYTHON names no interpreter with torch")
