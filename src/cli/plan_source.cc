@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "cli/run_build.h"
 #include "source/source.h"
 
 namespace ds {
@@ -28,7 +29,7 @@ SourceTree tree_of(Session& session, const HostFacts& builder) {
                      "the hosts' Python and torch");
   }
   SourceOptions how;
-  how.cache = cache_home() / "sources";
+  how.cache = cache_folder(options);
   how.environment = source_environment(builder);
   SourceTree tree = read_source(fs::absolute(expand_home(options.source)), python, how);
   tree.digest = source_digest(tree.root);

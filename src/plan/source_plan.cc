@@ -211,12 +211,15 @@ class SourcePlanner : public Planner {
         made().package.begin(), made().package.end(), [](char c) { return c == '-' || c == '.'; },
         '_');
     made().tag = fmt::format("{0}-{0}-linux_{1}", python, machine);
+    BuiltFor named = built_for;
+    for (const PlannedOp& op : made().ops)
+      named.ops.push_back(op.name);
     made().version = source_wheel_version({.version = tree_.version,
                                            .commit = tree_.git_hash,
                                            .digest = tree_.digest,
                                            .dirty = tree_.dirty,
                                            .build_string = tree_.build_string},
-                                          options().environment, built_for);
+                                          options().environment, named);
     say_what_changed();
   }
 

@@ -101,7 +101,11 @@ std::string source_wheel_version(const VersionedSource& source,
                                  const std::map<std::string, std::string>& environment,
                                  const BuiltFor& built_for) {
   const std::optional<std::string> string = appended(source, environment);
-  const std::string whole = source.version + string.value_or("");
+  std::string added = string.value_or("");
+  // A source's version may have a label of its own, and there is one '+'.
+  if (added.starts_with('+') && source.version.find('+') != std::string::npos)
+    added.front() = '.';
+  const std::string whole = source.version + added;
   const std::size_t plus = std::min(whole.find('+'), whole.size());
   const std::string version = whole.substr(0, plus);
   if (!is_public_version(version)) {
