@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
@@ -207,6 +208,23 @@ ExitStatus deploy(Session& session) {
   return finish(std::move(report), session, times);
 }
 
+/// One line for each reason.
+void warn_left_out(const BuildPlan& plan, Status& status) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> reasons;
+  for (const LeftOutOp& op : plan.left_out) {
+    const auto known = std::find_if(reasons.begin(), reasons.end(),
+                                    [&op](const auto& one) { return one.first == op.because; });
+    if (known == reasons.end())
+      reasons.push_back({op.because, {op.name}});
+    else
+      known->second.push_back(op.name);
+  }
+  for (const auto& [because, ops] : reasons) {
+    status.warning(fmt::format("{} {} left out: {}", join(ops, ", "),
+                               ops.size() == 1 ? "is" : "are", because));
+  }
+}
+
 ExitStatus build_only(Session& session) {
   const Options& options = session.options();
   if (!options.explain_flags.empty()) {
@@ -221,9 +239,7 @@ ExitStatus build_only(Session& session) {
     std::fputs(text.c_str(), stdout);
     return ExitStatus::ok;
   }
-  for (const LeftOutOp& op : planned.plan.left_out) {
-    session.status().warning(op.name + " is left out: " + op.because);
-  }
+  warn_left_out(planned.plan, session.status());
   for (const std::string& note : planned.plan.notes)
     session.status().warning(note);
   const fs::path output = fs::absolute(options.output.empty() ? "dist" : options.output);
