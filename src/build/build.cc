@@ -261,7 +261,6 @@ class Build {
       return;
     }
     if (failure.empty()) {
-      std::error_code absent;
       costs_.learn(job, {result.seconds, memory, fs::file_size(record.files.made(), absent),
                          record.files.kept_bytes()});
       const std::string messages = clean(trim(result.output), longest_output);

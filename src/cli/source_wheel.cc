@@ -61,17 +61,6 @@ WheelSpec spec_of(const SourceWheel& wheel, const SourcePackage& package) {
 
 }  // namespace
 
-std::string version_of_wheel(const SourceTree& tree,
-                             const std::map<std::string, std::string>& environment,
-                             const BuiltFor& built_for) {
-  return source_wheel_version({.version = tree.version,
-                               .commit = tree.git_hash,
-                               .digest = source_digest(tree.root),
-                               .dirty = tree.dirty,
-                               .build_string = tree.build_string},
-                              environment, built_for);
-}
-
 std::string source_wheel_tag(const SourcePython& python) {
   const std::vector<std::string> pieces = split(python.soabi, '-');
   const std::size_t digits =

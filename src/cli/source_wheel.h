@@ -4,32 +4,25 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "cache/cache.h"
 #include "cli/pack_wheel.h"
 #include "cli/session.h"
-#include "plan/plan.h"
 #include "source/source.h"
 
 namespace ds {
 
 struct SourceWheel {
   SourceTree tree;
-  std::string version;       ///< version_of_wheel()
+  std::string version;       ///< source_wheel_version()
   std::string accelerator;   ///< what DeepSpeed takes the hosts for: "cuda", "cpu". One that it
                              ///< takes for another compiles its ops anew
   std::vector<BuiltOp> ops;  ///< with their modules; `path` is made of these
   std::string cuda, compiler, nvcc;
   bool bf16 = false;  ///< every GPU that it is built for has it
 };
-
-/// The tree's version with a label that says what was built, of what.
-std::string version_of_wheel(const SourceTree& tree,
-                             const std::map<std::string, std::string>& environment,
-                             const BuiltFor& built_for);
 
 /// "cp311-cp311-linux_x86_64", by the tree's Python.
 std::string source_wheel_tag(const SourcePython& python);

@@ -40,12 +40,17 @@ class Workplace {
 
 std::string key_of(const SourceTree& tree, const std::string& python,
                    const PackageOptions& options) {
-  const ordered_json key = {
-      "ds-deploy.package/1",    sha256_hex(template_text("package_source.py")),
-      source_digest(tree.root), python,
-      tree.python.version,      tree.torch.version,
-      tree.torch.cuda,          tree.torch.toolkit,
-      options.accelerator,      options.environment};
+  const std::string digest = tree.digest.empty() ? source_digest(tree.root) : tree.digest;
+  const ordered_json key = {"ds-deploy.package/1",
+                            sha256_hex(template_text("package_source.py")),
+                            digest,
+                            python,
+                            tree.python.version,
+                            tree.torch.version,
+                            tree.torch.cuda,
+                            tree.torch.toolkit,
+                            options.accelerator,
+                            options.environment};
   return sha256_hex(key.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
 }
 
@@ -155,7 +160,7 @@ void make_package(const SourceTree& tree, const std::string& python, const Packa
                                .scripts = {"in_child.py", "package_source.py"},
                                .request = request(tree, options, work.path()),
                                .work = work.path(),
-                               .environment = options.environment,
+                               .environment = environment,
                                .limit = options.limit + std::chrono::seconds(120),
                                .about = "the package of " + tree.root.string()}),
                           nullptr, false);

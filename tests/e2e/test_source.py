@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Foreign trees, read by asking their own op builders; whatever they do costs their own op only.
 
-DS_DEPLOY_TEST_SOURCES: a folder with sdists of DeepSpeed. DS_DEPLOY_TEST_TORCH_PYTHON: an interpreter with
-torch, a CUDA build.
+DS_DEPLOY_TEST_SOURCES: a folder with sdists of DeepSpeed.
+DS_DEPLOY_TEST_TORCH_PYTHON: an interpreter with torch, a CUDA build.
 """
 import io
 import json
@@ -16,9 +16,8 @@ import unittest
 import zipfile
 
 from support.deploy_case import clean_environment
-from support.source_case import SourceCase
+from support.source_case import SourceCase, sdists
 
-SDISTS = os.environ.get("DS_DEPLOY_TEST_SOURCES", "")
 TORCH = os.environ.get("DS_DEPLOY_TEST_TORCH_PYTHON", "")
 # The builder's own class of problem, and what is said of it.
 BROKEN = {
@@ -373,14 +372,6 @@ class SetupProjects(SourceCase):
         self.setup_py("raise RuntimeError('no CUTLASS')\nCUDAExtension\n")
         self.assertIn("setup.py raised RuntimeError: no CUTLASS",
                       self.refusal(source=self.folder / "flash"))
-
-
-def sdists():
-    """By version."""
-    found = {}
-    for path in sorted(pathlib.Path(SDISTS).glob("deepspeed-*.tar.gz")) if SDISTS else ():
-        found[tuple(map(int, re.findall(r"\d+", path.name)[:3]))] = path
-    return found
 
 
 @unittest.skipUnless(sdists(), "DS_DEPLOY_TEST_SOURCES names no folder with sdists of DeepSpeed")

@@ -7,15 +7,13 @@ folder with sdists of DeepSpeed, the newest of which is compiled too (some minut
 import json
 import os
 import pathlib
-import re
 import subprocess
 import unittest
 
 from support.deploy_case import clean_environment
 from support.find_nvcc import find_nvcc
-from support.source_case import SourceCase
+from support.source_case import SDISTS, SourceCase, sdists
 
-SDISTS = os.environ.get("DS_DEPLOY_TEST_SOURCES", "")
 TORCH = os.environ.get("DS_DEPLOY_TEST_TORCH_PYTHON", "")
 BINDING = """
 #include <torch/extension.h>
@@ -185,14 +183,8 @@ class RealTree(BuildCase):
     CHOSEN = {"DS_BUILD_UTILS": "1", "DS_BUILD_CPU_ADAM": "1", "DS_BUILD_FUSED_ADAM": "1",
               "DS_BUILD_AIO": "1", "TORCH_CUDA_ARCH_LIST": "8.0;9.0"}
 
-    @staticmethod
-    def sdists():
-        def version(path):
-            return [int(piece) for piece in re.findall(r"\d+", path.name)]
-        return sorted(pathlib.Path(SDISTS).glob("deepspeed-*.tar.gz"), key=version)
-
     def test_ops(self):
-        libraries = self.compile(self.sdists()[-1], "--cpu-level", "3", **self.CHOSEN)
+        libraries = self.compile(list(sdists().values())[-1], "--cpu-level", "3", **self.CHOSEN)
         self.assertEqual(sorted(libraries),
                          ["async_io", "cpu_adam", "fused_adam", "pin_memory", "utils"])
         for name, library in libraries.items():
@@ -202,7 +194,7 @@ class RealTree(BuildCase):
                 self.assertEqual(sass, ["80", "90"] if name == "fused_adam" else [])
 
     def test_every_age_is_planned(self):
-        for sdist in self.sdists():
+        for sdist in sdists().values():
             with self.subTest(sdist.name):
                 plan = self.dry_run(sdist, "-v", "--cpu-level", "2", TORCH_CUDA_ARCH_LIST="8.0;9.0")
                 self.assertIn("-D__SCALAR__", plan)

@@ -18,9 +18,8 @@ import unittest
 import zipfile
 
 from support.deploy_case import clean_environment
-from support.source_case import SourceCase
+from support.source_case import SourceCase, sdists
 
-SDISTS = os.environ.get("DS_DEPLOY_TEST_SOURCES", "")
 TORCH = os.environ.get("DS_DEPLOY_TEST_TORCH_PYTHON", "")
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 TAG = "cp%d%d" % (sysconfig.sys.version_info[:2])
@@ -299,14 +298,6 @@ class Wheels(WheelCase):
         self.assertEqual(self.content(wheel)["deepspeed/linked.json"], b"7")
         (self.root / "deepspeed/far").symlink_to(self.folder / "elsewhere")
         self.assertIn("far is a link to a folder outside of the tree", self.run_package(status=2))
-
-
-def sdists():
-    """By version."""
-    found = {}
-    for path in sorted(pathlib.Path(SDISTS).glob("deepspeed-*.tar.gz")) if SDISTS else ():
-        found[tuple(map(int, re.findall(r"\d+", path.name)[:3]))] = path
-    return found
 
 
 @unittest.skipUnless(sdists(), "DS_DEPLOY_TEST_SOURCES names no folder with sdists of DeepSpeed")

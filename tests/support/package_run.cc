@@ -75,12 +75,17 @@ SourceWheel wheel_of(SourceTree tree, const Request& request) {
     environment["DS_BUILD_STRING"] = text;
   const std::vector<std::string> archs =
       wheel.cuda.empty() ? std::vector<std::string>{} : std::vector<std::string>{"80"};
-  wheel.version = version_of_wheel(wheel.tree, environment,
-                                   {.cuda = wheel.cuda,
-                                    .archs = archs,
-                                    .cpu_level = 3,
-                                    .torch = wheel.tree.torch.version,
-                                    .ops = names});
+  wheel.version = source_wheel_version({.version = wheel.tree.version,
+                                        .commit = wheel.tree.git_hash,
+                                        .digest = source_digest(wheel.tree.root),
+                                        .dirty = wheel.tree.dirty,
+                                        .build_string = wheel.tree.build_string},
+                                       environment,
+                                       {.cuda = wheel.cuda,
+                                        .archs = archs,
+                                        .cpu_level = 3,
+                                        .torch = wheel.tree.torch.version,
+                                        .ops = names});
   return wheel;
 }
 

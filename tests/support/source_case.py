@@ -1,10 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of foreign sources share: a small tree in DeepSpeed's shape, and its reading."""
 import json
+import os
+import pathlib
+import re
 import subprocess
 import textwrap
 
 from support.deploy_case import DeployCase, clean_environment
+
+SDISTS = os.environ.get("DS_DEPLOY_TEST_SOURCES", "")
+
+
+def sdists():
+    """Of DeepSpeed, in the folder that is named; by version, oldest first."""
+    found = {tuple(map(int, re.findall(r"\d+", path.name)[:3])): path
+             for path in (pathlib.Path(SDISTS).glob("deepspeed-*.tar.gz") if SDISTS else ())}
+    return dict(sorted(found.items()))
+
 
 BASE = '''
 import os
