@@ -147,12 +147,22 @@ void add_audit(CLI::App& app, Options& options) {
   app.add_flag("--strict", options.strict, "warnings refuse a host too");
 }
 
+void add_report(CLI::App& app, Options& options) {
+  app.add_option("--format", options.format,
+                 "of the report: text, json (as --json), or github, text with annotations (text)")
+      ->check(CLI::IsMember({"text", "json", "github"}));
+  app.add_option("--junit", options.junit, "write the report for CI as JUnit XML; -: to stdout");
+  app.add_option("--html", options.html,
+                 "write it as one page that sorts and filters; -: to stdout");
+}
+
 void add_deploy(CLI::App& app, Options& options) {
   add_fleet(app, options);
   add_facts(app, options);
   add_build(app, options);
   add_source(app, options);
   add_audit(app, options);
+  add_report(app, options);
   app.add_option("--wheel", options.wheels, "deploy this wheel, build none (repeatable)")
       ->allow_extra_args(false);
   app.add_flag("--dry-run", options.dry_run, "facts, plan and audit; no host is changed");
@@ -180,6 +190,7 @@ const std::vector<CommandEntry>& commands() {
          add_fleet(app, options);
          add_facts(app, options);
          add_audit(app, options);
+         add_report(app, options);
          add_talk(app, options);
        }},
       {"report", "what is installed and what could run",
@@ -269,6 +280,19 @@ void refuse_contradictions(const Options& options) {
   if (options.local_only && !options.hostfile.empty()) {
     throw UsageError("--local_only and --hostfile contradict each other", "give one of them");
   }
+  if (options.json && !options.format.empty() && options.format != "json") {
+    throw UsageError("--json and --format " + options.format + " contradict each other",
+                     "give one of them");
+  }
+  const bool page_printed = options.html == "-", cases_printed = options.junit == "-";
+  if ((page_printed || cases_printed) && (options.json || !options.format.empty())) {
+    throw UsageError("the standard output can take one form of the report",
+                     "name a file where '-' stands, or leave --json and --format out");
+  }
+  if (page_printed && cases_printed) {
+    throw UsageError("the standard output can take one form of the report",
+                     "name a file for --html or for --junit");
+  }
   if (options.verbose && options.quiet) {
     throw UsageError("--verbose and --quiet contradict each other", "give one of them");
   }
@@ -334,6 +358,9 @@ Options parse_options(int argc, const char* const* argv) {
   if (version)
     options.printed = "ds-deploy " DS_DEPLOY_VERSION "\n";
   refuse_contradictions(options);
+  options.json = options.json || options.format == "json";
+  if (options.format.empty())
+    options.format = options.json ? "json" : "text";
   return options;
 }
 

@@ -52,6 +52,8 @@ struct Options {
   bool strict = false;
   bool yes = false;
   bool json = false;
+  std::string format;       ///< of a report: text, json or github; never empty once it is parsed
+  std::string junit, html;  ///< files of a report; "-": the standard output
   bool verbose = false;
   bool quiet = false;
   std::string color = "auto";

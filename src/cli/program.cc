@@ -22,6 +22,7 @@
 #include "cli/pack_wheel.h"
 #include "cli/plan_source.h"
 #include "cli/plan_wheel.h"
+#include "cli/publish.h"
 #include "cli/run_build.h"
 #include "cli/session.h"
 #include "cli/trust.h"
@@ -65,11 +66,7 @@ ExitStatus finish(Report report, Session& session, const StageTimes& times) {
   report.seconds = times.seconds;
   const std::vector<std::string> reached = session.transport().notes();
   report.notes.insert(report.notes.end(), reached.begin(), reached.end());
-  const std::string text =
-      session.options().json ? report_json(report) : report_text(report, session.options().verbose);
-  std::fputs(text.c_str(), stdout);
-  std::fflush(stdout);
-  return exit_status(report);
+  return publish(report, session);
 }
 
 /// A run that ended early has a report all the same.
@@ -86,6 +83,7 @@ void say_how_it_ended(Report& report, Session& session) {
 
 ExitStatus deploy(Session& session) {
   const bool dry_run = session.options().dry_run || session.options().command == "audit";
+  refuse_unwritable_reports(session.options());
   StageTimes times;
   Report report;
   report.run = new_run_id();

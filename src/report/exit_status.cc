@@ -2,17 +2,17 @@
 #include <algorithm>
 #include <functional>
 
-#include "report/report.h"
+#include "report/summary.h"
 
 namespace ds {
-namespace {
 
-/// The command takes every host to one of these.
 bool is_goal(HostState state, bool dry_run) {
   if (state == HostState::confirmed || state == HostState::unchanged)
     return true;
   return dry_run && state == HostState::ready;
 }
+
+namespace {
 
 bool rollback_failed(const HostOutcome& host) {
   return host.state == HostState::failed && host.step == "rollback";

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
-#include "report/report.h"
+#include "report/summary.h"
 
 namespace ds {
 namespace {
@@ -33,18 +33,14 @@ ordered_json findings_json(const HostAudit& audit) {
   return findings;
 }
 
-ordered_json host_json(const HostOutcome& host, const Report& report) {
+ordered_json host_json(const HostOutcome& host, const HostAudit* audit, const Report& report) {
   std::string wheels;
   for (const ReportedWheel& wheel : report.wheels) {
     const auto& hosts = wheel.hosts;
     if (hosts.empty() || std::find(hosts.begin(), hosts.end(), host.host) != hosts.end())
       wheels += (wheels.empty() ? "" : "+") + wheel.file;
   }
-  ordered_json findings = ordered_json::array();
-  for (const HostAudit& audit : report.audit.hosts) {
-    if (audit.host == host.host)
-      findings = findings_json(audit);
-  }
+  const ordered_json findings = audit == nullptr ? ordered_json::array() : findings_json(*audit);
   return {{"name", host.host},
           {"state", to_string(host.state)},
           {"step", host.step},
@@ -66,8 +62,11 @@ std::string report_json(const Report& report) {
   for (const ReportedWheel& wheel : report.wheels)
     wheels.push_back(wheel_json(wheel));
   ordered_json hosts = ordered_json::array();
-  for (const HostOutcome& host : report.hosts)
-    hosts.push_back(host_json(host, report));
+  const auto audits = audits_by_host(report);
+  for (const HostOutcome& host : report.hosts) {
+    const auto audit = audits.find(host.host);
+    hosts.push_back(host_json(host, audit == audits.end() ? nullptr : audit->second, report));
+  }
   ordered_json whole = {{"schema", "ds-deploy.report/1"},
                         {"run", report.run},
                         {"command", report.command},

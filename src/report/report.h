@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Folds everything that happened into an answer: text for people, JSON (ds-deploy.report/1) for
-// programs, and the exit status. Pure.
+// Folds everything that happened into an answer: text and a page for people, JSON
+// (ds-deploy.report/1), JUnit and workflow commands for programs, and the exit status. Pure; what
+// hosts and files say is cleaned and escaped for each form.
 #pragma once
 
 #include <map>
@@ -53,8 +54,22 @@ ExitStatus exit_status(const Report& report);
 std::string report_text(const Report& report, bool verbose);
 std::string report_json(const Report& report);
 
-/// "node[01-03,07] (4)": hosts whose names differ in one number are folded.
-std::string fold_hosts(const std::vector<std::string>& names);
+/// One file that asks for nothing else: a page that sorts and filters, readable without its script.
+std::string report_html(const Report& report);
+
+/// A test suite for each host, a test case for each rule and op; a warning is a test that passed
+/// and said something, what could not be learnt is one that was skipped.
+std::string report_junit(const Report& report);
+
+/// The text, and the worst of it as workflow commands of GitHub Actions.
+std::string report_github(const Report& report, bool verbose);
+std::string report_markdown(const Report& report);  ///< for GITHUB_STEP_SUMMARY
+
+/// "node[01-03,07]", "rack[1-8]-node[01-16]": hosts whose names differ in one number are folded, by
+/// the last number, then by the one before. Beyond about `limit` characters "..." stands for the
+/// rest.
+std::string fold_hosts(const std::vector<std::string>& names,
+                       std::size_t limit = std::string::npos);
 
 /// ReportedWheel of a wheel that was inspected.
 ReportedWheel reported_wheel(const Wheel& wheel, const Requirements& requirements,

@@ -8,78 +8,20 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
-#include <set>
-#include <tuple>
 
-#include "report/report.h"
+#include "report/summary.h"
 
 namespace ds {
 namespace {
 
-/// "node" "07" "-ib": a name around its last run of digits.
-struct NumberedName {
-  std::string head, digits, tail;
-};
+/// All of the names are in the verbose text, and in JSON.
+constexpr std::size_t names_limit = 200;
 
-NumberedName split_number(const std::string& name) {
-  const std::size_t last = name.find_last_of("0123456789");
-  // Addresses are told apart by all their parts; folding them would only hide them.
-  const bool address = name.find_first_not_of("0123456789.:abcdefABCDEF") == std::string::npos;
-  if (last == std::string::npos || address)
-    return {name, "", ""};
-  std::size_t first = last;
-  while (first > 0 && std::isdigit(static_cast<unsigned char>(name[first - 1])))
-    --first;
-  if (last - first >= 9)
-    return {name, "", ""};
-  return {name.substr(0, first), name.substr(first, last - first + 1), name.substr(last + 1)};
+std::string names_in_line(const std::vector<std::string>& names, bool verbose) {
+  return names_and_number(names, verbose ? std::string::npos : names_limit);
 }
 
-std::string fold_numbers(const std::set<long>& numbers, int width) {
-  std::string text;
-  for (auto it = numbers.begin(); it != numbers.end();) {
-    const long first = *it;
-    long last = first;
-    for (++it; it != numbers.end() && *it == last + 1; ++it)
-      last = *it;
-    text += text.empty() ? "" : ",";
-    text += fmt::format("{:0{}}", first, width);
-    if (last != first)
-      text += fmt::format("-{:0{}}", last, width);
-  }
-  return text;
-}
-
-}  // namespace
-
-std::string fold_hosts(const std::vector<std::string>& names) {
-  std::map<std::tuple<std::string, std::string, int>, std::set<long>> groups;
-  std::vector<std::tuple<std::string, std::string, int>> order;
-  std::vector<std::string> pieces;
-  for (const std::string& name : names) {
-    const NumberedName parts = split_number(name);
-    const auto key = std::make_tuple(parts.head, parts.tail, static_cast<int>(parts.digits.size()));
-    if (!groups.contains(key))
-      order.push_back(key);
-    groups[key].insert(parts.digits.empty() ? -1 : std::stol(parts.digits));
-  }
-  for (const auto& key : order) {
-    const auto& [head, tail, width] = key;
-    const std::set<long>& numbers = groups[key];
-    if (width == 0) {
-      pieces.push_back(head);
-    } else if (numbers.size() == 1) {
-      pieces.push_back(fmt::format("{}{:0{}}{}", head, *numbers.begin(), width, tail));
-    } else {
-      pieces.push_back(fmt::format("{}[{}]{}", head, fold_numbers(numbers, width), tail));
-    }
-  }
-  return join(pieces, ",");
-}
-
-namespace {
-
-std::string wheel_text(const ReportedWheel& wheel) {
+std::string wheel_text(const ReportedWheel& wheel, bool verbose) {
   std::string text = fmt::format("wheel        {} ({}, sha256 {})\n",
                                  std::filesystem::path(wheel.file).filename().string(),
                                  human_bytes(wheel.bytes), wheel.sha256.substr(0, 12));
@@ -93,63 +35,80 @@ std::string wheel_text(const ReportedWheel& wheel) {
   if (!ops.empty())
     text += "ops          " + ops + "\n";
   if (!wheel.hosts.empty())
-    text += fmt::format("for          {} ({})\n", fold_hosts(wheel.hosts),
+    text += fmt::format("for          {} ({})\n",
+                        fold_hosts(wheel.hosts, verbose ? std::string::npos : names_limit),
                         count(wheel.hosts.size(), "host"));
   return text;
 }
 
-/// Worst first, so that the eye meets what needs a hand.
-int rank(const HostOutcome& host) {
-  static constexpr HostState order[] = {
-      HostState::failed,  HostState::unknown,   HostState::rolled_back, HostState::unreachable,
-      HostState::refused, HostState::skipped,   HostState::active,      HostState::staged,
-      HostState::ready,   HostState::confirmed, HostState::unchanged};
-  return static_cast<int>(std::find(std::begin(order), std::end(order), host.state) - order);
-}
+/// Lines that say something different of each host would bury the others: of one kind only the
+/// first are shown, and the rest is counted.
+class Section {
+ public:
+  explicit Section(bool verbose) : verbose_(verbose) {}
 
-std::string outcome_line(const HostOutcome& host) {
-  std::string line = to_string(host.state);
-  const bool fine = host.message.empty();
-  if (!fine && !host.step.empty())
-    line += " at " + host.step;
-  if (!fine)
-    line += ": " + host.message;
-  return line;
-}
+  void add(const std::string& kind, const std::string& said,
+           const std::vector<std::string>& hosts) {
+    constexpr std::size_t most = 8;
+    if (kind != kind_)
+      end_kind();
+    kind_ = kind;
+    if (verbose_ || lines_ < most) {
+      ++lines_;
+      text_ += fmt::format("  {}  {}{}\n", names_in_line(hosts, verbose_), kind, said);
+    } else {
+      ++more_;
+      others_.insert(others_.end(), hosts.begin(), hosts.end());
+    }
+  }
 
-std::string hosts_text(const Report& report) {
-  std::map<std::pair<int, std::string>, std::vector<std::string>> groups;
-  for (const HostOutcome& host : report.hosts) {
-    groups[{rank(host), outcome_line(host)}].push_back(host.host);
+  std::string text() {
+    end_kind();
+    return text_;
   }
-  std::string text;
-  for (const auto& [key, names] : groups) {
-    const std::string number = names.size() > 1 ? fmt::format(" ({})", names.size()) : "";
-    text += fmt::format("  {}{}  {}\n", fold_hosts(names), number, key.second);
+
+ private:
+  void end_kind() {
+    if (more_ > 0) {
+      std::sort(others_.begin(), others_.end());
+      others_.erase(std::unique(others_.begin(), others_.end()), others_.end());
+      text_ += fmt::format("  {}  {}: {} more, which --verbose shows\n",
+                           names_in_line(others_, false), kind_, more_);
+    }
+    lines_ = more_ = 0;
+    others_.clear();
   }
-  return text;
+
+  bool verbose_;
+  std::string text_, kind_;
+  std::size_t lines_ = 0, more_ = 0;
+  std::vector<std::string> others_;
+};
+
+std::string hosts_text(const Report& report, bool verbose) {
+  Section section(verbose);
+  for (const FoldedOutcome& folded : fold_outcomes(report)) {
+    const std::string state = to_string(folded.state);
+    section.add(state, folded.line().substr(state.size()), folded.hosts);
+  }
+  return section.text();
 }
 
 /// The same finding on several hosts is one line.
 std::string findings_text(const Report& report, bool verbose) {
-  std::map<std::tuple<int, std::string, std::string>, std::vector<std::string>> groups;
-  for (const HostAudit& audit : report.audit.hosts) {
-    for (const Finding& finding : audit.findings) {
-      if (finding.severity == Severity::ok && !verbose)
-        continue;
-      const int order = finding.severity == Severity::fail ? 0 : finding.severity == Severity::ok;
-      const std::string line = finding.because + (finding.fix.empty() ? "" : "; " + finding.fix);
-      groups[{order, to_string(finding.severity) + " " + finding.rule, line}].push_back(audit.host);
-    }
+  Section section(verbose);
+  for (const FoldedFinding& finding : fold_findings(report).findings) {
+    if (finding.severity == Severity::ok && !verbose)
+      continue;
+    const std::string fix = finding.fix_for(finding.hosts);
+    section.add(to_string(finding.severity) + " " + finding.rule,
+                ": " + finding.because + (fix.empty() ? "" : "; " + fix), finding.hosts);
   }
-  std::string text;
-  for (const auto& [key, names] : groups) {
-    text += fmt::format("  {}  {}: {}\n", fold_hosts(names), std::get<1>(key), std::get<2>(key));
-  }
+  const std::string text = section.text();
   return text.empty() ? text : "audit\n" + text;
 }
 
-std::string self_tests_text(const Report& report) {
+std::string self_tests_text(const Report& report, bool verbose) {
   std::map<std::string, std::vector<std::string>> groups;
   for (const HostOutcome& host : report.hosts) {
     for (const std::string& line : host.self_tests)
@@ -157,7 +116,7 @@ std::string self_tests_text(const Report& report) {
   }
   std::string text;
   for (const auto& [line, names] : groups) {
-    text += fmt::format("  {}  {}\n", fold_hosts(names), line);
+    text += fmt::format("  {}  {}\n", names_in_line(names, verbose), line);
   }
   return text.empty() ? text : "self-tests\n" + text;
 }
@@ -173,11 +132,8 @@ std::string summary(const Report& report) {
   for (const auto& [state, number] : counts) {
     pieces.push_back(fmt::format("{} {}", number, to_string(state)));
   }
-  double seconds = 0;
-  for (const auto& [stage, spent] : report.seconds)
-    seconds += spent;
   return fmt::format("{}: {}; {} sent in {}\n", count(report.hosts.size(), "host"),
-                     join(pieces, ", "), human_bytes(sent), human_seconds(seconds));
+                     join(pieces, ", "), human_bytes(sent), human_seconds(total(report.seconds)));
 }
 
 /// The plan names ops that are left out and notes too; they are not said twice.
@@ -193,7 +149,7 @@ std::string plan_section(const Report& report) {
 std::string report_text(const Report& report, bool verbose) {
   std::string text = "environment  " + report.environment + "\n";
   for (const ReportedWheel& wheel : report.wheels)
-    text += wheel_text(wheel);
+    text += wheel_text(wheel, verbose);
   const auto planned = [&report](const std::string& said) {
     return report.plan_text.find(said) != std::string::npos;
   };
@@ -203,10 +159,12 @@ std::string report_text(const Report& report, bool verbose) {
     text += planned(note) ? "" : "note         " + note + "\n";
   text += plan_section(report);
   text += findings_text(report, verbose);
-  text += self_tests_text(report);
-  text +=
-      (report.dry_run ? "hosts (dry run: nothing was changed)\n" : "hosts\n") + hosts_text(report);
-  return text + summary(report);
+  if (report.dry_run || verbose)
+    text += grid_text(report, verbose);
+  text += self_tests_text(report, verbose);
+  text += report.dry_run ? "hosts (dry run: nothing was changed)\n" : "hosts\n";
+  text += hosts_text(report, verbose) + summary(report);
+  return clean(text, std::string::npos);
 }
 
 ReportedWheel reported_wheel(const Wheel& wheel, const Requirements& requirements,
