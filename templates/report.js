@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -5,6 +6,7 @@
   const severities = ["fail", "unknown", "warn", "ok"];
   const cellNames = {"F": "fail", "?": "unknown", "w": "warn", ".": "ok", "-": "none"};
   const cellWords = {"F": "fail", "?": "unknown", "w": "warning", ".": "ok", "-": "not asked"};
+  const sign = (cell) => cell === "." ? "\u2713" : cell;
   const chunk = 150;
 
   /** An element; every text becomes a text node, so nothing in the data is ever markup. */
@@ -12,7 +14,8 @@
     const element = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes || {})) {
       if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-      else if (value !== false && value != null) element.setAttribute(name, value === true ? "" : value);
+      else if (value !== false && value != null)
+        element.setAttribute(name, value === true ? "" : value);
     }
     element.append(...children.filter((child) => child != null));
     return element;
@@ -42,7 +45,8 @@
       const finding = data.findings[index];
       ++host.counts[finding.severity];
       if (finding.severity !== "ok")
-        words.push(`${finding.severity} ${finding.rule}`, ...finding.ops, finding.because, finding.fix);
+        words.push(`${finding.severity} ${finding.rule}`, ...finding.ops, finding.because,
+                   finding.fix);
     }
     host.words = words.join(" ").toLowerCase();
     host.said = host.message ? (host.step ? `at ${host.step}: ` : "") + host.message : "";
@@ -83,9 +87,9 @@
     fact("Environment", make("code", {}, data.environment));
     for (const text of data.left_out) fact("Left out", text);
     for (const text of data.notes) fact("Note", text);
-    fact("Run", make("code", {}, data.run),
-         make("span", {class: "muted"}, Object.entries(data.seconds).filter(([, spent]) => spent >= 0.05)
-              .map(([stage, spent]) => `, ${stage} ${seconds(spent)}`).join("")));
+    const stages = Object.entries(data.seconds).filter(([, spent]) => spent >= 0.05)
+      .map(([stage, spent]) => `, ${stage} ${seconds(spent)}`);
+    fact("Run", make("code", {}, data.run), make("span", {class: "muted"}, stages.join("")));
     const bar = make("div", {class: "bar", "aria-hidden": "true"});
     const chips = make("div", {class: "chips", role: "group", "aria-label": "Filter by state"});
     for (const each of data.states) {
@@ -138,13 +142,15 @@
       make("div", {class: "title"}, make("h2", {}, "Findings"),
            make("span", {class: "muted"}, told || "nothing stands against any host")), list,
       list.childElementCount >= most
-        ? make("p", {class: "muted"}, `The first ${most}; the others are with their hosts.`) : null);
+        ? make("p", {class: "muted"}, `The first ${most}; the others are with their hosts.`)
+        : null);
   }
 
   function matrixTable(grid) {
     const head = make("tr", {}, make("th", {scope: "col", class: "lead"}, "Hosts"),
                       make("th", {scope: "col", class: "lead"}, "State"));
-    for (const name of grid.columns) head.append(make("th", {scope: "col"}, make("span", {}, name)));
+    for (const name of grid.columns)
+      head.append(make("th", {scope: "col"}, make("span", {}, name)));
     const body = make("tbody");
     for (const row of grid.rows.slice(0, 200)) {
       const only = () => choose({group: {
@@ -158,7 +164,7 @@
       [...row.cells].forEach((cell, at) => {
         const words = `${grid.columns[at]}: ${cellWords[cell]}`;
         line.append(make("td", {class: "cell", title: words},
-          make("b", {class: cellNames[cell], "aria-hidden": "true"}, cell === "." ? "\u2713" : cell),
+          make("b", {class: cellNames[cell], "aria-hidden": "true"}, sign(cell)),
           make("span", {class: "hidden"}, cellWords[cell])));
       });
       body.append(line);
@@ -167,10 +173,11 @@
   }
 
   function matrixSection() {
-    const place = make("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "Matrix"});
+    const place = make("div", {class: "scroll", tabindex: "0", role: "region",
+                               "aria-label": "Matrix"});
     const legend = make("p", {class: "legend small muted"});
     for (const cell of ["F", "?", "w", ".", "-"]) {
-      legend.append(make("span", {}, make("b", {class: cellNames[cell]}, cell === "." ? "\u2713" : cell),
+      legend.append(make("span", {}, make("b", {class: cellNames[cell]}, sign(cell)),
                          ` ${cellWords[cell]}`));
     }
     const buttons = [["rules", "by rule"], ["ops", "by op"]].map(([which, title]) =>
@@ -191,10 +198,12 @@
   }
 
   // The table of hosts. Rows are made as they are needed: 4,000 at once would take the page's time.
-  const filter = make("input", {id: "filter", type: "search", spellcheck: "false", autocomplete: "off",
-                                placeholder: "Filter: name, state, rule, words", "aria-keyshortcuts": "/",
-                                "aria-label": "Filter hosts", oninput: () => choose({
-                                  words: filter.value.toLowerCase().split(/\s+/).filter(Boolean)})});
+  const filter = make("input", {
+    id: "filter", type: "search", spellcheck: "false", autocomplete: "off",
+    placeholder: "Filter: name, state, rule, words", "aria-label": "Filter hosts",
+    "aria-keyshortcuts": "/",
+    oninput: () => choose({words: filter.value.toLowerCase().split(/\s+/).filter(Boolean)}),
+  });
   const told = make("span", {class: "muted", role: "status", id: "told"});
   const group = make("button", {type: "button", id: "group", hidden: true,
                                 onclick: () => { choose({group: null}); filter.focus(); }});
@@ -243,7 +252,7 @@
 
   function draw() {
     const {column, down} = sort;
-    const sign = down ? -1 : 1;
+    const turn = down ? -1 : 1;
     shown.list = hosts.filter((host) => (!chosen.state || host.state === chosen.state) &&
       (!chosen.group || chosen.group.members.has(host)) &&
       chosen.words.every((word) => host.words.includes(word)));
@@ -251,7 +260,7 @@
     shown.list.sort((a, b) => {
       const left = keys.get(a), right = keys.get(b);
       const order = typeof left === "string" ? byName(left, right) : left - right;
-      return order * sign || a.place - b.place;
+      return order * turn || a.place - b.place;
     });
     shown.rows = 0;
     body.replaceChildren();
