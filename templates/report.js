@@ -228,7 +228,8 @@
     const cells = columns.slice(1).map((column) => {
       if (column.title === "State")
         return make("td", {}, make("span", {class: `badge ${tone(host)}`}, host.state));
-      if (column.title === "Message") return make("td", {class: "said"}, make("span", {}, ...prose(host.said)));
+      if (column.title === "Message")
+        return make("td", {class: "said"}, make("span", {}, ...prose(host.said)));
       if (column.title === "Time") return make("td", {class: "number"}, seconds(host.seconds));
       if (column.title === "Sent")
         return make("td", {class: "number"}, host.sent_bytes ? bytes(host.sent_bytes) : "");
@@ -273,7 +274,8 @@
       : `${number(shown.list.length)} of ${plural(hosts.length, "host")}`;
     group.hidden = !chosen.group;
     group.textContent = chosen.group ? `${chosen.group.label} \u2715` : "";
-    group.setAttribute("aria-label", chosen.group ? `Only ${chosen.group.label}: show all again` : "");
+    group.setAttribute("aria-label",
+                       chosen.group ? `Only ${chosen.group.label}: show all again` : "");
     for (const chip of document.querySelectorAll("[data-state]"))
       chip.setAttribute("aria-pressed", String(chip.dataset.state === chosen.state));
   }
@@ -294,7 +296,8 @@
   }
 
   function detail(host) {
-    const bad = make("ul", {class: "findings inside"}), good = make("ul", {class: "findings inside"});
+    const bad = make("ul", {class: "findings inside"});
+    const good = make("ul", {class: "findings inside"});
     for (const index of host.findings) {
       const finding = data.findings[index];
       (finding.severity === "ok" ? good : bad).append(
@@ -309,9 +312,11 @@
     fact("Active release", host.release && make("code", {}, host.release));
     const count = good.childElementCount;
     return make("tr", {class: "detail"}, make("td", {colspan: columns.length}, bad,
-      count ? make("details", {}, make("summary", {}, `${plural(count, "finding")} ok`), good) : null,
+      count ? make("details", {}, make("summary", {}, `${plural(count, "finding")} ok`), good)
+            : null,
       facts.childElementCount ? facts : null,
-      host.findings.length ? null : make("p", {class: "muted"}, "The audit has nothing on this host.")));
+      host.findings.length ? null
+        : make("p", {class: "muted"}, "The audit has nothing on this host.")));
   }
 
   function toggle(line) {
@@ -376,9 +381,10 @@
   text.before(findingsSection(), matrixSection(), hostsSection());
   text.open = false;
   document.body.append(make("footer", {class: "muted small"}, make("p", {class: "keys"},
-    make("kbd", {}, "/"), " filter  ", make("kbd", {}, "\u2191"), " ", make("kbd", {}, "\u2193"), " ",
-    make("kbd", {}, "Home"), " ", make("kbd", {}, "End"), " rows  ", make("kbd", {}, "Enter"),
-    " opens a row or sorts by a heading"), `ds-deploy ${data.version}`));
+    make("kbd", {}, "/"), " filter  ", make("kbd", {}, "\u2191"), " ",
+    make("kbd", {}, "\u2193"), " ", make("kbd", {}, "Home"), " ", make("kbd", {}, "End"),
+    " rows  ", make("kbd", {}, "Enter"), " opens a row or sorts by a heading"),
+    `ds-deploy ${data.version}`));
   draw();
   document.documentElement.dataset.ready = "true";
 })();

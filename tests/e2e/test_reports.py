@@ -67,8 +67,8 @@ class Text(ReportCase):
         self.assertEqual([line for line in said if len(line) > 600], [])
         matrix = said[said.index("matrix") + 1:said.index("hosts (dry run: nothing was changed)")]
         self.assertEqual([line for line in matrix if len(line) > 100], [])
-        self.assertEqual(sum(int(number) for number in re.findall(r" \((\d+)\) ", "\n".join(matrix))),
-                         4000)
+        numbers = re.findall(r" \((\d+)\) ", "\n".join(matrix))
+        self.assertEqual(sum(map(int, numbers)), 4000)
 
     def test_json_is_a_format(self):
         self.assertEqual(json.loads(self.audit("--format", "json"))["exit"], 5)
@@ -77,7 +77,8 @@ class Text(ReportCase):
 class JUnit(ReportCase):
     """The shape is that of Jenkins' junit-10, which GitLab reads as well."""
 
-    SUITE = {"id", "name", "hostname", "tests", "failures", "errors", "skipped", "time", "timestamp"}
+    SUITE = {"id", "name", "hostname", "tests", "failures", "errors", "skipped", "time",
+             "timestamp"}
 
     def junit(self):
         file = self.folder / "report.xml"
@@ -106,7 +107,8 @@ class JUnit(ReportCase):
     def test_a_suite_for_each_host_and_a_case_for_each_rule_and_op(self):
         root = self.junit()
         self.assert_shape(root)
-        self.assertEqual([suite.get("name") for suite in root], ["node1", "node2", "node3", "node4"])
+        self.assertEqual([suite.get("name") for suite in root],
+                         ["node1", "node2", "node3", "node4"])
         failure = root.find("testsuite[@name='node2']/testcase[@name='gpu-image: scale']/failure")
         self.assertIn("no code for sm_70", failure.get("message"))
         self.assertIn("TORCH_CUDA_ARCH_LIST", failure.text)
@@ -154,6 +156,29 @@ class GitHub(ReportCase):
         self.assertEqual(done.returncode, 5)
         self.assertIn("::error title=", done.stdout)
         self.assertIn("cannot write the summary", done.stderr)
+
+
+class Deployed(DeployCase):
+    """A run that changes a host says the same in each form."""
+
+    def test_every_form_of_one_run(self):
+        page, cases = self.folder / "report.html", self.folder / "report.xml"
+        report = self.deploy("-l", "--python", self.make_environment(), "--html", page,
+                             "--junit", cases)
+        suite = ElementTree.parse(cases).getroot()[0]
+        self.assertEqual(suite.get("failures"), "0")
+        self.assertEqual(suite[0].get("name"), "is deployed to")
+        self.assertEqual(suite[0].find("system-out").text, "confirmed")
+        told = {case.get("name").partition(": ")[2]: case.find("skipped") is None
+                for case in suite if case.get("name").startswith("self-test: ")}
+        self.assertEqual(told, {line.partition(": ")[0]: line.endswith(": passed")
+                                for line in report["hosts"][0]["self_tests"]})
+        self.assertTrue(told)
+        data = re.search(r'<script id="data" type="application/json">(.*?)</script>',
+                         page.read_text(), re.S)
+        host = json.loads(data.group(1))["hosts"][0]
+        for key in ("state", "sent_bytes", "release", "self_tests"):
+            self.assertEqual(host[key], report["hosts"][0][key])
 
 
 class Files(ReportCase):
@@ -205,7 +230,8 @@ class Page(ReportCase):
         return self.page.evaluate(expression)
 
     def names(self):
-        return self.value("[...document.querySelectorAll('tr.host button')].map(b => b.textContent)")
+        return self.value("[...document.querySelectorAll('tr.host button')]"
+                          ".map(b => b.textContent)")
 
     def told(self):
         return self.value("document.getElementById('told').textContent")
@@ -325,9 +351,8 @@ class Page(ReportCase):
                        "requestAnimationFrame(() => done(1))))")
             return time.monotonic() - start
 
-        click = "[...document.querySelectorAll('#hosts thead button')].find(b => b.textContent === %r)" \
-                ".click()"
-        self.assertLess(timed(lambda: self.value(click % "Host")), 2)
+        click = "document.querySelector('#hosts thead button').click()"
+        self.assertLess(timed(lambda: self.value(click)), 2)
         self.assertEqual(self.names()[:2], ["rack001-node01", "rack001-node02"])
         self.page.press("/")
         self.assertLess(timed(lambda: self.page.type("rack25")), 2)

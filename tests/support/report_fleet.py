@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Saved facts of a fleet of any size, made from one recorded host, and a wheel to hold against it."""
+"""Saved facts of a fleet of any size, made from one recorded host, and a wheel to audit."""
 import copy
 import json
 
