@@ -68,13 +68,10 @@ TEST_CASE("report: racks of equal nodes are one name, addresses stay") {
   for (int node = 0; node < 4000; ++node)
     racks.push_back(fmt::format("rack{}-node{:02}", node / 16 + 1, node % 16 + 1));
   const auto begin = std::chrono::steady_clock::now();
-  CHECK(fold_hosts(racks) ==
-        "rack[1-9]-node[01-16],rack[10-99]-node[01-16],rack[100-250]-node[01-16]");
+  CHECK(fold_hosts(racks) == "rack[1-250]-node[01-16]");
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(1));
   racks.pop_back();
-  CHECK(fold_hosts(racks) ==
-        "rack[1-9]-node[01-16],rack[10-99]-node[01-16],rack[100-249]-node[01-16],"
-        "rack250-node[01-15]");
+  CHECK(fold_hosts(racks) == "rack[1-249]-node[01-16],rack250-node[01-15]");
   CHECK(fold_hosts({"n1.r1.x", "n2.r1.x", "n3.r2.x"}) == "n[1-2].r1.x,n3.r2.x");
   CHECK(fold_hosts({"fe80::1", "fe80::2", "10.0.0.1", "cafe01", "cafe02"}) ==
         "fe80::1,fe80::2,10.0.0.1,cafe[01-02]");

@@ -79,7 +79,8 @@ TEST_CASE("report: names are folded by their number") {
   CHECK(fold_hosts({"node01", "node02", "node03", "node07"}) == "node[01-03,07]");
   CHECK(fold_hosts({"a-1-ib", "a-2-ib", "b"}) == "a-[1-2]-ib,b");
   CHECK(fold_hosts({"10.0.0.1", "10.0.0.2"}) == "10.0.0.1,10.0.0.2");
-  CHECK(fold_hosts({"n9", "n10"}) == "n9,n10");
+  CHECK(fold_hosts({"n9", "n10"}) == "n[9-10]");
+  CHECK(fold_hosts({"n09", "n10", "n9", "n010"}) == "n9,n[09-10],n010");
   CHECK(fold_hosts({}) == "");
 }
 

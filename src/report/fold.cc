@@ -40,6 +40,7 @@ bool is_address(const std::string& name) {
   return v6 || name.find_first_not_of("0123456789.") == std::string::npos;
 }
 
+/// "1-3,7"; numbers with leading zeros are of one width.
 std::string fold_numbers(const std::set<long>& numbers, std::size_t width) {
   std::string text;
   for (auto it = numbers.begin(); it != numbers.end();) {
@@ -52,7 +53,7 @@ std::string fold_numbers(const std::set<long>& numbers, std::size_t width) {
     if (last != first)
       text += fmt::format("-{:0{}}", last, width);
   }
-  return text;
+  return numbers.size() > 1 ? "[" + text + "]" : text;
 }
 
 /// A name of which the end is folded already.
@@ -60,31 +61,51 @@ struct Piece {
   std::string open, folded;
 };
 
+/// Names that differ in one number alone.
+struct Group {
+  std::string head, end;
+  std::map<std::size_t, std::set<long>> numbers = {};  ///< by width; empty: there is no number
+  bool padded = false;                                 ///< one has leading zeros
+
+  void add(const std::string& digits) {
+    numbers[digits.size()].insert(std::stol(digits));
+    padded = padded || (digits.size() > 1 && digits.front() == '0');
+  }
+
+  std::vector<Piece> pieces() const {
+    if (numbers.empty())
+      return {{head, end}};
+    std::vector<Piece> made;
+    std::set<long> all;
+    for (const auto& [width, some] : numbers) {
+      all.insert(some.begin(), some.end());
+      if (padded)
+        made.push_back({head, fold_numbers(some, width) + end});
+    }
+    return padded ? made : std::vector<Piece>{{head, fold_numbers(all, 1) + end}};
+  }
+};
+
 /// Pieces that differ in the last number of their open part alone become one.
 std::vector<Piece> fold_last_number(const std::vector<Piece>& pieces) {
-  struct Group {
-    std::string head, end;
-    std::size_t width;
-    std::set<long> numbers;
-  };
   std::vector<Group> groups;
-  std::map<std::tuple<std::string, std::string, std::size_t>, std::size_t> at;
+  std::map<std::tuple<std::string, std::string, bool>, std::size_t> at;
   for (const Piece& piece : pieces) {
     const Numbered parts =
         is_address(piece.open) ? Numbered{piece.open, "", ""} : split_number(piece.open);
     const std::string end = parts.tail + piece.folded;
-    const std::size_t width = parts.digits.size();
-    const auto [found, fresh] = at.emplace(std::make_tuple(parts.head, end, width), groups.size());
+    const bool numbered = !parts.digits.empty();
+    const auto [found, fresh] =
+        at.emplace(std::make_tuple(parts.head, end, numbered), groups.size());
     if (fresh)
-      groups.push_back({parts.head, end, width, {}});
-    if (width > 0)
-      groups[found->second].numbers.insert(std::stol(parts.digits));
+      groups.push_back({parts.head, end});
+    if (numbered)
+      groups[found->second].add(parts.digits);
   }
   std::vector<Piece> folded;
   for (const Group& group : groups) {
-    const std::string numbers = fold_numbers(group.numbers, group.width);
-    folded.push_back(
-        {group.head, (group.numbers.size() > 1 ? "[" + numbers + "]" : numbers) + group.end});
+    for (Piece& piece : group.pieces())
+      folded.push_back(std::move(piece));
   }
   return folded;
 }

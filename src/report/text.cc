@@ -15,7 +15,7 @@ namespace ds {
 namespace {
 
 /// All of the names are in the verbose text, and in JSON.
-constexpr std::size_t names_limit = 200;
+constexpr std::size_t names_limit = 120;
 
 std::string names_in_line(const std::vector<std::string>& names, bool verbose) {
   return names_and_number(names, verbose ? std::string::npos : names_limit);

@@ -60,15 +60,21 @@ class Text(ReportCase):
                       "  node3  ready        . . ?\n  node1  ready        . . .\n", said)
         self.assertIn("  node[1,3] (2)  ready\n", said)
 
-    def test_thousands_fit_on_a_screen(self):
-        report_fleet.thousands(self.facts)
+    def assert_fits_on_a_screen(self, step):
+        report_fleet.thousands(self.facts, step=step)
         said = self.audit().splitlines()
         self.assertLess(len(said), 40)
         self.assertEqual([line for line in said if len(line) > 600], [])
         matrix = said[said.index("matrix") + 1:said.index("hosts (dry run: nothing was changed)")]
         self.assertEqual([line for line in matrix if len(line) > 100], [])
         numbers = re.findall(r" \((\d+)\) ", "\n".join(matrix))
-        self.assertEqual(sum(map(int, numbers)), 4000)
+        self.assertEqual((len(numbers), sum(map(int, numbers))), (5, 4000))
+
+    def test_thousands_fit_on_a_screen(self):
+        self.assert_fits_on_a_screen(step=400)
+
+    def test_results_by_turns_fit_too(self):
+        self.assert_fits_on_a_screen(step=3)
 
     def test_json_is_a_format(self):
         self.assertEqual(json.loads(self.audit("--format", "json"))["exit"], 5)

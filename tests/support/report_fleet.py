@@ -37,12 +37,12 @@ def four(path):
     return save(path, [host("node%d" % (at + 1), **KINDS[kind]) for at, kind in enumerate(kinds)])
 
 
-def thousands(path, number=4000):
-    """Racks of 16 of which every 400th host is bad, in four ways."""
+def thousands(path, number=4000, step=400):
+    """Racks of 16 nodes; one host in `step` is bad, in four ways by turns."""
     bad = [kind for kind in KINDS if kind != "good"]
     hosts = []
     for at in range(number):
-        kind = bad[at // 400 % len(bad)] if at % 400 == 399 else "good"
+        kind = bad[at // step % len(bad)] if at % step == step - 1 else "good"
         hosts.append(host("rack%03d-node%02d" % (at // 16 + 1, at % 16 + 1), **KINDS[kind]))
     return save(path, hosts)
 
