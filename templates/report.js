@@ -35,6 +35,8 @@
   /** An option of a command line is one word, though a hyphen is in it. */
   const prose = (text) => text.split(/(--[a-z][a-z-]*)/)
     .map((part, at) => at % 2 ? make("span", {class: "option"}, part) : part);
+  /** A list of names has its breaks behind commas. */
+  const listed = (text) => text.split(/(?<=,)/).flatMap((name) => [name, make("wbr")]);
   const leaveOut = (finding, name) => finding.fix +
     (finding.leave_out ? `${finding.fix ? ", or " : ""}leave the host out: --exclude ${name}` : "");
 
@@ -134,7 +136,7 @@
       }}, true);
       list.append(findingItem(finding, finding.fix_for_all, make("button", {
         type: "button", class: "plain hosts", title: "Show these hosts", onclick: only,
-      }, finding.hosts)));
+      }, ...listed(finding.hosts))));
     });
     const told = severities.slice(0, 3).filter((severity) => numberOf[severity])
       .map((severity) => `${number(numberOf[severity])} ${severity}`).join(", ");
@@ -159,7 +161,7 @@
       const line = make("tr", {},
         make("th", {scope: "row"}, make("button", {
           type: "button", class: "plain hosts", title: "Show these hosts", onclick: only,
-        }, row.hosts)),
+        }, ...listed(row.hosts))),
         make("td", {}, make("span", {class: `badge ${tone(row)}`}, row.state)));
       [...row.cells].forEach((cell, at) => {
         const words = `${grid.columns[at]}: ${cellWords[cell]}`;
