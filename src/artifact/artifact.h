@@ -95,6 +95,15 @@ struct LibraryNeeds {
   bool operator==(const LibraryNeeds&) const = default;
 };
 
+/// What DeepSpeed believes of its own compiled ops: it compiles them anew where accelerator, torch
+/// or CUDA of a host (major and minor) are others.
+struct InstallRecord {
+  std::string version, accelerator;  ///< "0.19.8+...", "cuda"
+  std::string torch, cuda;           ///< "2.11", "13.0"; empty: none is recorded
+  std::vector<std::string> ops;      ///< that are in the wheel, sorted
+  bool operator==(const InstallRecord&) const = default;
+};
+
 struct Requirements {
   std::string file, kind;  ///< kind: "wheel", "library", "folder"
   std::string sha256;      ///< of the file; empty for a folder
@@ -108,7 +117,9 @@ struct Requirements {
   std::string cuda;  ///< toolkit of the newest PTX or cubin, as far as it shows: "13.0"
   std::uint64_t installed_bytes = 0;  ///< sum of the sizes of the wheel's files
   std::uint64_t installed_files = 0;
+  std::map<std::string, std::string> files;  ///< of a wheel: path -> sha256
   std::vector<LibraryNeeds> libraries;
+  std::optional<InstallRecord> deepspeed;  ///< of a DeepSpeed wheel
   bool operator==(const Requirements&) const = default;
 };
 
@@ -135,6 +146,11 @@ inline constexpr const char* record_name = "ds_deploy/requirements.json";
 /// self-test or a soname is left out; nothing if it is no record at all.
 std::optional<std::vector<OpRecord>> read_op_records(std::string_view text);
 
+/// The file deepspeed/git_version_info_installed.py; nothing if it is no record. Its text is read,
+/// never run.
+std::optional<InstallRecord> read_install_record(std::string_view text);
+inline constexpr const char* install_record_path = "deepspeed/git_version_info_installed.py";
+
 /// Reads one ELF file. Error (usage) for anything damaged or hostile; never reads out of bounds.
 LibraryNeeds inspect_library(std::string_view bytes, const std::string& path);
 
@@ -148,6 +164,11 @@ Requirements inspect_wheel(const Wheel& wheel);
 /// {"schema":"ds-deploy.inspect/1",...} on one line.
 std::string inspect_json(const Requirements& requirements);
 std::string inspect_text(const Requirements& requirements);
+
+/// What the second has otherwise than the first: properties, libraries, files.
+std::string diff_text(const Requirements& before, const Requirements& after);
+/// {"schema":"ds-deploy.diff/1",...} on one line.
+std::string diff_json(const Requirements& before, const Requirements& after);
 
 /// What a GPU of this compute capability ("9.0") runs from: SASS of the same major with minor not
 /// above, 'a' exactly, 'f' the family; else PTX not above. The worst over the units: ptx if one of

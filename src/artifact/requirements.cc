@@ -225,12 +225,16 @@ Requirements inspect_wheel(const Wheel& wheel) {
   sum.python_tag = wheel.tag;
   sum.requires_python = wheel.requires_python;
   sum.installed_files = wheel.entries.size();
-  for (const WheelEntry& entry : wheel.entries)
+  for (const WheelEntry& entry : wheel.entries) {
     sum.installed_bytes += entry.size;
+    sum.files[entry.path] = entry.sha256;
+  }
   std::vector<OpRecord> records;
   read_wheel(wheel, [&](const WheelEntry& entry, std::string_view content) {
     if (entry.path == wheel.dist_info + "/" + record_name)
       records = read_op_records(content).value_or(std::vector<OpRecord>());
+    if (entry.path == install_record_path)
+      sum.deepspeed = read_install_record(content);
     if (!is_library_name(entry.path))
       return;
     add(sum, inspect(content, entry.path, sum.file + ": " + entry.path));

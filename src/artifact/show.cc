@@ -137,20 +137,28 @@ std::string inspect_json(const Requirements& requirements) {
   for (const LibraryNeeds& library : requirements.libraries) {
     libraries.push_back(library_json(library));
   }
-  const Json all = {{"schema", "ds-deploy.inspect/1"},
-                    {"file", requirements.file},
-                    {"kind", requirements.kind},
-                    {"sha256", requirements.sha256},
-                    {"requirements",
-                     {{"python", python_of(requirements)},
-                      {"glibc", requirements.glibc},
-                      {"glibcxx", requirements.glibcxx},
-                      {"cxxabi", requirements.cxxabi},
-                      {"cpu_level", requirements.cpu_level},
-                      {"needed", requirements.needed},
-                      {"torch", requirements.torch},
-                      {"cuda", requirements.cuda}}},
-                    {"libraries", std::move(libraries)}};
+  Json all = {{"schema", "ds-deploy.inspect/1"},
+              {"file", requirements.file},
+              {"kind", requirements.kind},
+              {"sha256", requirements.sha256},
+              {"requirements",
+               {{"python", python_of(requirements)},
+                {"glibc", requirements.glibc},
+                {"glibcxx", requirements.glibcxx},
+                {"cxxabi", requirements.cxxabi},
+                {"cpu_level", requirements.cpu_level},
+                {"needed", requirements.needed},
+                {"torch", requirements.torch},
+                {"cuda", requirements.cuda}}},
+              {"libraries", std::move(libraries)}};
+  if (requirements.deepspeed) {
+    const InstallRecord& record = *requirements.deepspeed;
+    all["deepspeed"] = {{"version", record.version},
+                        {"accelerator", record.accelerator},
+                        {"torch", record.torch},
+                        {"cuda", record.cuda},
+                        {"ops", record.ops}};
+  }
   return all.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -178,6 +186,13 @@ std::string inspect_text(const Requirements& requirements) {
   row(out, "cuda", requirements.cuda);
   row(out, "torch", requirements.torch);
   row(out, "needs", join(requirements.needed, " "));
+  if (requirements.deepspeed) {
+    const InstallRecord& record = *requirements.deepspeed;
+    row(out, "deepspeed",
+        fmt::format("{} for accelerator {}{}{}: {}", record.version, record.accelerator,
+                    record.torch.empty() ? "" : ", torch " + record.torch,
+                    record.cuda.empty() ? "" : ", CUDA " + record.cuda, join(record.ops, " ")));
+  }
   for (const LibraryNeeds& library : requirements.libraries) {
     out += "\n" + library.path + "\n";
     library_rows(out, library);

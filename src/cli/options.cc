@@ -189,7 +189,9 @@ const std::vector<CommandEntry>& commands() {
        }},
       {"inspect", "what a wheel or a library really needs",
        [](CLI::App& app, Options& options) {
-         app.add_option("FILE", options.files, "wheels or ELF files")->required();
+         app.add_option("FILE", options.files, "wheels, libraries, or folders of libraries")
+             ->required();
+         app.add_flag("--diff", options.diff, "what the second of two has otherwise");
          // So that one set of options serves every command; nothing is asked of the hosts.
          add_hostfile(app, options);
          add_talk(app, options);

@@ -47,6 +47,7 @@ struct Options {
   bool dry_run = false;
   std::vector<std::string> wheels;  ///< --wheel, or the argument of audit
   std::vector<std::string> files;   ///< arguments of inspect
+  bool diff = false;                ///< compare the two files
   std::string action;               ///< argument of cache, op of jit
   bool require_gpu = false;
   bool strict = false;
