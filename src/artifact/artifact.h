@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "config/config.h"
 #include "wheel/wheel.h"
 
 namespace ds {
@@ -158,8 +159,9 @@ LibraryNeeds inspect_library(std::string_view bytes, const std::string& path);
 LibrarySymbols library_symbols(std::string_view bytes, const std::string& path);
 
 /// A wheel, an ELF file, or a folder with some below it. Error (usage) if it is none of these.
-Requirements inspect_file(const std::filesystem::path& file);
-Requirements inspect_wheel(const Wheel& wheel);
+Requirements inspect_file(const std::filesystem::path& file,
+                          const Catalog& catalog = builtin_catalog());
+Requirements inspect_wheel(const Wheel& wheel, const Catalog& catalog = builtin_catalog());
 
 /// {"schema":"ds-deploy.inspect/1",...} on one line.
 std::string inspect_json(const Requirements& requirements);
@@ -175,9 +177,7 @@ std::string diff_json(const Requirements& before, const Requirements& after);
 /// them has to be compiled by the driver, none if one of them has nothing. Units for 'a' or 'f'
 /// alone do not count beside others.
 enum class Image { sass, ptx, none };
-Image image_for(const GpuImages& images, const std::string& compute_capability);
-
-/// The CUDA toolkit that a PTX ISA version belongs to: "9.0" -> "13.0"; "" if unknown.
-std::string toolkit_of_ptx_isa(const std::string& isa);
+Image image_for(const GpuImages& images, const std::string& compute_capability,
+                const Catalog& catalog = builtin_catalog());
 
 }  // namespace ds

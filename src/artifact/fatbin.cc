@@ -141,9 +141,6 @@ class FatbinReader {
     }
     sort_unique(images.sass, arch_before);
     sort_unique(images.ptx, ptx_before);
-    for (const PtxImage& ptx : images.ptx) {
-      fatbin.toolkit = newer(fatbin.toolkit, toolkit_of_ptx_isa(ptx.isa));
-    }
     return fatbin;
   }
 

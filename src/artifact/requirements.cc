@@ -90,7 +90,13 @@ void take_symbols(const LibrarySymbols& symbols, LibraryNeeds& needs) {
     needs.cuda_runtime = shared || registers ? "shared" : "static";
 }
 
-Inspected inspect(std::string_view bytes, const std::string& path, const std::string& shown) {
+void raise(std::string& highest, const std::string& version) {
+  if (compare_versions(version, highest) > 0)
+    highest = version;
+}
+
+Inspected inspect(std::string_view bytes, const std::string& path, const std::string& shown,
+                  const Catalog& catalog) {
   ElfFile elf = read_elf(bytes, shown);
   Fatbin fatbin = read_fatbin(elf.device, shown);
   const LibrarySymbols symbols = read_symbols(elf.symbols, shown);
@@ -104,13 +110,10 @@ Inspected inspect(std::string_view bytes, const std::string& path, const std::st
         return name.starts_with("libtorch") || name.starts_with("libc10");
       });
   needs.gpu = std::move(fatbin.images);
+  for (const PtxImage& ptx : needs.gpu.ptx)
+    raise(inspected.toolkit, catalog.toolkit_of_ptx(ptx.isa));
   take_symbols(symbols, needs);
   return inspected;
-}
-
-void raise(std::string& highest, const std::string& version) {
-  if (compare_versions(version, highest) > 0)
-    highest = version;
 }
 
 void add(Requirements& sum, Inspected inspected) {
@@ -151,7 +154,7 @@ void sum_needed(Requirements& sum) {
 
 constexpr std::string_view elf_magic = "\177ELF";
 
-Requirements inspect_alone(const fs::path& file) {
+Requirements inspect_alone(const fs::path& file, const Catalog& catalog) {
   const MappedFile content(file);
   const std::string path = file.string();
   if (!content.bytes().starts_with(elf_magic)) {
@@ -165,7 +168,7 @@ Requirements inspect_alone(const fs::path& file) {
   sum.sha256 = sha256_hex(content.bytes());
   sum.installed_bytes = content.bytes().size();
   sum.installed_files = 1;
-  add(sum, inspect(content.bytes(), path, path));
+  add(sum, inspect(content.bytes(), path, path, catalog));
   sum_needed(sum);
   return sum;
 }
@@ -187,7 +190,7 @@ std::vector<fs::path> files_below(const fs::path& folder) {
 }
 
 /// What is no ELF file for loading (a linker's script, an object file) is passed over.
-Requirements inspect_folder(const fs::path& folder) {
+Requirements inspect_folder(const fs::path& folder, const Catalog& catalog) {
   Requirements sum;
   sum.file = folder.string();
   sum.kind = "folder";
@@ -197,7 +200,7 @@ Requirements inspect_folder(const fs::path& folder) {
     sum.installed_bytes += content.bytes().size();
     if (!is_library_name(file.string()) || !content.bytes().starts_with(elf_magic))
       continue;
-    add(sum, inspect(content.bytes(), fs::relative(file, folder).string(), file.string()));
+    add(sum, inspect(content.bytes(), fs::relative(file, folder).string(), file.string(), catalog));
   }
   if (sum.libraries.empty()) {
     throw Error(folder.string() + ": no library lies in it", "name a folder with .so files",
@@ -210,14 +213,14 @@ Requirements inspect_folder(const fs::path& folder) {
 }  // namespace
 
 LibraryNeeds inspect_library(std::string_view bytes, const std::string& path) {
-  return inspect(bytes, path, path).needs;
+  return inspect(bytes, path, path, builtin_catalog()).needs;
 }
 
 LibrarySymbols library_symbols(std::string_view bytes, const std::string& path) {
   return read_symbols(read_elf(bytes, path).symbols, path);
 }
 
-Requirements inspect_wheel(const Wheel& wheel) {
+Requirements inspect_wheel(const Wheel& wheel, const Catalog& catalog) {
   Requirements sum;
   sum.file = wheel.file.string();
   sum.kind = "wheel";
@@ -237,7 +240,7 @@ Requirements inspect_wheel(const Wheel& wheel) {
       sum.deepspeed = read_install_record(content);
     if (!is_library_name(entry.path))
       return;
-    add(sum, inspect(content, entry.path, sum.file + ": " + entry.path));
+    add(sum, inspect(content, entry.path, sum.file + ": " + entry.path, catalog));
   });
   for (LibraryNeeds& library : sum.libraries) {
     for (const OpRecord& record : records) {
@@ -253,11 +256,12 @@ Requirements inspect_wheel(const Wheel& wheel) {
   return sum;
 }
 
-Requirements inspect_file(const std::filesystem::path& file) {
+Requirements inspect_file(const std::filesystem::path& file, const Catalog& catalog) {
   if (file.extension() == ".whl")
-    return inspect_wheel(open_wheel(file));
+    return inspect_wheel(open_wheel(file), catalog);
   std::error_code failure;
-  return fs::is_directory(file, failure) ? inspect_folder(file) : inspect_alone(file);
+  return fs::is_directory(file, failure) ? inspect_folder(file, catalog)
+                                         : inspect_alone(file, catalog);
 }
 
 }  // namespace ds

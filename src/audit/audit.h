@@ -8,6 +8,7 @@
 
 #include "artifact/artifact.h"
 #include "compat/compat.h"
+#include "config/config.h"
 #include "facts/facts.h"
 
 namespace ds {
@@ -39,6 +40,7 @@ struct AuditOptions {
   bool require_gpu = false;
   bool strict = false;            ///< warnings and unknowns refuse a host
   bool needs_environment = true;  ///< a host without a target interpreter fails (deploy)
+  const Catalog* catalog = &builtin_catalog();
 };
 
 /// What the wheels of one release set need, and the hosts that are to get them.

@@ -23,6 +23,7 @@ struct Options {
   int connect_timeout = 15;  ///< seconds
   int login_timeout = 30;    ///< seconds
   std::string facts, save_facts;
+  std::string data;                       ///< catalog of toolkits, drivers and GPUs
   std::string ops;                        ///< folder of the op library
   std::string source;                     ///< a foreign tree in its place
   std::vector<std::string> environments;  ///< to build it with: folders, files of requirements

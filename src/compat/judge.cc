@@ -129,6 +129,10 @@ void judge_torch(const OpRules& op, const HostFacts& host, Verdicts& verdicts) {
 
 }  // namespace
 
+std::string major_of(const std::string& version) {
+  return version.substr(0, version.find('.'));
+}
+
 std::string to_string(Severity severity) {
   switch (severity) {
     case Severity::ok:
