@@ -128,6 +128,66 @@ TEST_CASE("audit: rules about the interpreter and the machine") {
   CHECK(AuditCase().findings("torch").empty());
 }
 
+TEST_CASE("audit: rules about what PyTorch the wheel was built with") {
+  const auto recorded = [](const char* accelerator, const char* torch, const char* cuda,
+                           bool gpus = true) {
+    return [=](AuditCase& c) {
+      c.wheel().deepspeed = InstallRecord{"0.19.8", accelerator, torch, cuda, {"cpu_adam"}};
+      if (!gpus)
+        c.host().gpus.clear();
+    };
+  };
+  const auto strings = [](const char* kind, std::optional<bool> host) {
+    return [=](AuditCase& c) {
+      c.cpu().links_torch = true;
+      c.cpu().cxx_strings = kind;
+      c.host().torch.cxx11_abi = host;
+    };
+  };
+  const Row rows[] = {
+      {"deepspeed-record", recorded("cuda", "2.6", "12.4"), ok, "torch 2.6 with CUDA 12.4"},
+      {"deepspeed-record", recorded("cuda", "2.7", "12.4"), fail,
+       "this host has torch 2.6.0+cu124 with CUDA 12.4: DeepSpeed refuses"},
+      {"deepspeed-record", recorded("cuda", "2.6", "12.8"), fail, "DeepSpeed refuses"},
+      {"deepspeed-record", recorded("cuda", "2.6", "12.8", false), warn, "compiles its own"},
+      {"deepspeed-record", recorded("cpu", "2.6", "12.4"), fail,
+       "for accelerator 'cpu', and DeepSpeed takes this host for cuda"},
+      {"deepspeed-record", recorded("xpu", "2.6", "", false), warn,
+       "for accelerator 'xpu', and DeepSpeed takes this host for cpu"},
+      {"deepspeed-record", recorded("cpu", "2.6", "", false), ok, "accelerator cpu"},
+      {"deepspeed-record", recorded("cuda", "", ""), unknown, "not in DeepSpeed's own record"},
+      {"deepspeed-record",
+       [](AuditCase& c) {
+         c.wheel().deepspeed = InstallRecord{"0.19.8", "cuda", "2.6", "12.4", {"cpu_adam"}};
+         c.host().torch = {};
+       },
+       unknown, "which torch this host has is not known"},
+      {"c++-abi", strings("cxx11", true), ok, "that of the host's torch"},
+      {"c++-abi", strings("cxx11", false), fail, "of the C++11 ABI from PyTorch, and torch"},
+      {"c++-abi", strings("old", true), fail, "of the ABI before GCC 5 from PyTorch"},
+      {"c++-abi", strings("old", std::nullopt), unknown, "not known"},
+      {"run-path", [](auto& c) { c.cpu().runpath = "$ORIGIN:/home/me/lib"; }, warn,
+       "cpu_adam looks for its libraries in /home/me/lib"},
+      {"run-path", [](auto& c) { c.cpu().rpath = "/opt/x"; }, warn, "/opt/x"},
+      {"torch",
+       [](auto& c) {
+         c.cpu().links_torch = true;
+         c.cpu().torch_abi = "stable";
+       },
+       fail, "stable ABI, which begins with torch 2.9; torch 2.6.0+cu124 is there"},
+      {"torch",
+       [](auto& c) {
+         c.cpu().links_torch = true;
+         c.cpu().torch_abi = "stable";
+         c.host().torch.version = "2.10.1";
+       },
+       ok, "torch 2.10.1 is there"}};
+  for (const Row& row : rows)
+    check(row);
+  for (const char* rule : {"deepspeed-record", "c++-abi", "run-path"})
+    CHECK(AuditCase().findings(rule).empty());
+}
+
 TEST_CASE("audit: rules about libraries and the CPU") {
   const Row rows[] = {
       {"glibc", [](auto&) {}, ok, "glibc 2.34 is needed, glibc 2.36 is there"},

@@ -23,6 +23,7 @@ struct OpRules {
   std::vector<std::string> host_needs;     ///< sonames that it opens while it runs
   bool links_torch = false;
   bool links_torch_cuda = false;  ///< PyTorch's CUDA libraries too
+  bool torch_stable = false;      ///< it calls PyTorch's C shim alone, which newer ones keep
   std::string torch;              ///< version that it is built with; empty: not known
   std::optional<bool> cxx11_abi;  ///< of that torch
   std::string cuda;               ///< toolkit that it is built with, "13.0"; empty: none, not known
