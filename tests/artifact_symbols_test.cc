@@ -40,7 +40,7 @@ bool gives(const LibrarySymbols& symbols, const std::string& name) {
 TEST_CASE("what a library takes and gives") {
   const TempDir folder;
   const std::string bytes =
-      read_file(toy_library(folder.path(), "libtoy.so", source, "-Wl,-rpath,/opt/lib"));
+      read_file(toy_library(folder.path(), "libtoy.so", source, "-Wl,-rpath,/opt/lib", "symbols"));
   const LibrarySymbols symbols = library_symbols(bytes, "libtoy.so");
   REQUIRE(needed(symbols, "of_another") != nullptr);
   CHECK_FALSE(needed(symbols, "of_another")->weak);
@@ -64,8 +64,8 @@ TEST_CASE("what a library takes and gives") {
 TEST_CASE("strings of before GCC 5 are told apart, RPATH and RUNPATH too") {
   const TempDir folder;
   const auto needs_of = [&](const std::string& flags) {
-    return inspect_library(read_file(toy_library(folder.path(), "libtoy.so", source, flags)),
-                           "libtoy.so");
+    return inspect_library(
+        read_file(toy_library(folder.path(), "libtoy.so", source, flags, "strings")), "libtoy.so");
   };
   CHECK(needs_of("-D_GLIBCXX_USE_CXX11_ABI=0").cxx_strings == "old");
   const LibraryNeeds old = needs_of("-Wl,--disable-new-dtags,-rpath,/opt/lib");
@@ -99,18 +99,17 @@ TEST_CASE("two libraries, and a folder") {
   const fs::path first = folder.path() / "first", second = folder.path() / "second";
   fs::create_directories(first / "sub");
   fs::create_directories(second);
-  toy_library(first / "sub", "libtoy.so", source, "");
+  toy_library(first / "sub", "libtoy.so", source, "", "folder");
   write_file(first / "note.txt", "x");
   fs::create_symlink("libtoy.so", first / "sub" / "libtoy.so.1");
   const Requirements found = inspect_file(first);
   CHECK(found.kind == "folder");
-  CHECK(found.installed_files == 2);
+  CHECK(found.installed_files == 3);
   REQUIRE(found.libraries.size() == 1);
   CHECK(found.libraries[0].path == "sub/libtoy.so");
   CHECK(diff_text(found, found).ends_with("no difference\n"));
   fs::create_directories(second / "sub");
-  toy_library(second / "sub", "libtoy.so", source,
-              "-Wl,-soname,libtoy.so.2 -lm -Wl,--no-as-needed");
+  toy_library(second / "sub", "libtoy.so", source, "-Wl,-soname,libtoy.so.2", "diff");
   const std::string text = diff_text(found, inspect_file(second));
   CHECK_MESSAGE(text.find("sub/libtoy.so\n  soname                    none -> libtoy.so.2\n") !=
                     std::string::npos,

@@ -154,7 +154,7 @@ TEST_CASE("audit: rules about what PyTorch the wheel was built with") {
        "for accelerator 'cpu', and DeepSpeed takes this host for cuda"},
       {"deepspeed-record", recorded("xpu", "2.6", "", false), warn,
        "for accelerator 'xpu', and DeepSpeed takes this host for cpu"},
-      {"deepspeed-record", recorded("cpu", "2.6", "", false), ok, "accelerator cpu"},
+      {"deepspeed-record", recorded("cpu", "2.6", "", false), ok, "torch 2.6, which is there"},
       {"deepspeed-record", recorded("cuda", "", ""), unknown, "not in DeepSpeed's own record"},
       {"deepspeed-record",
        [](AuditCase& c) {

@@ -47,6 +47,8 @@ std::string toolkit_of_cubin(std::string_view cubin, const std::string& path) {
   const std::uint32_t version = bytes.u32(20);
   if (version >= 110 && version < 130)
     return fmt::format("{}.{}", version / 10, version % 10);
+  if (bytes.size() < sizeof(Elf64_Ehdr))
+    return {};
   const std::uint64_t table = bytes.u64(offsetof(Elf64_Ehdr, e_shoff));
   const std::uint64_t count = bytes.u16(offsetof(Elf64_Ehdr, e_shnum));
   for (std::uint64_t at = 0; at < count && table < bytes.size(); ++at) {
