@@ -188,6 +188,37 @@ TEST_CASE("audit: rules about what PyTorch the wheel was built with") {
     CHECK(AuditCase().findings(rule).empty());
 }
 
+TEST_CASE("audit: rules about a host among others") {
+  const auto among = [](std::size_t others, std::function<void(HostFacts&)> change) {
+    return [=](AuditCase& c) {
+      for (std::size_t at = 0; at < others; ++at)
+        c.fleet.hosts.push_back(AuditCase::good_host("other" + std::to_string(at)));
+      change(c.host());
+    };
+  };
+  const Row rows[] = {
+      {"uniformity", among(2, [](HostFacts&) {}), ok, "like the other hosts"},
+      {"uniformity", among(3, [](HostFacts& host) { host.driver = "535.1"; }), warn,
+       "its NVIDIA driver is 535.1, and 3 hosts have 550.54.15"},
+      {"uniformity", among(1, [](HostFacts& host) { host.torch.version = "2.7.0"; }), warn,
+       "its torch is 2.7.0, and other hosts have others"},
+      {"uniformity", among(2, [](HostFacts& host) { host.gpus.pop_back(); }), warn,
+       "its GPUs are 1 x NVIDIA A100, and 2 hosts have 2 x NVIDIA A100"},
+      // What is not known is no difference.
+      {"uniformity", among(2, [](HostFacts& host) { host.torch = {}; }), ok, "like the other"},
+      {"slots", [](auto& c) { c.options.slots["node1"] = 2; }, ok, "2 slots, as many as GPUs"},
+      {"slots", [](auto& c) { c.options.slots["node1"] = 8; }, warn,
+       "the hostfile gives it 8 slots, and it has 2 GPUs"},
+      {"slots", [](auto& c) { c.options.slots["node1"] = 1; }, warn, "1 slot, and it has 2 GPUs"},
+      {"gpu-mode", [](auto& c) { c.host().gpus[0].mig = "Enabled"; }, warn,
+       "1 of its 2 GPUs are split by MIG"},
+      {"gpu-mode", [](auto& c) { c.host().gpus[1].ecc = "Disabled"; }, warn, "without ECC"}};
+  for (const Row& row : rows)
+    check(row);
+  for (const char* rule : {"uniformity", "slots", "gpu-mode"})
+    CHECK(AuditCase().findings(rule).empty());
+}
+
 TEST_CASE("audit: rules about libraries and the CPU") {
   const Row rows[] = {
       {"glibc", [](auto&) {}, ok, "glibc 2.34 is needed, glibc 2.36 is there"},

@@ -3,6 +3,7 @@
 // Holds what the wheel's binaries need against what each host is. Pure.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -38,8 +39,9 @@ struct AuditReport {
 
 struct AuditOptions {
   bool require_gpu = false;
-  bool strict = false;            ///< warnings and unknowns refuse a host
-  bool needs_environment = true;  ///< a host without a target interpreter fails (deploy)
+  bool strict = false;               ///< warnings and unknowns refuse a host
+  bool needs_environment = true;     ///< a host without a target interpreter fails (deploy)
+  std::map<std::string, int> slots;  ///< by host, as the hostfile says; empty: it is not asked
   const Catalog* catalog = &builtin_catalog();
 };
 

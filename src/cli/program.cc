@@ -46,6 +46,10 @@ AuditOptions audit_options(Session& session) {
   audit.strict = options.strict;
   audit.needs_environment = options.command != "audit";
   audit.catalog = &session.catalog();
+  if (!options.local_only && options.facts.empty()) {
+    for (const Host& host : session.inventory().hosts)
+      audit.slots[host.name] = host.slots;
+  }
   return audit;
 }
 
