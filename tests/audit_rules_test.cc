@@ -197,7 +197,8 @@ TEST_CASE("audit: rules about a host among others") {
     };
   };
   const Row rows[] = {
-      {"uniformity", among(2, [](HostFacts&) {}), ok, "like the other hosts"},
+      {"uniformity", among(2, [](HostFacts&) {}), ok,
+       "torch, Python are like those of the other hosts"},
       {"uniformity", among(3, [](HostFacts& host) { host.driver = "535.1"; }), warn,
        "its NVIDIA driver is 535.1, and 3 hosts have 550.54.15"},
       {"uniformity", among(1, [](HostFacts& host) { host.torch.version = "2.7.0"; }), warn,
@@ -205,7 +206,17 @@ TEST_CASE("audit: rules about a host among others") {
       {"uniformity", among(2, [](HostFacts& host) { host.gpus.pop_back(); }), warn,
        "its GPUs are 1 x NVIDIA A100, and 2 hosts have 2 x NVIDIA A100"},
       // What is not known is no difference.
-      {"uniformity", among(2, [](HostFacts& host) { host.torch = {}; }), ok, "like the other"},
+      {"uniformity", among(2, [](HostFacts& host) { host.torch = {}; }), ok,
+       "NVIDIA driver, Python are like"},
+      {"uniformity",
+       among(1,
+             [](HostFacts& host) {
+               host.gpus.clear();
+               host.driver.clear();
+               host.torch = {};
+               host.python = {};
+             }),
+       unknown, "not known"},
       {"slots", [](auto& c) { c.options.slots["node1"] = 2; }, ok, "2 slots, as many as GPUs"},
       {"slots", [](auto& c) { c.options.slots["node1"] = 8; }, warn,
        "the hostfile gives it 8 slots, and it has 2 GPUs"},

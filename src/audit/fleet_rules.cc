@@ -59,10 +59,11 @@ FleetSummary summarise(const Fleet& fleet) {
 
 Findings uniformity_rule(const Subject& subject) {
   Findings found;
+  std::vector<std::string> alike;
   for (const Property& property : properties) {
     const std::string value = property.value(subject.host);
     const auto known = subject.summary.values.find(property.name);
-    if (value.empty() || known == subject.summary.values.end() || known->second.size() < 2)
+    if (value.empty() || known == subject.summary.values.end())
       continue;
     const auto& values = known->second;
     const auto most = std::max_element(
@@ -71,8 +72,10 @@ Findings uniformity_rule(const Subject& subject) {
     const bool several = std::any_of(values.begin(), values.end(), [&](const auto& other) {
       return other.first != most->first && other.second == most->second;
     });
-    if (!several && value == most->first)
+    if (!several && value == most->first) {
+      alike.emplace_back(property.name);
       continue;
+    }
     found.push_back(finding(
         Severity::warn,
         several ? fmt::format("its {} {} {}, and other hosts have others", property.name,
@@ -83,9 +86,11 @@ Findings uniformity_rule(const Subject& subject) {
                               most->first),
         "make them alike: a job over all of these hosts meets both"));
   }
-  if (found.empty() && subject.fleet.hosts.size() > 1)
-    return {finding(Severity::ok, "it is like the other hosts")};
-  return found;
+  if (!found.empty() || subject.fleet.hosts.size() < 2)
+    return found;
+  if (alike.empty())
+    return {finding(Severity::unknown, "whether it is like the other hosts is not known")};
+  return {finding(Severity::ok, join(alike, ", ") + " are like those of the other hosts")};
 }
 
 Findings slots_rule(const Subject& subject) {
