@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
+#include <elf.h>
 
 #include <cstring>
 #include <random>
@@ -124,7 +125,7 @@ TEST_CASE("the device linker's container counts only with relocatable code") {
   CHECK(ds::image_for(ds::read_fatbin(code, "x").images, "9.0") == ds::Image::none);
 }
 
-TEST_CASE("the toolkit shows in PTX, in a cubin's version or in its note") {
+TEST_CASE("the toolkit shows in a cubin's version or in its note") {
   const auto toolkit = [](const std::string& entries) {
     const std::string section = container(entries);
     const ds::DeviceCode code{.sections = {{.bytes = section, .address = 0}}, .linked = {}};
@@ -135,11 +136,25 @@ TEST_CASE("the toolkit shows in PTX, in a cubin's version or in its note") {
   CHECK(toolkit(entry(2, 80, 0, cubin)) == "12.4");
   cubin[20] = 1;
   CHECK(toolkit(entry(2, 80, 0, cubin)).empty());
-  cubin += "Cuda compilation tools, release 13.0, V13.0.88";
+  const std::string note = "Cuda compilation tools, release 13.0, V13.0.88";
+  Elf64_Ehdr header{};
+  std::copy(cubin.begin(), cubin.end(), reinterpret_cast<char*>(&header));
+  header.e_shoff = sizeof header;
+  header.e_shnum = 2;
+  Elf64_Shdr sections[2] = {};
+  sections[1].sh_type = SHT_NOTE;
+  sections[1].sh_offset = sizeof header + sizeof sections;
+  sections[1].sh_size = note.size();
+  cubin.assign(reinterpret_cast<const char*>(&header), sizeof header);
+  cubin.append(reinterpret_cast<const char*>(sections), sizeof sections);
+  cubin += note;
   CHECK(toolkit(entry(2, 80, 0, cubin)) == "13.0");
   CHECK(toolkit(entry(2, 80, 0, cubin) + entry(1, 80, 0, "", 8)) == "13.0");
-  CHECK(toolkit(entry(1, 80, 0, "", 8)) == "12.0");
+  CHECK(toolkit(entry(1, 80, 0, "", 8)).empty());
   CHECK(toolkit(sass(80)).empty());
+  // Text that is in no note may be of the program itself.
+  CHECK(toolkit(entry(2, 80, 0, cubin.substr(0, sizeof header) + std::string(256, '\0') + note))
+            .empty());
 }
 
 TEST_CASE("lying fatbins are refused") {

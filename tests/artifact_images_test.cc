@@ -82,11 +82,11 @@ TEST_CASE("units for one architecture alone do not refuse other GPUs") {
 }
 
 TEST_CASE("a PTX ISA belongs to a toolkit") {
-  CHECK(ds::toolkit_of_ptx_isa("7.0") == "11.0");
-  CHECK(ds::toolkit_of_ptx_isa("7.8") == "11.8");
-  CHECK(ds::toolkit_of_ptx_isa("8.5") == "12.5");
-  CHECK(ds::toolkit_of_ptx_isa("8.6") == "12.7");
-  CHECK(ds::toolkit_of_ptx_isa("9.0") == "13.0");
-  CHECK(ds::toolkit_of_ptx_isa("42.0").empty());
-  CHECK(ds::toolkit_of_ptx_isa("").empty());
+  CHECK(ds::builtin_catalog().toolkit_of_ptx("7.0") == "11.0");
+  CHECK(ds::builtin_catalog().toolkit_of_ptx("7.8") == "11.8");
+  CHECK(ds::builtin_catalog().toolkit_of_ptx("8.5") == "12.5");
+  CHECK(ds::builtin_catalog().toolkit_of_ptx("8.6") == "12.7");
+  CHECK(ds::builtin_catalog().toolkit_of_ptx("9.0") == "13.0");
+  CHECK(ds::builtin_catalog().toolkit_of_ptx("42.0").empty());
+  CHECK(ds::builtin_catalog().toolkit_of_ptx("").empty());
 }

@@ -54,10 +54,13 @@ TEST_CASE("an inspection as JSON is one line of ds-deploy.inspect/1") {
             R"(","requirements":{"python":"py3-none-linux_x86_64","glibc":"2.34",)"
             R"("glibcxx":"3.4.30","cxxabi":"1.3.13","cpu_level":3,)"
             R"("needed":["libc.so.6","libcudart.so.13"],"torch":"","cuda":"13.0"},)"
-            R"("libraries":[{"path":"ds_ops/fused_adam/libfused_adam.so","glibc":"2.34",)"
+            R"("libraries":[{"path":"ds_ops/fused_adam/libfused_adam.so","op":"fused_adam",)"
+            R"("machine":"x86_64","python":"","soname":"","glibc":"2.34","glibcxx":"",)"
+            R"("cxxabi":"","gcc":"","weak_versions":[],"cpu_level":0,)"
             R"("needed":["libcudart.so.13","libc.so.6"],"opens":["libaio.so.1"],)"
-            R"("gpu":{"units":2,"sass":["80","90"],)"
-            R"("sass_all_units":["80"],"ptx":[{"arch":"90","isa":"9.0"}],)"
+            R"("runpath":"","rpath":"","undefined":0,"cxx_strings":"","torch_abi":"",)"
+            R"("cuda_runtime":"","gpu":{"units":2,"sass":["80","90"],)"
+            R"("sass_all_units":["80"],"ptx":[{"arch":"90","isa":"9.0"}],"lto":[],)"
             R"("compression":["none","zstd"]}}]})");
   all.libraries[0].gpu = {};
   all.libraries[0].needed.clear();

@@ -128,6 +128,108 @@ TEST_CASE("audit: rules about the interpreter and the machine") {
   CHECK(AuditCase().findings("torch").empty());
 }
 
+TEST_CASE("audit: rules about what PyTorch the wheel was built with") {
+  const auto recorded = [](const char* accelerator, const char* torch, const char* cuda,
+                           bool gpus = true) {
+    return [=](AuditCase& c) {
+      c.wheel().deepspeed = InstallRecord{"0.19.8", accelerator, torch, cuda, {"cpu_adam"}};
+      if (!gpus)
+        c.host().gpus.clear();
+    };
+  };
+  const auto strings = [](const char* kind, std::optional<bool> host) {
+    return [=](AuditCase& c) {
+      c.cpu().links_torch = true;
+      c.cpu().cxx_strings = kind;
+      c.host().torch.cxx11_abi = host;
+    };
+  };
+  const Row rows[] = {
+      {"deepspeed-record", recorded("cuda", "2.6", "12.4"), ok, "torch 2.6 with CUDA 12.4"},
+      {"deepspeed-record", recorded("cuda", "2.7", "12.4"), fail,
+       "this host has torch 2.6.0+cu124 with CUDA 12.4: DeepSpeed refuses"},
+      {"deepspeed-record", recorded("cuda", "2.6", "12.8"), fail, "DeepSpeed refuses"},
+      {"deepspeed-record", recorded("cuda", "2.6", "12.8", false), warn, "compiles its own"},
+      {"deepspeed-record", recorded("cpu", "2.6", "12.4"), fail,
+       "for accelerator 'cpu', and DeepSpeed takes this host for cuda"},
+      {"deepspeed-record", recorded("xpu", "2.6", "", false), warn,
+       "for accelerator 'xpu', and DeepSpeed takes this host for cpu"},
+      {"deepspeed-record", recorded("cpu", "2.6", "", false), ok, "torch 2.6, which is there"},
+      {"deepspeed-record", recorded("cuda", "", ""), unknown, "not in DeepSpeed's own record"},
+      {"deepspeed-record",
+       [](AuditCase& c) {
+         c.wheel().deepspeed = InstallRecord{"0.19.8", "cuda", "2.6", "12.4", {"cpu_adam"}};
+         c.host().torch = {};
+       },
+       unknown, "which torch this host has is not known"},
+      {"c++-abi", strings("cxx11", true), ok, "that of the host's torch"},
+      {"c++-abi", strings("cxx11", false), fail, "of the C++11 ABI from PyTorch, and torch"},
+      {"c++-abi", strings("old", true), fail, "of the ABI before GCC 5 from PyTorch"},
+      {"c++-abi", strings("old", std::nullopt), unknown, "not known"},
+      {"run-path", [](auto& c) { c.cpu().runpath = "$ORIGIN:/home/me/lib"; }, warn,
+       "cpu_adam looks for its libraries in /home/me/lib"},
+      {"run-path", [](auto& c) { c.cpu().rpath = "/opt/x"; }, warn, "/opt/x"},
+      {"torch",
+       [](auto& c) {
+         c.cpu().links_torch = true;
+         c.cpu().torch_abi = "stable";
+       },
+       fail, "stable ABI, which begins with torch 2.9; torch 2.6.0+cu124 is there"},
+      {"torch",
+       [](auto& c) {
+         c.cpu().links_torch = true;
+         c.cpu().torch_abi = "stable";
+         c.host().torch.version = "2.10.1";
+       },
+       ok, "torch 2.10.1 is there"}};
+  for (const Row& row : rows)
+    check(row);
+  for (const char* rule : {"deepspeed-record", "c++-abi", "run-path"})
+    CHECK(AuditCase().findings(rule).empty());
+}
+
+TEST_CASE("audit: rules about a host among others") {
+  const auto among = [](std::size_t others, std::function<void(HostFacts&)> change) {
+    return [=](AuditCase& c) {
+      for (std::size_t at = 0; at < others; ++at)
+        c.fleet.hosts.push_back(AuditCase::good_host("other" + std::to_string(at)));
+      change(c.host());
+    };
+  };
+  const Row rows[] = {
+      {"uniformity", among(2, [](HostFacts&) {}), ok,
+       "torch, Python are like those of the other hosts"},
+      {"uniformity", among(3, [](HostFacts& host) { host.driver = "535.1"; }), warn,
+       "its NVIDIA driver is 535.1, and 3 hosts have 550.54.15"},
+      {"uniformity", among(1, [](HostFacts& host) { host.torch.version = "2.7.0"; }), warn,
+       "its torch is 2.7.0, and other hosts have others"},
+      {"uniformity", among(2, [](HostFacts& host) { host.gpus.pop_back(); }), warn,
+       "its GPUs are 1 x NVIDIA A100, and 2 hosts have 2 x NVIDIA A100"},
+      // What is not known is no difference.
+      {"uniformity", among(2, [](HostFacts& host) { host.torch = {}; }), ok,
+       "NVIDIA driver, Python are like"},
+      {"uniformity",
+       among(1,
+             [](HostFacts& host) {
+               host.gpus.clear();
+               host.driver.clear();
+               host.torch = {};
+               host.python = {};
+             }),
+       unknown, "not known"},
+      {"slots", [](auto& c) { c.options.slots["node1"] = 2; }, ok, "2 slots, as many as GPUs"},
+      {"slots", [](auto& c) { c.options.slots["node1"] = 8; }, warn,
+       "the hostfile gives it 8 slots, and it has 2 GPUs"},
+      {"slots", [](auto& c) { c.options.slots["node1"] = 1; }, warn, "1 slot, and it has 2 GPUs"},
+      {"gpu-mode", [](auto& c) { c.host().gpus[0].mig = "Enabled"; }, warn,
+       "1 of its 2 GPUs are split by MIG"},
+      {"gpu-mode", [](auto& c) { c.host().gpus[1].ecc = "Disabled"; }, warn, "without ECC"}};
+  for (const Row& row : rows)
+    check(row);
+  for (const char* rule : {"uniformity", "slots", "gpu-mode"})
+    CHECK(AuditCase().findings(rule).empty());
+}
+
 TEST_CASE("audit: rules about libraries and the CPU") {
   const Row rows[] = {
       {"glibc", [](auto&) {}, ok, "glibc 2.34 is needed, glibc 2.36 is there"},

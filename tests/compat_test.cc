@@ -125,11 +125,3 @@ TEST_CASE("compat: on a host without a GPU the rules about it are silent") {
   CHECK(verdicts[0].rule == "gpu");
   CHECK(verdicts[1].rule == "torch");
 }
-
-TEST_CASE("compat: driver tables") {
-  CHECK(driver_floor("12.8") == "525.60.13");
-  CHECK(driver_floor("14.0").empty());
-  CHECK(driver_floor("").empty());
-  CHECK(driver_of_toolkit("12.8") == "570.26");
-  CHECK(driver_of_toolkit("12.77").empty());
-}

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "config/config.h"
 #include "wheel/wheel.h"
 
 namespace ds {
@@ -38,11 +39,33 @@ struct GpuImages {
   std::vector<std::string> sass_all_units;  ///< in every unit
   std::vector<PtxImage> ptx;                ///< in at least one unit
   std::vector<PtxImage> ptx_all_units;
-  std::vector<UnitImages> unit_kinds;    ///< the distinct sets that units have; empty: all have
-                                         ///< sass_all_units and ptx_all_units
-  std::vector<std::string> compression;  ///< "none", "lz4", "zstd"
+  std::vector<UnitImages> unit_kinds;  ///< the distinct sets that units have; empty: all have
+                                       ///< sass_all_units and ptx_all_units
+  std::vector<std::string> lto;  ///< code that is compiled at run time, by a library's own linker
+  std::vector<std::string> compression;        ///< "none", "lz4", "zstd"
   std::map<std::string, std::uint64_t> bytes;  ///< of all images: "sm_80", "compute_90" (PTX)
   bool operator==(const GpuImages&) const = default;
+};
+
+/// A dynamic symbol that another library has to have.
+struct NeededSymbol {
+  std::string name;              ///< mangled
+  std::string library, version;  ///< "libc.so.6", "GLIBC_2.34"; empty: any library, no version
+  bool weak = false;             ///< the library loads without it
+  bool operator==(const NeededSymbol&) const = default;
+};
+
+/// One that a library gives to others.
+struct GivenSymbol {
+  std::string name;
+  bool weak = false;
+  bool operator==(const GivenSymbol&) const = default;
+};
+
+/// In the order of the symbol table. Names are as they stand in the file: foreign text.
+struct LibrarySymbols {
+  std::vector<NeededSymbol> undefined;
+  std::vector<GivenSymbol> defined;
 };
 
 struct LibraryNeeds {
@@ -50,11 +73,19 @@ struct LibraryNeeds {
   std::string op;                      ///< ds_ops/<op>/lib<op>.so, or as the wheel's record says
   std::string machine;                 ///< "x86_64"
   std::string glibc, glibcxx, cxxabi;  ///< highest version needed; empty: none
-  std::vector<std::string> needed;     ///< DT_NEEDED
-  std::vector<std::string> opens;      ///< sonames that it loads while it runs: its op says so
-  std::string soname, runpath;
-  int cpu_level = 0;   ///< from GNU_PROPERTY_X86_ISA_1_NEEDED; 0: not stated
-  std::string python;  ///< "cp311", "abi3" from the file name; empty: any
+  std::string gcc;                     ///< of libgcc_s.so.1, the same: "3.4"
+  std::vector<std::string> weak_versions;  ///< that it uses where they are: "GLIBC_2.38"
+  std::vector<std::string> needed;         ///< DT_NEEDED
+  std::vector<std::string> opens;          ///< sonames that it loads while it runs: its op says so
+  std::string soname;
+  std::string runpath, rpath;  ///< DT_RUNPATH, DT_RPATH: the loader ignores the second beside the
+                               ///< first
+  std::size_t undefined = 0;   ///< symbols that it needs of others, weak ones apart
+  std::string cxx_strings;   ///< which std::string it takes from others: "cxx11", "old", "" neither
+  std::string torch_abi;     ///< "exact": PyTorch's C++ interface; "stable": its C shim alone; ""
+  std::string cuda_runtime;  ///< "shared", "static"; "" without device code
+  int cpu_level = 0;         ///< from GNU_PROPERTY_X86_ISA_1_NEEDED; 0: not stated
+  std::string python;        ///< "cp311", "abi3" from the file name; empty: any
   bool links_torch = false;
   std::string minimum_capability;       ///< its op says so: "7.0"; empty: none
   std::string torch;                    ///< that it was built with, as its op says; else empty
@@ -65,9 +96,19 @@ struct LibraryNeeds {
   bool operator==(const LibraryNeeds&) const = default;
 };
 
+/// What DeepSpeed believes of its own compiled ops: it compiles them anew where accelerator, torch
+/// or CUDA of a host (major and minor) are others.
+struct InstallRecord {
+  std::string version, accelerator;  ///< "0.19.8+...", "cuda"
+  std::string torch, cuda;           ///< "2.11", "13.0"; empty: none is recorded
+  std::vector<std::string> ops;      ///< that are in the wheel, sorted
+  bool operator==(const InstallRecord&) const = default;
+};
+
 struct Requirements {
-  std::string file, kind, sha256;  ///< kind: "wheel", "library"
-  std::string python_tag;          ///< of the wheel: "py3-none-linux_x86_64"
+  std::string file, kind;  ///< kind: "wheel", "library", "folder"
+  std::string sha256;      ///< of the file; empty for a folder
+  std::string python_tag;  ///< of the wheel: "py3-none-linux_x86_64"
   std::string requires_python;
   std::string glibc, glibcxx, cxxabi;  ///< the maximum over the libraries
   int cpu_level = 0;
@@ -77,7 +118,9 @@ struct Requirements {
   std::string cuda;  ///< toolkit of the newest PTX or cubin, as far as it shows: "13.0"
   std::uint64_t installed_bytes = 0;  ///< sum of the sizes of the wheel's files
   std::uint64_t installed_files = 0;
+  std::map<std::string, std::string> files;  ///< of a wheel: path -> sha256
   std::vector<LibraryNeeds> libraries;
+  std::optional<InstallRecord> deepspeed;  ///< of a DeepSpeed wheel
   bool operator==(const Requirements&) const = default;
 };
 
@@ -104,25 +147,37 @@ inline constexpr const char* record_name = "ds_deploy/requirements.json";
 /// self-test or a soname is left out; nothing if it is no record at all.
 std::optional<std::vector<OpRecord>> read_op_records(std::string_view text);
 
+/// The file deepspeed/git_version_info_installed.py; nothing if it is no record. Its text is read,
+/// never run.
+std::optional<InstallRecord> read_install_record(std::string_view text);
+inline constexpr const char* install_record_path = "deepspeed/git_version_info_installed.py";
+
 /// Reads one ELF file. Error (usage) for anything damaged or hostile; never reads out of bounds.
 LibraryNeeds inspect_library(std::string_view bytes, const std::string& path);
 
-/// A wheel, or an ELF file. Error (usage) if it is neither.
-Requirements inspect_file(const std::filesystem::path& file);
-Requirements inspect_wheel(const Wheel& wheel);
+/// Its dynamic symbols; the same errors.
+LibrarySymbols library_symbols(std::string_view bytes, const std::string& path);
+
+/// A wheel, an ELF file, or a folder with some below it. Error (usage) if it is none of these.
+Requirements inspect_file(const std::filesystem::path& file,
+                          const Catalog& catalog = builtin_catalog());
+Requirements inspect_wheel(const Wheel& wheel, const Catalog& catalog = builtin_catalog());
 
 /// {"schema":"ds-deploy.inspect/1",...} on one line.
 std::string inspect_json(const Requirements& requirements);
 std::string inspect_text(const Requirements& requirements);
+
+/// What the second has otherwise than the first: properties, libraries, files.
+std::string diff_text(const Requirements& before, const Requirements& after);
+/// {"schema":"ds-deploy.diff/1",...} on one line.
+std::string diff_json(const Requirements& before, const Requirements& after);
 
 /// What a GPU of this compute capability ("9.0") runs from: SASS of the same major with minor not
 /// above, 'a' exactly, 'f' the family; else PTX not above. The worst over the units: ptx if one of
 /// them has to be compiled by the driver, none if one of them has nothing. Units for 'a' or 'f'
 /// alone do not count beside others.
 enum class Image { sass, ptx, none };
-Image image_for(const GpuImages& images, const std::string& compute_capability);
-
-/// The CUDA toolkit that a PTX ISA version belongs to: "9.0" -> "13.0"; "" if unknown.
-std::string toolkit_of_ptx_isa(const std::string& isa);
+Image image_for(const GpuImages& images, const std::string& compute_capability,
+                const Catalog& catalog = builtin_catalog());
 
 }  // namespace ds

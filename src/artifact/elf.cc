@@ -85,6 +85,11 @@ class ElfReader {
       if (section.header.sh_type == SHT_DYNAMIC) {
         dynamic = true;
         read_dynamic(section);
+      } else if (section.header.sh_type == SHT_DYNSYM) {
+        file_.symbols.symbols = content(section);
+        file_.symbols.names = content(linked(section));
+      } else if (section.header.sh_type == SHT_GNU_versym) {
+        file_.symbols.versions = content(section);
       } else if (section.header.sh_type == SHT_GNU_verneed) {
         read_versions(section);
       } else if (section.header.sh_type == SHT_NOTE && header.e_machine == EM_X86_64) {
@@ -134,6 +139,15 @@ class ElfReader {
     }
   }
 
+  /// The section that sh_link names.
+  const Section& linked(const Section& section) const {
+    // sections_ begins with the second: the first is no section.
+    const std::size_t at = section.header.sh_link;
+    if (at == 0 || at > sections_.size())
+      refuse_binary(path_, "it is damaged: section " + clean_line(section.name));
+    return sections_[at - 1];
+  }
+
   std::string_view content(const Section& section) const {
     if (section.header.sh_type == SHT_NOBITS) {
       refuse_binary(path_, "its section " + clean_line(section.name) + " holds no bytes");
@@ -175,9 +189,10 @@ class ElfReader {
         needs.needed.push_back(text(section, entry.d_un.d_val));
       if (entry.d_tag == DT_SONAME)
         needs.soname = text(section, entry.d_un.d_val);
-      if (entry.d_tag == DT_RUNPATH || (entry.d_tag == DT_RPATH && needs.runpath.empty())) {
+      if (entry.d_tag == DT_RUNPATH)
         needs.runpath = text(section, entry.d_un.d_val);
-      }
+      if (entry.d_tag == DT_RPATH)
+        needs.rpath = text(section, entry.d_un.d_val);
     }
   }
 
@@ -198,14 +213,19 @@ class ElfReader {
     for (int at = step(0, 0);;) {
       GElf_Verneed needed;
       check(::gelf_getverneed(versions, at, &needed) != nullptr);
+      const std::string library = text(section, needed.vn_file);
       int version_at = at;
       std::uint64_t next = needed.vn_aux;
       for (int i = 0; i < needed.vn_cnt; ++i) {
         version_at = step(static_cast<std::uint64_t>(version_at), next);
         GElf_Vernaux version;
         check(::gelf_getvernaux(versions, version_at, &version) != nullptr);
+        const std::string name = text(section, version.vna_name);
+        file_.symbols.needed[version.vna_other] = {library, name};
         if ((version.vna_flags & VER_FLG_WEAK) == 0)
-          take_version(text(section, version.vna_name));
+          take_version(name);
+        else
+          file_.needs.weak_versions.push_back(name);
         if (version.vna_next == 0)
           break;
         next = version.vna_next;
@@ -225,6 +245,7 @@ class ElfReader {
     family("GLIBC_", needs.glibc);
     family("GLIBCXX_", needs.glibcxx);
     family("CXXABI_", needs.cxxabi);
+    family("GCC_", needs.gcc);
     if (version == "GLIBC_ABI_DT_RELR")
       raise(needs.glibc, "2.36");
   }

@@ -6,12 +6,14 @@
 
 #include "artifact/artifact.h"
 #include "artifact/fatbin.h"
+#include "artifact/symbols.h"
 
 namespace ds {
 
 struct ElfFile {
-  LibraryNeeds needs;  ///< without op, python and gpu
-  DeviceCode device;   ///< points into the bytes that were read
+  LibraryNeeds needs;    ///< without what its name, symbols and device code say
+  DeviceCode device;     ///< points into the bytes that were read, as does the next
+  SymbolTables symbols;  ///< empty for a library without a dynamic symbol table
 };
 
 /// A 64-bit little-endian shared library or program. Error (usage) for everything else.

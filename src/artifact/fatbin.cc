@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "artifact/fatbin.h"
 
+#include <elf.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <iterator>
 
 #include "artifact/bytes.h"
@@ -16,7 +18,7 @@ constexpr std::uint32_t container_magic = 0xBA55ED50;
 constexpr std::uint64_t container_header = 16;
 constexpr std::uint64_t entry_header = 64;
 
-enum Kind : std::uint16_t { kind_ptx = 1, kind_sass = 2 };
+enum Kind : std::uint16_t { kind_ptx = 1, kind_sass = 2, kind_lto = 8 };
 enum Flag : std::uint64_t {
   flag_lz4 = 0x2000,
   flag_zstd = 0x8000,
@@ -24,22 +26,42 @@ enum Flag : std::uint64_t {
   flag_family = 0x200000,  // 'f'
 };
 
-/// The toolkit that made a cubin. Up to CUDA 12 the ELF header's e_version tells it (124: 12.4);
-/// later ones have a note with the compiler's version text.
-std::string toolkit_of_cubin(std::string_view cubin, const std::string& path) {
-  constexpr std::string_view elf_magic = "\177ELF";
+/// "13.0" of "Cuda compilation tools, release 13.0, V13.0.88"
+std::string release_in(std::string_view note) {
   constexpr std::string_view release = "Cuda compilation tools, release ";
-  if (!cubin.starts_with(elf_magic))
-    return {};
-  const std::uint32_t version = Bytes(cubin, path).u32(20);
-  if (version >= 110 && version < 130)
-    return fmt::format("{}.{}", version / 10, version % 10);
-  const std::size_t at = cubin.find(release);
+  const std::size_t at = note.find(release);
   if (at == std::string_view::npos)
     return {};
-  std::string_view rest = cubin.substr(at + release.size(), 8);
+  std::string_view rest = note.substr(at + release.size(), 8);
   rest = rest.substr(0, rest.find_first_not_of("0123456789."));
   return rest.empty() || rest.back() == '.' ? "" : std::string(rest);
+}
+
+/// The toolkit that made a cubin. Up to CUDA 12 the ELF header's e_version tells it (124: 12.4);
+/// later ones have a note with the compiler's version text. The code itself is not read.
+std::string toolkit_of_cubin(std::string_view cubin, const std::string& path) {
+  constexpr std::string_view elf_magic = "\177ELF";
+  if (!cubin.starts_with(elf_magic))
+    return {};
+  const Bytes bytes(cubin, path);
+  const std::uint32_t version = bytes.u32(20);
+  if (version >= 110 && version < 130)
+    return fmt::format("{}.{}", version / 10, version % 10);
+  if (bytes.size() < sizeof(Elf64_Ehdr))
+    return {};
+  const std::uint64_t table = bytes.u64(offsetof(Elf64_Ehdr, e_shoff));
+  const std::uint64_t count = bytes.u16(offsetof(Elf64_Ehdr, e_shnum));
+  for (std::uint64_t at = 0; at < count && table < bytes.size(); ++at) {
+    const std::uint64_t header = table + at * sizeof(Elf64_Shdr);
+    if (bytes.u32(header + offsetof(Elf64_Shdr, sh_type)) != SHT_NOTE)
+      continue;
+    const std::string found =
+        release_in(bytes.slice(bytes.u64(header + offsetof(Elf64_Shdr, sh_offset)),
+                               bytes.u64(header + offsetof(Elf64_Shdr, sh_size))));
+    if (!found.empty())
+      return found;
+  }
+  return {};
 }
 
 /// "80" < "90" < "90a" < "100": by number, then by suffix.
@@ -109,6 +131,8 @@ class FatbinReader {
     images.unit_kinds.assign(kinds_.begin(), kinds_.end());
     images.compression.assign(compression_.begin(), compression_.end());
     images.bytes = bytes_;
+    images.lto = lto_;
+    sort_unique(images.lto, arch_before);
     for (const UnitImages& unit : kinds_) {
       const bool first = &unit == &*kinds_.begin();
       images.sass.insert(images.sass.end(), unit.sass.begin(), unit.sass.end());
@@ -119,9 +143,6 @@ class FatbinReader {
     }
     sort_unique(images.sass, arch_before);
     sort_unique(images.ptx, ptx_before);
-    for (const PtxImage& ptx : images.ptx) {
-      fatbin.toolkit = newer(fatbin.toolkit, toolkit_of_ptx_isa(ptx.isa));
-    }
     return fatbin;
   }
 
@@ -150,7 +171,7 @@ class FatbinReader {
 
   void entry(const Bytes& bytes, std::uint64_t at, std::string_view payload, UnitImages& images) {
     const std::uint16_t kind = bytes.u16(at);
-    if (kind != kind_ptx && kind != kind_sass)
+    if (kind != kind_ptx && kind != kind_sass && kind != kind_lto)
       return;
     const std::uint64_t flags = bytes.u64(at + 40);
     std::string arch = std::to_string(bytes.u32(at + 28));
@@ -164,8 +185,13 @@ class FatbinReader {
     if ((flags & flag_zstd) != 0)
       compression = "zstd";
     compression_.insert(compression);
-    bytes_[(kind == kind_sass ? "sm_" : "compute_") + arch] += payload.size();
-    if (kind == kind_sass) {
+    bytes_[(kind == kind_sass  ? "sm_"
+            : kind == kind_ptx ? "compute_"
+                               : "lto_") +
+           arch] += payload.size();
+    if (kind == kind_lto) {
+      lto_.push_back(std::move(arch));
+    } else if (kind == kind_sass) {
       images.sass.push_back(std::move(arch));
       toolkit_ = newer(toolkit_, toolkit_of_cubin(payload, path_));
     } else {
@@ -178,6 +204,7 @@ class FatbinReader {
   std::set<UnitImages> kinds_;
   std::set<std::string> compression_;
   std::map<std::string, std::uint64_t> bytes_;
+  std::vector<std::string> lto_;
   std::string toolkit_;
   int units_ = 0;
 };

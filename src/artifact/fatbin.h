@@ -30,7 +30,7 @@ struct DeviceCode {
 
 struct Fatbin {
   GpuImages images;
-  std::string toolkit;  ///< newest that made an image, as far as it shows: "13.0"
+  std::string toolkit;  ///< newest that made machine code, as far as it shows: "13.0"
 };
 
 /// Error (usage) for damaged sections.

@@ -3,9 +3,7 @@
 // Which image a GPU loads (CUDA C++ Programming Guide, "Binary Compatibility" and "PTX
 // Compatibility").
 #include <algorithm>
-#include <array>
 #include <optional>
-#include <utility>
 
 #include "artifact/artifact.h"
 #include "base/text.h"
@@ -44,45 +42,49 @@ std::optional<int> parse_capability(const std::string& text) {
   return static_cast<int>(*major * 10 + *minor);
 }
 
-/// Integrated GPUs: code for the desktop chips of the same major is not promised to run there, nor
-/// the other way round.
-bool is_tegra(int gpu) {
-  constexpr std::array tegra = {53, 62, 72, 87, 110};
-  return std::find(tegra.begin(), tegra.end(), gpu) != tegra.end();
+std::string capability_of(int number) {
+  return std::to_string(number / 10) + "." + std::to_string(number % 10);
 }
 
-bool same_family(int image, int gpu) {
-  constexpr std::array<std::pair<int, int>, 2> families = {{{100, 103}, {120, 121}}};
+bool is_integrated(int gpu, const Catalog& catalog) {
+  const Catalog::Gpu* known = catalog.gpu(capability_of(gpu));
+  return known != nullptr && known->integrated;
+}
+
+bool same_family(int image, int gpu, const Catalog& catalog) {
   if (image == gpu)
     return true;
-  return std::find(families.begin(), families.end(), std::pair(image, gpu)) != families.end();
+  const Catalog::Gpu* known = catalog.gpu(capability_of(image));
+  return known != nullptr &&
+         std::find(known->kin.begin(), known->kin.end(), capability_of(gpu)) != known->kin.end();
 }
 
-bool sass_runs(const Arch& image, int gpu) {
-  if (image.suffix == 'a' || is_tegra(gpu) || is_tegra(image.number))
+/// Code for the desktop chips of a major version is not promised to run on integrated ones.
+bool sass_runs(const Arch& image, int gpu, const Catalog& catalog) {
+  if (image.suffix == 'a' || is_integrated(gpu, catalog) || is_integrated(image.number, catalog))
     return image.number == gpu;
   if (image.suffix == 'f')
-    return same_family(image.number, gpu);
+    return same_family(image.number, gpu, catalog);
   return image.major() == gpu / 10 && image.number <= gpu;
 }
 
-bool ptx_compiles(const Arch& image, int gpu) {
+bool ptx_compiles(const Arch& image, int gpu, const Catalog& catalog) {
   if (image.suffix == 'a')
     return image.number == gpu;
   if (image.suffix == 'f')
-    return same_family(image.number, gpu);
+    return same_family(image.number, gpu, catalog);
   return image.number <= gpu;
 }
 
-Image image_of_unit(const UnitImages& unit, int gpu) {
+Image image_of_unit(const UnitImages& unit, int gpu, const Catalog& catalog) {
   for (const std::string& sass : unit.sass) {
     const auto arch = parse_arch(sass);
-    if (arch && sass_runs(*arch, gpu))
+    if (arch && sass_runs(*arch, gpu, catalog))
       return Image::sass;
   }
   for (const PtxImage& ptx : unit.ptx) {
     const auto arch = parse_arch(ptx.arch);
-    if (arch && ptx_compiles(*arch, gpu))
+    if (arch && ptx_compiles(*arch, gpu, catalog))
       return Image::ptx;
   }
   return Image::none;
@@ -101,17 +103,19 @@ bool is_special(const UnitImages& unit) {
 
 }  // namespace
 
-Image image_for(const GpuImages& images, const std::string& compute_capability) {
+Image image_for(const GpuImages& images, const std::string& compute_capability,
+                const Catalog& catalog) {
   const auto gpu = parse_capability(compute_capability);
   if (!gpu || images.units == 0)
     return Image::none;
   if (images.unit_kinds.empty()) {
-    return image_of_unit({.sass = images.sass_all_units, .ptx = images.ptx_all_units}, *gpu);
+    return image_of_unit({.sass = images.sass_all_units, .ptx = images.ptx_all_units}, *gpu,
+                         catalog);
   }
   Image worst = Image::sass, best_special = Image::none;
   bool only_special = true;
   for (const UnitImages& unit : images.unit_kinds) {
-    const Image image = image_of_unit(unit, *gpu);
+    const Image image = image_of_unit(unit, *gpu, catalog);
     if (is_special(unit)) {
       best_special = std::min(best_special, image);
     } else {
@@ -120,21 +124,6 @@ Image image_for(const GpuImages& images, const std::string& compute_capability) 
     }
   }
   return only_special ? best_special : worst;
-}
-
-std::string toolkit_of_ptx_isa(const std::string& isa) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 23> table = {{
-      {"6.3", "10.0"}, {"6.4", "10.1"}, {"6.5", "10.2"}, {"7.0", "11.0"}, {"7.1", "11.1"},
-      {"7.2", "11.2"}, {"7.3", "11.3"}, {"7.4", "11.4"}, {"7.5", "11.5"}, {"7.6", "11.6"},
-      {"7.7", "11.7"}, {"7.8", "11.8"}, {"8.0", "12.0"}, {"8.1", "12.1"}, {"8.2", "12.2"},
-      {"8.3", "12.3"}, {"8.4", "12.4"}, {"8.5", "12.5"}, {"8.6", "12.7"}, {"8.7", "12.8"},
-      {"8.8", "12.9"}, {"9.0", "13.0"}, {"9.1", "13.1"},
-  }};
-  for (const auto& [known, toolkit] : table) {
-    if (known == isa)
-      return std::string(toolkit);
-  }
-  return {};
 }
 
 }  // namespace ds

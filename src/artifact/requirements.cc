@@ -8,14 +8,14 @@
 #include "artifact/bytes.h"
 #include "artifact/elf.h"
 #include "artifact/fatbin.h"
-#include "base/file.h"
+#include "artifact/mapped_file.h"
 #include "base/sha256.h"
 #include "base/text.h"
 
 namespace ds {
 namespace {
 
-constexpr std::size_t library_limit = std::size_t{16} << 30;
+namespace fs = std::filesystem;
 
 struct Inspected {
   LibraryNeeds needs;
@@ -58,9 +58,48 @@ std::string python_of(std::string_view path) {
   return "cp" + std::string(rest.substr(0, digits)) + (free_threaded ? "t" : "");
 }
 
-Inspected inspect(std::string_view bytes, const std::string& path, const std::string& shown) {
+bool starts_with_any(std::string_view name, std::initializer_list<std::string_view> starts) {
+  return std::any_of(starts.begin(), starts.end(),
+                     [name](std::string_view start) { return name.starts_with(start); });
+}
+
+/// What the names of symbols tell; `needs` has its device code by now.
+void take_symbols(const LibrarySymbols& symbols, LibraryNeeds& needs) {
+  bool cxx11 = false, old = false, torch_cxx = false, torch_c = false, registers = false;
+  for (const NeededSymbol& symbol : symbols.undefined) {
+    const std::string_view name = symbol.name;
+    needs.undefined += symbol.weak ? 0 : 1;
+    // Itanium C++ ABI: "Ss" abbreviates the std::string of before GCC 5.
+    if (name.find("NSt7__cxx11") != std::string_view::npos)
+      cxx11 = true;
+    else if (name.starts_with("_Z") &&
+             (name.ends_with("Ss") || name.starts_with("_ZNSs") || name.starts_with("_ZNKSs")))
+      old = true;
+    torch_cxx |= starts_with_any(name, {"_ZN3c10", "_ZNK3c10", "_ZN2at", "_ZNK2at", "_ZN5torch",
+                                        "_ZNK5torch", "_ZTIN3c10", "_ZTVN3c10", "_ZTVN5torch"});
+    torch_c |= starts_with_any(name, {"aoti_torch_", "torch_"});
+    registers |= name == "__cudaRegisterFatBinary";
+  }
+  needs.cxx_strings = cxx11 ? "cxx11" : old ? "old" : "";
+  if (needs.links_torch)
+    needs.torch_abi = torch_cxx ? "exact" : torch_c ? "stable" : "";
+  const bool shared =
+      std::any_of(needs.needed.begin(), needs.needed.end(),
+                  [](const std::string& name) { return name.starts_with("libcudart.so"); });
+  if (shared || needs.gpu.units > 0)
+    needs.cuda_runtime = shared || registers ? "shared" : "static";
+}
+
+void raise(std::string& highest, const std::string& version) {
+  if (compare_versions(version, highest) > 0)
+    highest = version;
+}
+
+Inspected inspect(std::string_view bytes, const std::string& path, const std::string& shown,
+                  const Catalog& catalog) {
   ElfFile elf = read_elf(bytes, shown);
   Fatbin fatbin = read_fatbin(elf.device, shown);
+  const LibrarySymbols symbols = read_symbols(elf.symbols, shown);
   Inspected inspected{.needs = std::move(elf.needs), .toolkit = std::move(fatbin.toolkit)};
   LibraryNeeds& needs = inspected.needs;
   needs.path = path;
@@ -71,12 +110,10 @@ Inspected inspect(std::string_view bytes, const std::string& path, const std::st
         return name.starts_with("libtorch") || name.starts_with("libc10");
       });
   needs.gpu = std::move(fatbin.images);
+  for (const PtxImage& ptx : needs.gpu.ptx)
+    raise(inspected.toolkit, catalog.toolkit_of_ptx(ptx.isa));
+  take_symbols(symbols, needs);
   return inspected;
-}
-
-void raise(std::string& highest, const std::string& version) {
-  if (compare_versions(version, highest) > 0)
-    highest = version;
 }
 
 void add(Requirements& sum, Inspected inspected) {
@@ -115,20 +152,60 @@ void sum_needed(Requirements& sum) {
   sum.needed.assign(needed.begin(), needed.end());
 }
 
-Requirements inspect_alone(const std::filesystem::path& file) {
-  const std::string bytes = read_file(file, library_limit);
+constexpr std::string_view elf_magic = "\177ELF";
+
+Requirements inspect_alone(const fs::path& file, const Catalog& catalog) {
+  const MappedFile content(file);
   const std::string path = file.string();
-  if (!bytes.starts_with("\177ELF")) {
+  if (!content.bytes().starts_with(elf_magic)) {
     throw Error(path + ": it is neither a wheel nor an ELF library",
-                "name a file that ends in .whl, or a shared library", ExitStatus::usage);
+                "name a file that ends in .whl, a shared library, or a folder of them",
+                ExitStatus::usage);
   }
   Requirements sum;
   sum.file = path;
   sum.kind = "library";
-  sum.sha256 = sha256_hex(bytes);
-  sum.installed_bytes = bytes.size();
+  sum.sha256 = sha256_hex(content.bytes());
+  sum.installed_bytes = content.bytes().size();
   sum.installed_files = 1;
-  add(sum, inspect(bytes, path, path));
+  add(sum, inspect(content.bytes(), path, path, catalog));
+  sum_needed(sum);
+  return sum;
+}
+
+/// Regular files below it, by path; links are other names for what is there, or elsewhere.
+std::vector<fs::path> files_below(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code failure;
+  fs::recursive_directory_iterator at(folder, failure);
+  for (; !failure && at != fs::recursive_directory_iterator(); at.increment(failure)) {
+    if (at->symlink_status().type() == fs::file_type::regular)
+      files.push_back(at->path());
+  }
+  if (failure) {
+    throw Error("cannot read " + folder.string() + ": " + failure.message(), {}, ExitStatus::usage);
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+/// What is no ELF file for loading (a linker's script, an object file) is passed over.
+Requirements inspect_folder(const fs::path& folder, const Catalog& catalog) {
+  Requirements sum;
+  sum.file = folder.string();
+  sum.kind = "folder";
+  for (const fs::path& file : files_below(folder)) {
+    const MappedFile content(file);
+    ++sum.installed_files;
+    sum.installed_bytes += content.bytes().size();
+    if (!is_library_name(file.string()) || !content.bytes().starts_with(elf_magic))
+      continue;
+    add(sum, inspect(content.bytes(), fs::relative(file, folder).string(), file.string(), catalog));
+  }
+  if (sum.libraries.empty()) {
+    throw Error(folder.string() + ": no library lies in it", "name a folder with .so files",
+                ExitStatus::usage);
+  }
   sum_needed(sum);
   return sum;
 }
@@ -136,10 +213,14 @@ Requirements inspect_alone(const std::filesystem::path& file) {
 }  // namespace
 
 LibraryNeeds inspect_library(std::string_view bytes, const std::string& path) {
-  return inspect(bytes, path, path).needs;
+  return inspect(bytes, path, path, builtin_catalog()).needs;
 }
 
-Requirements inspect_wheel(const Wheel& wheel) {
+LibrarySymbols library_symbols(std::string_view bytes, const std::string& path) {
+  return read_symbols(read_elf(bytes, path).symbols, path);
+}
+
+Requirements inspect_wheel(const Wheel& wheel, const Catalog& catalog) {
   Requirements sum;
   sum.file = wheel.file.string();
   sum.kind = "wheel";
@@ -147,15 +228,19 @@ Requirements inspect_wheel(const Wheel& wheel) {
   sum.python_tag = wheel.tag;
   sum.requires_python = wheel.requires_python;
   sum.installed_files = wheel.entries.size();
-  for (const WheelEntry& entry : wheel.entries)
+  for (const WheelEntry& entry : wheel.entries) {
     sum.installed_bytes += entry.size;
+    sum.files[entry.path] = entry.sha256;
+  }
   std::vector<OpRecord> records;
   read_wheel(wheel, [&](const WheelEntry& entry, std::string_view content) {
     if (entry.path == wheel.dist_info + "/" + record_name)
       records = read_op_records(content).value_or(std::vector<OpRecord>());
+    if (entry.path == install_record_path)
+      sum.deepspeed = read_install_record(content);
     if (!is_library_name(entry.path))
       return;
-    add(sum, inspect(content, entry.path, sum.file + ": " + entry.path));
+    add(sum, inspect(content, entry.path, sum.file + ": " + entry.path, catalog));
   });
   for (LibraryNeeds& library : sum.libraries) {
     for (const OpRecord& record : records) {
@@ -171,8 +256,12 @@ Requirements inspect_wheel(const Wheel& wheel) {
   return sum;
 }
 
-Requirements inspect_file(const std::filesystem::path& file) {
-  return file.extension() == ".whl" ? inspect_wheel(open_wheel(file)) : inspect_alone(file);
+Requirements inspect_file(const std::filesystem::path& file, const Catalog& catalog) {
+  if (file.extension() == ".whl")
+    return inspect_wheel(open_wheel(file), catalog);
+  std::error_code failure;
+  return fs::is_directory(file, failure) ? inspect_folder(file, catalog)
+                                         : inspect_alone(file, catalog);
 }
 
 }  // namespace ds

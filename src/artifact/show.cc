@@ -27,11 +27,31 @@ Json gpu_json(const GpuImages& gpu) {
   for (const PtxImage& image : gpu.ptx) {
     ptx.push_back(Json{{"arch", image.arch}, {"isa", image.isa}});
   }
-  return {{"units", gpu.units},
-          {"sass", gpu.sass},
-          {"sass_all_units", gpu.sass_all_units},
-          {"ptx", std::move(ptx)},
-          {"compression", gpu.compression}};
+  return {{"units", gpu.units},    {"sass", gpu.sass}, {"sass_all_units", gpu.sass_all_units},
+          {"ptx", std::move(ptx)}, {"lto", gpu.lto},   {"compression", gpu.compression}};
+}
+
+Json library_json(const LibraryNeeds& library) {
+  return {{"path", library.path},
+          {"op", library.op},
+          {"machine", library.machine},
+          {"python", library.python},
+          {"soname", library.soname},
+          {"glibc", library.glibc},
+          {"glibcxx", library.glibcxx},
+          {"cxxabi", library.cxxabi},
+          {"gcc", library.gcc},
+          {"weak_versions", library.weak_versions},
+          {"cpu_level", library.cpu_level},
+          {"needed", library.needed},
+          {"opens", library.opens},
+          {"runpath", library.runpath},
+          {"rpath", library.rpath},
+          {"undefined", library.undefined},
+          {"cxx_strings", library.cxx_strings},
+          {"torch_abi", library.torch_abi},
+          {"cuda_runtime", library.cuda_runtime},
+          {"gpu", gpu_json(library.gpu)}};
 }
 
 std::vector<std::string> prefixed(std::string_view prefix, const std::vector<std::string>& names) {
@@ -92,12 +112,19 @@ void library_rows(std::string& out, const LibraryNeeds& library) {
   row(out, "needs", join(library.needed, " "));
   row(out, "opens", join(library.opens, " "));
   row(out, "runpath", library.runpath);
+  row(out, "rpath", library.rpath);
+  if (!library.weak_versions.empty())
+    row(out, "optional", join(library.weak_versions, " "));
+  row(out, "strings", library.cxx_strings);
+  row(out, "torch abi", library.torch_abi);
   const GpuImages& gpu = library.gpu;
   if (gpu.units == 0)
     return;
   row(out, "gpu",
       fmt::format("{}; {}, compression {}", join(image_names(gpu.sass, gpu.ptx), ", "),
                   count(static_cast<std::size_t>(gpu.units), "unit"), join(gpu.compression, " ")));
+  row(out, "lto", join(prefixed("lto_", gpu.lto), " "));
+  row(out, "cudart", library.cuda_runtime);
   row(out, "some units",
       join(image_names(without(gpu.sass, gpu.sass_all_units), without(gpu.ptx, gpu.ptx_all_units)),
            ", "));
@@ -108,26 +135,30 @@ void library_rows(std::string& out, const LibraryNeeds& library) {
 std::string inspect_json(const Requirements& requirements) {
   Json libraries = Json::array();
   for (const LibraryNeeds& library : requirements.libraries) {
-    libraries.push_back(Json{{"path", library.path},
-                             {"glibc", library.glibc},
-                             {"needed", library.needed},
-                             {"opens", library.opens},
-                             {"gpu", gpu_json(library.gpu)}});
+    libraries.push_back(library_json(library));
   }
-  const Json all = {{"schema", "ds-deploy.inspect/1"},
-                    {"file", requirements.file},
-                    {"kind", requirements.kind},
-                    {"sha256", requirements.sha256},
-                    {"requirements",
-                     {{"python", python_of(requirements)},
-                      {"glibc", requirements.glibc},
-                      {"glibcxx", requirements.glibcxx},
-                      {"cxxabi", requirements.cxxabi},
-                      {"cpu_level", requirements.cpu_level},
-                      {"needed", requirements.needed},
-                      {"torch", requirements.torch},
-                      {"cuda", requirements.cuda}}},
-                    {"libraries", std::move(libraries)}};
+  Json all = {{"schema", "ds-deploy.inspect/1"},
+              {"file", requirements.file},
+              {"kind", requirements.kind},
+              {"sha256", requirements.sha256},
+              {"requirements",
+               {{"python", python_of(requirements)},
+                {"glibc", requirements.glibc},
+                {"glibcxx", requirements.glibcxx},
+                {"cxxabi", requirements.cxxabi},
+                {"cpu_level", requirements.cpu_level},
+                {"needed", requirements.needed},
+                {"torch", requirements.torch},
+                {"cuda", requirements.cuda}}},
+              {"libraries", std::move(libraries)}};
+  if (requirements.deepspeed) {
+    const InstallRecord& record = *requirements.deepspeed;
+    all["deepspeed"] = {{"version", record.version},
+                        {"accelerator", record.accelerator},
+                        {"torch", record.torch},
+                        {"cuda", record.cuda},
+                        {"ops", record.ops}};
+  }
   return all.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -145,7 +176,8 @@ std::string inspect_text(const Requirements& requirements) {
   }
   const std::string& python = requirements.requires_python;
   row(out, "kind",
-      fmt::format("wheel, {}, {} unpacked", count(requirements.installed_files, "file"), bytes));
+      fmt::format("{}, {}, {}{}", requirements.kind, count(requirements.installed_files, "file"),
+                  bytes, requirements.kind == "wheel" ? " unpacked" : ""));
   row(out, "sha256", requirements.sha256);
   row(out, "python", requirements.python_tag + (python.empty() ? "" : ", " + python));
   row(out, "glibc", requirements.glibc);
@@ -154,6 +186,13 @@ std::string inspect_text(const Requirements& requirements) {
   row(out, "cuda", requirements.cuda);
   row(out, "torch", requirements.torch);
   row(out, "needs", join(requirements.needed, " "));
+  if (requirements.deepspeed) {
+    const InstallRecord& record = *requirements.deepspeed;
+    row(out, "deepspeed",
+        fmt::format("{} for accelerator {}{}{}: {}", record.version, record.accelerator,
+                    record.torch.empty() ? "" : ", torch " + record.torch,
+                    record.cuda.empty() ? "" : ", CUDA " + record.cuda, join(record.ops, " ")));
+  }
   for (const LibraryNeeds& library : requirements.libraries) {
     out += "\n" + library.path + "\n";
     library_rows(out, library);

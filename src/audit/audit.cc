@@ -25,11 +25,17 @@ constexpr std::array rules = {
     Rule{"libstdc++", libstdcxx_rule},
     Rule{"cpu-level", cpu_level_rule},
     Rule{"needed-libraries", needed_libraries_rule},
+    Rule{"run-path", run_path_rule},
     Rule{"torch", torch_rule},
+    Rule{"c++-abi", cxx_abi_rule},
+    Rule{"deepspeed-record", deepspeed_record_rule},
     Rule{"gpu", gpu_rule},
     Rule{"minimum-capability", minimum_capability_rule},
     Rule{"gpu-image", gpu_image_rule},
     Rule{"driver", driver_rule},
+    Rule{"gpu-mode", gpu_mode_rule},
+    Rule{"slots", slots_rule},
+    Rule{"uniformity", uniformity_rule},
     Rule{"disk", disk_rule},
     Rule{"write-permission", write_permission_rule},
     Rule{"same-machine", same_machine_rule},
@@ -116,11 +122,12 @@ AuditReport audit(const std::vector<SetNeeds>& sets, const Fleet& fleet,
     for (const std::string& host : set.hosts)
       wheels[host] = &set.wheels;
   }
+  const FleetSummary summary = summarise(fleet);
   AuditReport report;
   for (const HostFacts& host : fleet.hosts) {
     const auto own = wheels.find(host.host);
     report.hosts.push_back(
-        audit_host({own == wheels.end() ? *others : *own->second, host, fleet, options}));
+        audit_host({own == wheels.end() ? *others : *own->second, host, fleet, summary, options}));
   }
   return report;
 }

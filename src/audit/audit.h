@@ -3,11 +3,13 @@
 // Holds what the wheel's binaries need against what each host is. Pure.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "artifact/artifact.h"
 #include "compat/compat.h"
+#include "config/config.h"
 #include "facts/facts.h"
 
 namespace ds {
@@ -37,8 +39,10 @@ struct AuditReport {
 
 struct AuditOptions {
   bool require_gpu = false;
-  bool strict = false;            ///< warnings and unknowns refuse a host
-  bool needs_environment = true;  ///< a host without a target interpreter fails (deploy)
+  bool strict = false;               ///< warnings and unknowns refuse a host
+  bool needs_environment = true;     ///< a host without a target interpreter fails (deploy)
+  std::map<std::string, int> slots;  ///< by host, as the hostfile says; empty: it is not asked
+  const Catalog* catalog = &builtin_catalog();
 };
 
 /// What the wheels of one release set need, and the hosts that are to get them.

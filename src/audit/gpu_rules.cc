@@ -40,16 +40,17 @@ std::string dotted(const std::string& arch) {
 }
 
 /// TORCH_CUDA_ARCH_LIST that gives code for this GPU, and for whatever else the fleet lacks.
-std::string wider_arch_list(const LibraryNeeds& library, const Fleet& fleet,
+std::string wider_arch_list(const LibraryNeeds& library, const Subject& subject,
                             const std::string& capability_here) {
   std::map<std::string, bool> archs = {{capability_here, false}};  // value: with PTX
   for (const std::string& sass : library.gpu.sass)
     archs[dotted(sass)];
   for (const PtxImage& ptx : library.gpu.ptx)
     archs[dotted(ptx.arch)] = true;
-  for (const HostFacts& host : fleet.hosts) {
+  for (const HostFacts& host : subject.fleet.hosts) {
     for (const auto& [capability, name] : gpu_kinds(host)) {
-      if (is_capability(capability) && image_for(library.gpu, capability) == Image::none)
+      if (is_capability(capability) &&
+          image_for(library.gpu, capability, *subject.options.catalog) == Image::none)
         archs[capability];
     }
   }
@@ -83,21 +84,20 @@ Finding no_image(const Subject& subject, const Requirements& wheel, const Librar
   arch.erase(std::remove(arch.begin(), arch.end(), '.'), arch.end());
   const bool dropped =
       compare_versions(wheel.cuda, "13.0") >= 0 && compare_versions(capability, "7.5") < 0;
-  return finding(
-      Severity::fail,
-      fmt::format("{} has no code for sm_{} ({}, compute capability {}): it has {}", label(library),
-                  arch, gpu.empty() ? "a GPU of this host" : gpu, capability,
-                  images_text(library.gpu)),
-      fmt::format("build for {} too{}: TORCH_CUDA_ARCH_LIST=\"{}\", or {}", capability,
-                  dropped ? " (with CUDA 12.9 or older: 13 cannot)" : "",
-                  wider_arch_list(library, subject.fleet, capability), leave_out(subject)),
-      label(library));
+  return finding(Severity::fail,
+                 fmt::format("{} has no code for sm_{} ({}, compute capability {}): it has {}",
+                             label(library), arch, gpu.empty() ? "a GPU of this host" : gpu,
+                             capability, images_text(library.gpu)),
+                 fmt::format("build for {} too{}: TORCH_CUDA_ARCH_LIST=\"{}\", or {}", capability,
+                             dropped ? " (with CUDA 12.9 or older: 13 cannot)" : "",
+                             wider_arch_list(library, subject, capability), leave_out(subject)),
+                 label(library));
 }
 
 bool driver_compiles(const Subject& subject, const LibraryNeeds& library) {
   const auto kinds = gpu_kinds(subject.host);
-  return std::any_of(kinds.begin(), kinds.end(), [&library](const auto& kind) {
-    return image_for(library.gpu, kind.first) == Image::ptx;
+  return std::any_of(kinds.begin(), kinds.end(), [&](const auto& kind) {
+    return image_for(library.gpu, kind.first, *subject.options.catalog) == Image::ptx;
   });
 }
 
@@ -106,26 +106,28 @@ struct Floor {
   std::string reason;
 };
 
-Floor sass_floor(const std::string& cuda, const GpuImages& images) {
+Floor sass_floor(const std::string& cuda, const GpuImages& images, const Catalog& catalog) {
   const auto& compression = images.compression;
   const bool zstd = std::find(compression.begin(), compression.end(), "zstd") != compression.end();
-  if (zstd && major_of(cuda) == "12")
-    return {zstd_driver, "zstd-compressed code of CUDA " + cuda};
-  const std::string driver = driver_floor(cuda);
+  const Catalog::Major* major = catalog.major_of(cuda);
+  if (zstd && major != nullptr && !major->zstd_driver.empty())
+    return {major->zstd_driver, "zstd-compressed code of CUDA " + cuda};
+  const std::string driver = major == nullptr ? "" : major->driver;
   return {driver,
           driver.empty() && cuda.empty() ? "code of an unknown CUDA version" : "CUDA " + cuda};
 }
 
 /// The driver has to be as new as the toolkit that wrote the newest PTX.
-Floor ptx_floor(const std::string& cuda, const GpuImages& images) {
+Floor ptx_floor(const std::string& cuda, const GpuImages& images, const Catalog& catalog) {
   std::string newest;
   for (const PtxImage& ptx : images.ptx) {
-    const std::string known = toolkit_of_ptx_isa(ptx.isa);
+    const std::string known = catalog.toolkit_of_ptx(ptx.isa);
     const std::string toolkit = known.empty() ? cuda : known;
     if (compare_versions(toolkit, newest) > 0)
       newest = toolkit;
   }
-  return {driver_of_toolkit(newest),
+  const Catalog::Toolkit* toolkit = catalog.toolkit(newest);
+  return {toolkit == nullptr ? "" : toolkit->driver,
           newest.empty() ? "PTX of an unknown CUDA version" : "PTX of CUDA " + newest};
 }
 
@@ -199,7 +201,7 @@ Findings gpu_image_rule(const Subject& subject) {
                                   "update the NVIDIA driver", label(library)));
           continue;
         }
-        const Image image = image_for(library.gpu, capability);
+        const Image image = image_for(library.gpu, capability, *subject.options.catalog);
         if (image == Image::none) {
           found.push_back(no_image(subject, wheel, library, capability, gpu));
         } else if (image == Image::ptx) {
@@ -209,7 +211,7 @@ Findings gpu_image_rule(const Subject& subject) {
                           "its first use",
                           label(library), capability),
               fmt::format("build for {} too: TORCH_CUDA_ARCH_LIST=\"{}\"", capability,
-                          wider_arch_list(library, subject.fleet, capability)),
+                          wider_arch_list(library, subject, capability)),
               label(library)));
         } else {
           ++covered;
@@ -233,13 +235,15 @@ Findings driver_rule(const Subject& subject) {
   const std::string driver = host.driver.empty() ? host.gpus.front().driver : host.driver;
   if (driver.empty())
     return {finding(Severity::unknown, "which NVIDIA driver this host has is not known")};
+  const Catalog& catalog = *subject.options.catalog;
   Findings found;
   for (const Requirements& wheel : subject.wheels) {
     for (const LibraryNeeds& library : wheel.libraries) {
       if (library.gpu.units == 0)
         continue;
-      const Floor floor = driver_compiles(subject, library) ? ptx_floor(wheel.cuda, library.gpu)
-                                                            : sass_floor(wheel.cuda, library.gpu);
+      const Floor floor = driver_compiles(subject, library)
+                              ? ptx_floor(wheel.cuda, library.gpu, catalog)
+                              : sass_floor(wheel.cuda, library.gpu, catalog);
       found.push_back(judge_driver(subject, library, floor, driver));
     }
   }

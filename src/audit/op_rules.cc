@@ -26,6 +26,7 @@ OpRules rules_of(const LibraryNeeds& library) {
   op.host_needs = library.opens;
   op.links_torch = library.links_torch;
   op.links_torch_cuda = library.links_torch && needs_torch_cuda(library);
+  op.torch_stable = library.torch_abi == "stable";
   op.torch = library.torch;
   op.cxx11_abi = library.torch_cxx11_abi;
   op.cuda = library.toolkit;

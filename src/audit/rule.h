@@ -3,6 +3,7 @@
 // A rule looks at one host and says what it found; pure. The table of all rules is in audit.cc.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -10,10 +11,17 @@
 
 namespace ds {
 
+/// How many of the reached hosts have which value of a property that a job wants alike.
+struct FleetSummary {
+  std::map<std::string, std::map<std::string, std::size_t>> values;  ///< "torch" -> "2.11.0" -> 3
+};
+FleetSummary summarise(const Fleet& fleet);
+
 struct Subject {
   const std::vector<Requirements>& wheels;
   const HostFacts& host;
   const Fleet& fleet;
+  const FleetSummary& summary;  ///< of the fleet
   const AuditOptions& options;
 };
 
@@ -50,6 +58,12 @@ Findings same_machine_rule(const Subject& subject);
 Findings machine_rule(const Subject& subject);
 Findings python_rule(const Subject& subject);
 Findings torch_rule(const Subject& subject);
+Findings uniformity_rule(const Subject& subject);
+Findings slots_rule(const Subject& subject);
+Findings gpu_mode_rule(const Subject& subject);
+Findings deepspeed_record_rule(const Subject& subject);
+Findings cxx_abi_rule(const Subject& subject);
+Findings run_path_rule(const Subject& subject);
 Findings glibc_rule(const Subject& subject);
 Findings libstdcxx_rule(const Subject& subject);
 Findings cpu_level_rule(const Subject& subject);

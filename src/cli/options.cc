@@ -98,6 +98,11 @@ void add_facts(CLI::App& app, Options& options) {
   app.add_option("--save-facts", options.save_facts, "write what the hosts said to a file");
 }
 
+void add_data(CLI::App& app, Options& options) {
+  app.add_option("--data", options.data,
+                 "catalog of CUDA toolkits, drivers and GPUs (the one that came along)");
+}
+
 void add_cache(CLI::App& app, Options& options) {
   app.add_option("--cache-dir", options.cache_folder,
                  "results of earlier builds ($XDG_CACHE_HOME/ds-deploy/cache)");
@@ -129,6 +134,7 @@ void add_build(CLI::App& app, Options& options) {
   app.add_flag("--verify-reproducible", options.verify_reproducible,
                "build twice, compare byte for byte");
   add_cache(app, options);
+  add_data(app, options);
 }
 
 void add_source(CLI::App& app, Options& options) {
@@ -191,6 +197,7 @@ const std::vector<CommandEntry>& commands() {
          add_facts(app, options);
          add_audit(app, options);
          add_report(app, options);
+         add_data(app, options);
          add_talk(app, options);
        }},
       {"report", "what is installed and what could run",
@@ -200,7 +207,10 @@ const std::vector<CommandEntry>& commands() {
        }},
       {"inspect", "what a wheel or a library really needs",
        [](CLI::App& app, Options& options) {
-         app.add_option("FILE", options.files, "wheels or ELF files")->required();
+         app.add_option("FILE", options.files, "wheels, libraries, or folders of libraries")
+             ->required();
+         app.add_flag("--diff", options.diff, "what the second of two has otherwise");
+         add_data(app, options);
          // So that one set of options serves every command; nothing is asked of the hosts.
          add_hostfile(app, options);
          add_talk(app, options);

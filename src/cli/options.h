@@ -23,6 +23,7 @@ struct Options {
   int connect_timeout = 15;  ///< seconds
   int login_timeout = 30;    ///< seconds
   std::string facts, save_facts;
+  std::string data;                       ///< catalog of toolkits, drivers and GPUs
   std::string ops;                        ///< folder of the op library
   std::string source;                     ///< a foreign tree in its place
   std::vector<std::string> environments;  ///< to build it with: folders, files of requirements
@@ -47,6 +48,7 @@ struct Options {
   bool dry_run = false;
   std::vector<std::string> wheels;  ///< --wheel, or the argument of audit
   std::vector<std::string> files;   ///< arguments of inspect
+  bool diff = false;                ///< compare the two files
   std::string action;               ///< argument of cache, op of jit
   bool require_gpu = false;
   bool strict = false;

@@ -47,7 +47,7 @@ PlannedWheel plan_group(Session& session, const TargetGroup& group, const Fleet&
   planned.source = tree_of(session, environment);
   planned.source->digest = source_digest(planned.source->root);
   planned.plan = make_source_plan(*planned.source, fleet, planned.builder,
-                                  plan_options(session.options(), environment_map()));
+                                  plan_options(session, environment_map()));
   return planned;
 }
 
@@ -97,7 +97,7 @@ std::string explain_source_flags(Session& session) {
                           some_of(groups[at].hosts));
     text += explain_flags(tree_of(session, environments[at]), options.explain_flags,
                           fleet_of(groups[at], fleet), environments[at].facts,
-                          plan_options(options, environment_map()));
+                          plan_options(session, environment_map()));
   }
   return text;
 }

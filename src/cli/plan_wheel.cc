@@ -101,10 +101,17 @@ std::map<std::string, std::string> environment_map() {
   return variables;
 }
 
-PlanOptions plan_options(const Options& options, std::map<std::string, std::string> environment) {
-  const int cpu_level = options.cpu_level == "shared" ? 0 : std::stoi(options.cpu_level);
-  return {std::move(environment), arch_policy(options), options.launcher, cpu_level,
-          options.debug_info,     !options.no_pch};
+PlanOptions plan_options(Session& session, std::map<std::string, std::string> environment) {
+  const Options& options = session.options();
+  PlanOptions plan;
+  plan.environment = std::move(environment);
+  plan.arch_policy = arch_policy(options);
+  plan.launcher = options.launcher;
+  plan.cpu_level = options.cpu_level == "shared" ? 0 : std::stoi(options.cpu_level);
+  plan.debug_info = options.debug_info;
+  plan.pch = !options.no_pch;
+  plan.catalog = &session.catalog();
+  return plan;
 }
 
 fs::path build_folder(const Options& options) {
@@ -146,7 +153,7 @@ PlannedWheel plan_wheel(Session& session, const std::string& only) {
   if (!only.empty() && planned.builder.cxx.empty() && variables["CXX"].empty())
     variables["CXX"] = "c++";
   planned.plan = make_plan(planned.library, fleet, planned.builder,
-                           plan_options(options, std::move(variables)));
+                           plan_options(session, std::move(variables)));
   return planned;
 }
 

@@ -38,7 +38,7 @@ PlannedWheel plan_wheel(Session& session, const std::string& only = {});
 
 /// The variables of this process, and what the command line says of plans.
 std::map<std::string, std::string> environment_map();
-PlanOptions plan_options(const Options& options, std::map<std::string, std::string> environment);
+PlanOptions plan_options(Session& session, std::map<std::string, std::string> environment);
 /// Where objects are kept.
 std::filesystem::path build_folder(const Options& options);
 

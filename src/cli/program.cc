@@ -40,11 +40,17 @@ std::string new_run_id() {
   return fmt::format("{:%Y%m%d-%H%M%S}-{}", fmt::gmtime(std::time(nullptr)), ::getpid());
 }
 
-AuditOptions audit_options(const Options& options) {
+AuditOptions audit_options(Session& session) {
+  const Options& options = session.options();
   AuditOptions audit;
   audit.require_gpu = options.require_gpu;
   audit.strict = options.strict;
   audit.needs_environment = options.command != "audit";
+  audit.catalog = &session.catalog();
+  if (!options.local_only && options.facts.empty()) {
+    for (const Host& host : session.inventory().hosts)
+      audit.slots[host.name] = host.slots;
+  }
   return audit;
 }
 
@@ -102,7 +108,7 @@ ExitStatus deploy(Session& session) {
     needs.push_back({set.predicted, set.hosts});
     releases.push_back({{}, set.hosts});
     for (const Wheel& wheel : set.wheels) {
-      needs.back().wheels.push_back(inspect_wheel(wheel));
+      needs.back().wheels.push_back(inspect_wheel(wheel, session.catalog()));
       report.wheels.push_back(reported_wheel(wheel, needs.back().wheels.back(), set.hosts));
       releases.back().parcels.push_back(parcel_of(wheel));
     }
@@ -110,7 +116,7 @@ ExitStatus deploy(Session& session) {
   times.finished("wheel");
   // From here on the wheels do not change.
 
-  report.audit = audit(needs, fleet, audit_options(session.options()));
+  report.audit = audit(needs, fleet, audit_options(session));
   times.finished("audit");
   for (const std::string& warning : session.transport().warnings())
     session.status().warning(warning);
@@ -149,8 +155,9 @@ ExitStatus build_only(Session& session) {
   warn_of_plans(planned, session.status());
   const fs::path output = fs::absolute(options.output.empty() ? "dist" : options.output);
   for (const fs::path& wheel : make_wheels(planned, output, session)) {
-    const std::string text =
-        options.json ? inspect_json(inspect_file(wheel)) + "\n" : wheel.string() + "\n";
+    const std::string text = options.json
+                                 ? inspect_json(inspect_file(wheel, session.catalog())) + "\n"
+                                 : wheel.string() + "\n";
     std::fputs(text.c_str(), stdout);
   }
   return ExitStatus::ok;

@@ -94,6 +94,18 @@ Session::Session(const Options& options)
   transport_ = make_transport(transport_options(options));
 }
 
+Catalog catalog_of(const Options& options) {
+  const std::string& file = options.data;
+  return file.empty() ? builtin_catalog()
+                      : read_catalog(read_file(expand_home(file), 8u << 20), file);
+}
+
+const Catalog& Session::catalog() {
+  if (!catalog_)
+    catalog_ = std::make_unique<Catalog>(catalog_of(options_));
+  return *catalog_;
+}
+
 const Inventory& Session::inventory() {
   if (!inventory_) {
     inventory_ =

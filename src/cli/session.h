@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/options.h"
+#include "config/config.h"
 #include "facts/facts.h"
 #include "inventory/inventory.h"
 #include "transport/transport.h"
@@ -23,6 +24,9 @@ class Session {
   Status& status() { return *status_; }
   Transport& transport() { return *transport_; }
   const ProbeOptions& probe() const { return probe_; }
+
+  /// --data's, else the one that came along.
+  const Catalog& catalog();
 
   /// The hosts that the command line asks for.
   const Inventory& inventory();
@@ -50,9 +54,12 @@ class Session {
   std::unique_ptr<Status> status_;
   std::unique_ptr<Transport> transport_;
   ProbeOptions probe_;
+  std::unique_ptr<Catalog> catalog_;
   std::unique_ptr<Inventory> inventory_;
   std::unique_ptr<Fleet> fleet_;
 };
+
+Catalog catalog_of(const Options& options);
 
 /// $VIRTUAL_ENV's or $CONDA_PREFIX's interpreter, or "".
 std::string inherited_python();

@@ -23,6 +23,7 @@ struct OpRules {
   std::vector<std::string> host_needs;     ///< sonames that it opens while it runs
   bool links_torch = false;
   bool links_torch_cuda = false;  ///< PyTorch's CUDA libraries too
+  bool torch_stable = false;      ///< it calls PyTorch's C shim alone, which newer ones keep
   std::string torch;              ///< version that it is built with; empty: not known
   std::optional<bool> cxx11_abi;  ///< of that torch
   std::string cuda;               ///< toolkit that it is built with, "13.0"; empty: none, not known
@@ -48,15 +49,6 @@ bool host_has_library(const std::string& soname, const HostFacts& host);
 
 /// Parts of the C and C++ run time: their versions are judged, not their names.
 bool is_runtime_library(const std::string& soname);
-
-/// The NVIDIA driver that device code of this toolkit ("12.4") runs from; empty: not known.
-std::string driver_floor(const std::string& cuda);
-
-/// The one that PTX of this toolkit needs; empty: not known.
-std::string driver_of_toolkit(const std::string& cuda);
-
-/// Older drivers of CUDA 12 cannot unpack images that are compressed with zstd.
-inline constexpr const char* zstd_driver = "550.54.14";
 
 /// "12" of "12.4".
 std::string major_of(const std::string& version);

@@ -69,6 +69,15 @@ void judge_host_needs(const OpRules& op, const HostFacts& host, Verdicts& verdic
 /// A torch that is there against the one that the op is built with.
 OpVerdict judge_versions(const OpRules& op, const TorchFacts& torch) {
   const std::string rule = "torch";
+  if (op.torch.empty() && op.torch_stable) {
+    // "LibTorch Stable ABI" (PyTorch documentation): it begins with 2.9.
+    const bool old = compare_versions(torch.version, "2.9") < 0;
+    return {rule, old ? Severity::fail : Severity::ok,
+            fmt::format("{} uses PyTorch's stable ABI, which begins with torch 2.9; torch {} is "
+                        "there",
+                        op.name, torch.version),
+            old ? "install torch 2.9 or later there" : ""};
+  }
   if (op.torch.empty()) {
     return {rule, Severity::unknown,
             fmt::format("{} links PyTorch; torch {} is there, but whether it is the version and "
@@ -128,6 +137,10 @@ void judge_torch(const OpRules& op, const HostFacts& host, Verdicts& verdicts) {
 }
 
 }  // namespace
+
+std::string major_of(const std::string& version) {
+  return version.substr(0, version.find('.'));
+}
 
 std::string to_string(Severity severity) {
   switch (severity) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads our YAML files. Today: op manifests (op.yaml, see ds-deploy-op(5)).
+// Reads our YAML files: op manifests (op.yaml, see ds-deploy-op(5)) and the catalog.
 #pragma once
 
 #include <filesystem>
@@ -49,5 +49,47 @@ Op parse_op(const std::string& text, const std::filesystem::path& file);
 /// Reads a whole library. InputError with the problems of all manifests, Error (usage) if there is
 /// no op or no VERSION.
 OpLibrary load_ops(const std::filesystem::path& root);
+
+/// What is known of CUDA toolkits, NVIDIA drivers and GPUs: deploy/catalog.yaml, which names the
+/// sources. What it does not know gives an empty answer, never a guess.
+struct Catalog {
+  struct Toolkit {
+    std::string cuda;        ///< "13.0"
+    std::string ptx_isa;     ///< what its compilers write at most: "9.0"; empty: of the one before
+    std::string driver;      ///< that came with it; empty: not known
+    int gcc = 0, clang = 0;  ///< newest major versions that its nvcc takes; 0: not known
+    bool operator==(const Toolkit&) const = default;
+  };
+  struct Major {
+    std::string cuda, driver;  ///< "12": machine code of its toolkits runs from this driver on
+    std::string zstd_driver;   ///< where zstd images need a newer one
+    bool operator==(const Major&) const = default;
+  };
+  struct Gpu {
+    std::string capability;     ///< "9.0"
+    std::string first, last;    ///< toolkits that compile for it; last may be empty: all newer ones
+    std::string exact, family;  ///< first ones that know its 'a' and 'f' forms; empty: none
+    std::vector<std::string> kin;  ///< capabilities that run its family code too
+    bool integrated = false;  ///< it runs machine code for itself alone, and others run none of its
+    std::vector<std::string> models;
+    bool operator==(const Gpu&) const = default;
+  };
+  std::string date;
+  std::vector<Toolkit> toolkits;  ///< oldest first
+  std::vector<Major> majors;
+  std::vector<Gpu> gpus;
+  bool operator==(const Catalog&) const = default;
+
+  const Toolkit* toolkit(const std::string& cuda) const;  ///< nullptr: not known
+  const Major* major_of(const std::string& cuda) const;   ///< of "12.4"
+  const Gpu* gpu(const std::string& capability) const;
+  std::string toolkit_of_ptx(const std::string& isa) const;  ///< "9.0" -> "13.0"
+};
+
+/// InputError with every problem of the file.
+Catalog read_catalog(const std::string& text, const std::string& file);
+
+/// The one that came along.
+const Catalog& builtin_catalog();
 
 }  // namespace ds

@@ -16,40 +16,6 @@
 namespace ds {
 namespace {
 
-/// Toolkits that compile for an arch, first and last ("" is: still), and since when they know its
-/// 'a' and 'f' forms ("" is: never).
-struct Support {
-  int number;
-  std::string_view first, last, a_since, f_since;
-};
-
-constexpr std::array supported = {
-    Support{35, "5.0", "11.8", "", ""},
-    Support{37, "6.5", "11.8", "", ""},
-    Support{50, "6.5", "12.9", "", ""},
-    Support{52, "6.5", "12.9", "", ""},
-    Support{53, "6.5", "12.9", "", ""},
-    Support{60, "8.0", "12.9", "", ""},
-    Support{61, "8.0", "12.9", "", ""},
-    Support{62, "8.0", "12.9", "", ""},
-    Support{70, "9.0", "12.9", "", ""},
-    Support{72, "9.2", "12.9", "", ""},
-    Support{75, "10.0", "", "", ""},
-    Support{80, "11.0", "", "", ""},
-    Support{86, "11.1", "", "", ""},
-    Support{87, "11.4", "", "", ""},
-    Support{88, "13.0", "", "", ""},
-    Support{89, "11.8", "", "", ""},
-    Support{90, "11.8", "", "12.0", ""},
-    Support{100, "12.8", "", "12.8", "12.9"},
-    Support{101, "12.8", "12.9", "12.8", "12.9"},
-    Support{103, "12.9", "", "12.9", "12.9"},
-    Support{110, "13.0", "", "13.0", "13.0"},
-    Support{120, "12.8", "", "12.8", "12.9"},
-    Support{121, "12.9", "", "12.9", "12.9"},
-};
-constexpr std::string_view newest_known_toolkit = "13.0";
-
 /// What is built when nobody says for which GPUs: the data centre's and their nearest kin.
 constexpr std::array default_archs = {70, 75, 80, 86, 89, 90, 100, 120};
 
@@ -151,10 +117,11 @@ void add_ptx_of_highest(ArchChoice& choice) {
   choice.archs.push_back(highest);
 }
 
-ArchChoice archs_asked_for(const std::string& asked, const std::string& nvcc_version) {
+ArchChoice archs_asked_for(const std::string& asked, const std::string& nvcc_version,
+                           const Catalog& catalog) {
   ArchChoice choice;
   for (const Arch& arch : parse_archs(asked)) {
-    if (!nvcc_makes(nvcc_version, arch)) {
+    if (!nvcc_makes(nvcc_version, arch, catalog)) {
       throw Error(fmt::format("TORCH_CUDA_ARCH_LIST={}: nvcc {} cannot compile for {}",
                               clean_line(asked, 200), nvcc_version, capability_text(arch)),
                   "remove it from the list, or set CUDA_HOME to a toolkit that can",
@@ -193,12 +160,12 @@ void apply(ArchPolicy policy, ArchChoice& choice) {
 }
 
 ArchChoice archs_of_fleet(const HostsByArch& hosts, const std::string& nvcc_version,
-                          ArchPolicy policy) {
+                          ArchPolicy policy, const Catalog& catalog) {
   ArchChoice choice;
   choice.of_hosts = true;
   std::vector<std::string> reasons;
   for (const auto& [arch, names] : hosts) {
-    if (nvcc_makes(nvcc_version, arch)) {
+    if (nvcc_makes(nvcc_version, arch, catalog)) {
       choice.archs.push_back(arch);
       reasons.push_back(fmt::format("{} on {}", capability_text(arch), some_of(names)));
     } else {
@@ -228,21 +195,17 @@ std::string capability_text(const Arch& arch) {
   return text;
 }
 
-bool nvcc_makes(const std::string& nvcc_version, const Arch& arch) {
+bool nvcc_makes(const std::string& nvcc_version, const Arch& arch, const Catalog& catalog) {
   const std::string toolkit = major_minor(nvcc_version);
-  const auto since = [&](std::string_view first) {
-    return !first.empty() && compare_versions(toolkit, first) >= 0;
-  };
-  for (const Support& support : supported) {
-    if (support.number != arch.number)
-      continue;
-    if (!support.last.empty() && compare_versions(toolkit, support.last) > 0)
-      return false;
-    return since(arch.suffix == 'a'   ? support.a_since
-                 : arch.suffix == 'f' ? support.f_since
-                                      : support.first);
-  }
-  return compare_versions(toolkit, newest_known_toolkit) > 0;
+  const Catalog::Gpu* known = catalog.gpu(fmt::format("{}.{}", arch.number / 10, arch.number % 10));
+  if (known == nullptr)
+    return !catalog.toolkits.empty() && compare_versions(toolkit, catalog.toolkits.back().cuda) > 0;
+  if (!known->last.empty() && compare_versions(toolkit, known->last) > 0)
+    return false;
+  const std::string& since = arch.suffix == 'a'   ? known->exact
+                             : arch.suffix == 'f' ? known->family
+                                                  : known->first;
+  return !since.empty() && compare_versions(toolkit, since) >= 0;
 }
 
 std::vector<Arch> wanted_archs(const std::string& asked, const Fleet& fleet) {
@@ -258,16 +221,17 @@ std::vector<Arch> wanted_archs(const std::string& asked, const Fleet& fleet) {
 }
 
 ArchChoice choose_archs(const std::string& asked, const Fleet& fleet,
-                        const std::string& nvcc_version, ArchPolicy policy) {
+                        const std::string& nvcc_version, ArchPolicy policy,
+                        const Catalog& catalog) {
   if (!trim(asked).empty())
-    return archs_asked_for(asked, nvcc_version);
+    return archs_asked_for(asked, nvcc_version, catalog);
   const HostsByArch hosts = hosts_by_arch(fleet);
   if (!hosts.empty())
-    return archs_of_fleet(hosts, nvcc_version, policy);
+    return archs_of_fleet(hosts, nvcc_version, policy, catalog);
   ArchChoice choice;
   for (const int number : default_archs) {
     const Arch arch{number};
-    if (nvcc_makes(nvcc_version, arch))
+    if (nvcc_makes(nvcc_version, arch, catalog))
       choice.archs.push_back(arch);
   }
   choice.because = fmt::format(

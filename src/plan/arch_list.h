@@ -29,7 +29,8 @@ std::string capability_text(const Arch& arch);
 
 /// True if nvcc of this version ("13.0") compiles for `arch`. An arch that is not known here is
 /// left to toolkits newer than all that are known here.
-bool nvcc_makes(const std::string& nvcc_version, const Arch& arch);
+bool nvcc_makes(const std::string& nvcc_version, const Arch& arch,
+                const Catalog& catalog = builtin_catalog());
 
 /// What is asked for, else what the hosts have: sorted, whether a toolkit makes it or not.
 std::vector<Arch> wanted_archs(const std::string& asked, const Fleet& fleet);
@@ -44,7 +45,8 @@ struct ArchChoice {
 /// TORCH_CUDA_ARCH_LIST if `asked` is not empty; else the GPUs of the fleet, by `policy`; else a
 /// default. Error (build_failed) for an arch that was asked for and that this nvcc cannot make.
 ArchChoice choose_archs(const std::string& asked, const Fleet& fleet,
-                        const std::string& nvcc_version, ArchPolicy policy = ArchPolicy::exact);
+                        const std::string& nvcc_version, ArchPolicy policy = ArchPolicy::exact,
+                        const Catalog& catalog = builtin_catalog());
 
 /// The ones an op with this minimum ("7.0", may be empty) is compiled for.
 std::vector<Arch> archs_from(const std::vector<Arch>& archs, const std::string& minimum);

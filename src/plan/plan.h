@@ -93,6 +93,7 @@ struct PlanOptions {
   int cpu_level = 0;                               ///< 1..4; 0: what all hosts share
   bool debug_info = false;                         ///< of a foreign tree's ops: keep -g
   bool pch = true;                                 ///< torch's header is precompiled for them
+  const Catalog* catalog = &builtin_catalog();
 };
 
 /// `builder` is the build machine, asked with the same probe. Error (build_failed) if no compiler

@@ -26,7 +26,7 @@ BuildPlan Planner::plan(const Fleet& fleet, const HostFacts& builder) {
       any(choice.chosen, [](const Op& op) { return op.kind == Op::Kind::cuda; });
   if (!tools_.nvcc.empty() && wants_archs) {
     archs_ = choose_archs(value_of("TORCH_CUDA_ARCH_LIST"), fleet, tools_.nvcc_version,
-                          options_.arch_policy);
+                          options_.arch_policy, *options_.catalog);
     take_notes(archs_.notes);
   }
   for (const ChosenOp& chosen : choice.chosen)
@@ -79,7 +79,8 @@ void Planner::choose_tools(const std::vector<ChosenOp>& chosen, const Fleet& fle
 
 void Planner::judge_tools(const std::vector<ChosenOp>& chosen, const Fleet& fleet,
                           const HostFacts& builder, const HostCompiler& compiler) {
-  ToolkitNeeds needs{wanted_archs(value_of("TORCH_CUDA_ARCH_LIST"), fleet), compiler, {}, {}};
+  ToolkitNeeds needs{
+      wanted_archs(value_of("TORCH_CUDA_ARCH_LIST"), fleet), compiler, {}, {}, options_.catalog};
   for (const HostFacts& host : fleet.hosts) {
     if (!host.gpus.empty() && !host.driver.empty())
       needs.drivers.emplace_back(host.host, host.driver);

@@ -4,10 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <optional>
-#include <string_view>
 #include <tuple>
 
 #include "base/text.h"
@@ -17,23 +15,6 @@ namespace ds {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// The newest major versions that nvcc takes as host compilers; it refuses newer ones (CUDA
-/// Installation Guide for Linux, "Host Compiler Support Policy"; crt/host_config.h).
-struct CompilerLimit {
-  std::string_view cuda;
-  int gcc, clang;
-};
-
-constexpr std::array compiler_limits = {
-    CompilerLimit{"11.0", 9, 9},   CompilerLimit{"11.1", 10, 10}, CompilerLimit{"11.2", 10, 11},
-    CompilerLimit{"11.3", 10, 11}, CompilerLimit{"11.4", 11, 12}, CompilerLimit{"11.5", 11, 12},
-    CompilerLimit{"11.6", 11, 13}, CompilerLimit{"11.7", 11, 13}, CompilerLimit{"11.8", 11, 14},
-    CompilerLimit{"12.0", 12, 14}, CompilerLimit{"12.1", 12, 15}, CompilerLimit{"12.2", 12, 16},
-    CompilerLimit{"12.3", 12, 16}, CompilerLimit{"12.4", 13, 17}, CompilerLimit{"12.5", 13, 17},
-    CompilerLimit{"12.6", 13, 18}, CompilerLimit{"12.8", 14, 19}, CompilerLimit{"12.9", 14, 19},
-    CompilerLimit{"13.0", 15, 20},
-};
 
 struct Obstacles {
   std::string compiler, archs, driver, torch;  ///< clauses on the toolkit; empty: none
@@ -53,33 +34,34 @@ struct Obstacles {
   }
 };
 
-std::string compiler_obstacle(const std::string& cuda, const HostCompiler& compiler) {
+/// nvcc refuses host compilers that are newer than it knows.
+std::string compiler_obstacle(const std::string& cuda, const HostCompiler& compiler,
+                              const Catalog& catalog) {
   const std::optional<long> major = parse_integer(major_of(compiler.version), 1, 1000);
-  if (!major || compiler.kind == HostCompiler::Kind::other)
+  const Catalog::Toolkit* toolkit = catalog.toolkit(cuda);
+  if (!major || compiler.kind == HostCompiler::Kind::other || toolkit == nullptr)
     return {};
   const bool clang = compiler.kind == HostCompiler::Kind::clang;
-  for (const CompilerLimit& limit : compiler_limits) {
-    const int newest = clang ? limit.clang : limit.gcc;
-    if (limit.cuda == cuda && *major > newest) {
-      return fmt::format("takes {} up to {}, and {} is {}", clang ? "clang" : "GCC", newest,
-                         compiler.path, compiler.version);
-    }
-  }
-  return {};
+  const int newest = clang ? toolkit->clang : toolkit->gcc;
+  if (newest == 0 || *major <= newest)
+    return {};
+  return fmt::format("takes {} up to {}, and {} is {}", clang ? "clang" : "GCC", newest,
+                     compiler.path, compiler.version);
 }
 
 Obstacles obstacles_of(const Tool& toolkit, const ToolkitNeeds& needs) {
   Obstacles found;
-  found.compiler = compiler_obstacle(toolkit.version, needs.compiler);
+  found.compiler = compiler_obstacle(toolkit.version, needs.compiler, *needs.catalog);
   std::vector<std::string> archs, hosts;
   for (const Arch& arch : needs.archs) {
-    if (!arch.ptx && !nvcc_makes(toolkit.version, arch))
+    if (!arch.ptx && !nvcc_makes(toolkit.version, arch, *needs.catalog))
       archs.push_back(capability_text(arch));
   }
   found.missing_archs = archs.size();
   if (!archs.empty())
     found.archs = "cannot compile for " + join(archs, ", ");
-  const std::string floor = driver_floor(toolkit.version);
+  const Catalog::Major* major = needs.catalog->major_of(toolkit.version);
+  const std::string floor = major == nullptr ? "" : major->driver;
   for (const auto& [host, driver] : needs.drivers) {
     if (compare_versions(driver, floor) < 0)
       hosts.push_back(fmt::format("{} has {}", host, driver));

@@ -28,6 +28,7 @@ struct ToolkitNeeds {
   HostCompiler compiler;
   std::vector<std::pair<std::string, std::string>> drivers;  ///< host, driver; both known
   TorchFacts torch;  ///< of the hosts, where an op links it; else empty
+  const Catalog* catalog = &builtin_catalog();
 };
 
 struct JudgedToolkit {

@@ -23,8 +23,8 @@ EDGES = {
     "compat": "base facts",
     "plan": "base process config facts compat inventory source",
     "build": "base ui process plan cache",
-    "artifact": "base wheel",
-    "audit": "base facts artifact compat",
+    "artifact": "base config wheel",
+    "audit": "base config facts artifact compat",
     "rollout": "base ui transport inventory facts wheel audit artifact",
     "report": "base audit artifact rollout wheel",
 }
