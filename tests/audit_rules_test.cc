@@ -6,6 +6,7 @@
 
 #include "audit/audit.h"
 #include "audit/python_tag.h"
+#include "packaging/packaging.h"
 #include "support/audit_fixture.h"
 
 using namespace ds;
