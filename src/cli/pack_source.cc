@@ -44,6 +44,7 @@ fs::path make_source_wheel(const PlannedWheel& planned, const fs::path& output, 
     return compare_versions(arch, "80") >= 0;
   });
   PackageOptions how;
+  how.in_use = &session.in_use();
   how.cache = cache_folder(session.options());
   how.environment = source_environment(planned.builder);
   how.accelerator = wheel.accelerator;

@@ -29,6 +29,7 @@ SourceTree tree_of(Session& session, const HostFacts& builder) {
                      "the hosts' Python and torch");
   }
   SourceOptions how;
+  how.in_use = &session.in_use();
   how.cache = cache_folder(options);
   how.environment = source_environment(builder);
   SourceTree tree = read_source(fs::absolute(expand_home(options.source)), python, how);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "base/in_use.h"
 #include "cli/options.h"
 #include "facts/facts.h"
 #include "inventory/inventory.h"
@@ -22,6 +23,7 @@ class Session {
   Status& status() { return *status_; }
   Transport& transport() { return *transport_; }
   const ProbeOptions& probe() const { return probe_; }
+  InUse& in_use() { return in_use_; }  ///< folders of the cache that this run works with
 
   /// The hosts that the command line asks for.
   const Inventory& inventory();
@@ -46,6 +48,7 @@ class Session {
   std::unique_ptr<Status> status_;
   std::unique_ptr<Transport> transport_;
   ProbeOptions probe_;
+  InUse in_use_;
   std::unique_ptr<Inventory> inventory_;
   std::unique_ptr<Fleet> fleet_;
 };
