@@ -57,6 +57,7 @@ AuditOptions audit_options(const Options& options) {
   audit.require_gpu = options.require_gpu;
   audit.strict = options.strict;
   audit.needs_environment = options.command != "audit";
+  audit.with_requirements = options.with_requirements;
   return audit;
 }
 
@@ -140,8 +141,8 @@ void dry_run_wheels(Session& session, Report& report, std::vector<Wheel>& wheels
   }
   requirements.push_back(predicted_requirements(planned));
   report.notes.push_back(
-      "the wheel is not built yet: what it needs is predicted from the plan; glibc, libstdc++ and "
-      "size are known after 'ds-deploy build'");
+      "the wheel is not built yet: what it needs is predicted from the plan; the packages that it "
+      "requires, glibc, libstdc++ and size are known after 'ds-deploy build'");
 }
 
 /// A run that ended early has a report all the same.
@@ -156,6 +157,15 @@ void say_how_it_ended(Report& report, Session& session) {
   session.status().warning(report.notes.back());
 }
 
+/// Whoever comes from install.sh expects pip to fetch what the wheel requires.
+void warn_idle_mirror(Session& session) {
+  const Options& options = session.options();
+  if (!options.pip_mirror.empty() && !options.with_requirements) {
+    session.status().warning(
+        "--pip_mirror has no effect: pip fetches nothing on the hosts without --with-requirements");
+  }
+}
+
 ExitStatus deploy(Session& session) {
   const bool dry_run = session.options().dry_run || session.options().command == "audit";
   StageTimes times;
@@ -163,6 +173,7 @@ ExitStatus deploy(Session& session) {
   report.run = new_run_id();
   report.dry_run = dry_run;
 
+  warn_idle_mirror(session);
   refuse_missing_environment(session);
   const Fleet& fleet = session.fleet();
   times.finished("facts");
@@ -197,6 +208,7 @@ ExitStatus deploy(Session& session) {
     RolloutOptions rollout;
     rollout.run = report.run;
     rollout.probe = session.probe();
+    rollout.pip_mirror = session.options().pip_mirror;
     RolloutResult result = roll_out(session.inventory(), fleet, report.audit, parcels, rollout,
                                     session.transport(), session.status());
     report.hosts = std::move(result.hosts);
