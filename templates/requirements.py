@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lets the pip of this interpreter install what a wheel requires. Standard library only.
 
-Reads one JSON request line from stdin, prints one line: nonce, blank, JSON answer. What is pinned
-keeps the version that it has: pip takes it or fails, and installs nothing in its place.
+Reads one JSON request line from stdin, prints one line: nonce, blank, JSON answer. layout.py
+(release_root) stands before this text. What is pinned keeps the version that it has: pip takes it
+or fails, and installs nothing in its place.
 """
+import fcntl
 import json
 import os
 import subprocess
@@ -48,14 +50,26 @@ def run_pip(request, pins):
         return status, output.read().decode("utf-8", "replace")
 
 
+def one_at_a_time(root):
+    """pip has no lock of its own, and several hosts may have this environment on one file system;
+    whoever comes second finds nothing left to do. The open file is the lock."""
+    os.makedirs(root, mode=0o755, exist_ok=True)
+    lock = open(os.path.join(root, "pip.lock"), "a", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError:
+        pass  # this file system has none
+    return lock
+
+
 def install(request):
-    with tempfile.TemporaryDirectory(prefix="ds-deploy-pins.") as folder:
+    with one_at_a_time(release_root(sys.prefix)), tempfile.TemporaryDirectory(prefix="ds-deploy-pins.") as folder:
         pins = os.path.join(folder, "pins.txt")
         with open(pins, "w", encoding="utf-8") as out:
             out.write("".join(pin + "\n" for pin in request["pins"]))
         status, said = run_pip(request, pins)
     if status == 0:
-        return {"ok": True, "changed": True}
+        return {"ok": True, "changed": "Successfully installed" in said}
     if "No module named pip" in said:
         return {"ok": False, "problem": "%s has no pip; give it one (%s -m ensurepip), or install "
                                         "there: %s" % (sys.executable, sys.executable,

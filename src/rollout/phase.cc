@@ -15,7 +15,7 @@ using nlohmann::json;
 
 std::string source_of(const PhaseDescription& phase) {
   if (!phase.script.empty())
-    return std::string(template_text(phase.script));
+    return fmt::format("{}{}", template_text("layout.py"), template_text(phase.script));
   if (phase.name == "confirm")
     return std::string(template_text("confirm.py"));
   return fmt::format("{}{}{}", template_text("layout.py"), template_text("receive.py"),

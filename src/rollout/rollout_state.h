@@ -40,7 +40,8 @@ struct PhaseCommand {
 struct PhaseDescription {
   std::string name;         ///< stage, verify, requirements, activate, confirm, rollback
   std::string done_word;    ///< "staged"
-  std::string script = {};  ///< of templates/; empty: confirm.py for confirm, else host.py
+  std::string script = {};  ///< of templates/, behind layout.py; empty: confirm.py for confirm,
+                            ///< else host.py
   std::function<PhaseCommand(const RolloutHost&)> command;
   std::function<void(RolloutHost&, const nlohmann::json& answer)> accept;  ///< yes or no
   /// Takes an answer that is no; true: a later step mends it, so that the host stays good.

@@ -5,9 +5,10 @@ import json
 import subprocess
 import sys
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 from support import sshd_hosts
-from support.deploy_case import DeployCase, clean_environment
+from support.deploy_case import ROOT, DeployCase, clean_environment
 from support.package_index import PackageIndex
 
 PIP_IS_MISSING = subprocess.run([sys.executable, "-c", "import ensurepip"],
@@ -105,6 +106,22 @@ class ThisMachine(RequirementsCase):
         self.assertIn("No matching distribution found for no-such-package>=1", host["message"])
         self.assertNotIn("s3cret", json.dumps(report) + self.stderr)
         self.assertFalse((self.folder / ".ds-deploy" / "env" / "active").exists())
+
+    def test_two_hosts_with_one_environment_do_not_race(self):
+        python = self.make_environment(pip=True)
+        source = "".join((ROOT / "templates" / name).read_text()
+                         for name in ("layout.py", "requirements.py"))
+        request = json.dumps({"install": ["beta"], "pins": [], "mirror": self.index.url(),
+                              "nonce": "N"})
+        runs = [subprocess.Popen([str(python), "-I", "-B", "-c", "import sys; exec(compile("
+                                  "sys.stdin.buffer.read(%d), 'x', 'exec'))" % len(source)],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                 env=clean_environment(**PIP)) for _ in range(2)]
+        with ThreadPoolExecutor(2) as pool:
+            said = pool.map(lambda run: run.communicate(source + request + "\n")[0], runs)
+        self.assertEqual(sorted(line.strip() for line in said),
+                         ['N {"ok": true, "changed": %s}' % changed for changed in ("false", "true")])
+        self.assertEqual(sum(path.endswith(".whl") for path in self.index.asked), 1)
 
     def test_a_mirror_without_use(self):
         python = self.make_environment()
