@@ -63,6 +63,37 @@ def distributions(names, root):
     return found
 
 
+def described(folder, name):
+    """Name and version of one .dist-info or .egg-info, or None: what has no metadata is what a
+    broken removal left. An .egg-info may be a file itself."""
+    path = os.path.join(folder, name)
+    if not (name.endswith(".egg-info") and os.path.isfile(path)):
+        path = os.path.join(path, "METADATA" if name.endswith(".dist-info") else "PKG-INFO")
+        if not os.path.isfile(path):
+            return None
+    plain = re.match(r"([A-Za-z0-9][\w.]*)-(\d[^-]*)(?:-py.*)?\.[a-z]+-info$", name, re.A)
+    if plain:
+        return plain.group(1), plain.group(2)
+    head = read(path, 65536).decode("utf-8", "replace").replace("\r", "").partition("\n\n")[0]
+    said = [re.search(r"^%s:[ \t]*(\S+)" % field, head, re.M) for field in ("Name", "Version")]
+    return (said[0].group(1), said[1].group(1)) if all(said) else None
+
+
+def all_distributions(root):
+    """Normalised name -> version of all but our releases, which a run replaces; the first on
+    sys.path, as importlib.metadata finds it."""
+    found = {}
+    for folder in sys.path:
+        if is_ours(folder, root):
+            continue
+        for entry in names_in(folder):
+            one = described(folder, entry) if entry.endswith((".dist-info", ".egg-info")) else None
+            name = re.sub(r"[-_.]+", "-", one[0]).lower() if one else ""
+            if name and len(name) + len(one[1]) < 300 and len(found) < 5000:
+                found.setdefault(name, one[1])
+    return found
+
+
 def has_bytes(path, wanted):
     """None if the file cannot be read. In blocks: libraries are large."""
     try:
@@ -227,6 +258,7 @@ def main():
     parts = (("python", lambda: python_facts(found)), ("torch", lambda: torch_facts(found)),
              ("libstdcxx", libstdcxx_facts), ("nvcc", toolkits),
              ("installed", lambda: installed_facts(root, site, found)),
+             ("distributions", lambda: all_distributions(root)),
              ("disk", lambda: disk_facts(nearest(root))),
              ("libraries", lambda: [name for folder in conda_libraries()
                                     for name in names_in(folder) if ".so" in name]))

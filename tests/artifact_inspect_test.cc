@@ -31,6 +31,7 @@ ds::Requirements sample() {
   all.sha256 = std::string(64, 'a');
   all.python_tag = "py3-none-linux_x86_64";
   all.requires_python = ">=3.8";
+  all.requires_dist = {"numpy", "tabulate; extra == 'x'"};
   all.glibc = "2.34";
   all.glibcxx = "3.4.30";
   all.cxxabi = "1.3.13";
@@ -51,7 +52,8 @@ TEST_CASE("an inspection as JSON is one line of ds-deploy.inspect/1") {
         R"({"schema":"ds-deploy.inspect/1","file":"ds_ops-0.1.0-py3-none-linux_x86_64.whl",)"
         R"("kind":"wheel","sha256":")" +
             std::string(64, 'a') +
-            R"(","requirements":{"python":"py3-none-linux_x86_64","glibc":"2.34",)"
+            R"(","requirements":{"python":"py3-none-linux_x86_64",)"
+            R"("packages":["numpy","tabulate; extra == 'x'"],"glibc":"2.34",)"
             R"("glibcxx":"3.4.30","cxxabi":"1.3.13","cpu_level":3,)"
             R"("needed":["libc.so.6","libcudart.so.13"],"torch":"","cuda":"13.0"},)"
             R"("libraries":[{"path":"ds_ops/fused_adam/libfused_adam.so","op":"fused_adam",)"
@@ -79,6 +81,7 @@ TEST_CASE("an inspection as text") {
             std::string(64, 'a') +
             "\n"
             "  python     py3-none-linux_x86_64, >=3.8\n"
+            "  packages   numpy, tabulate; extra == 'x'\n"
             "  glibc      2.34\n"
             "  libstdc++  GLIBCXX_3.4.30, CXXABI_1.3.13\n"
             "  cpu        x86-64-v3\n"

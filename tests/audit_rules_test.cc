@@ -6,6 +6,7 @@
 
 #include "audit/audit.h"
 #include "audit/python_tag.h"
+#include "packaging/packaging.h"
 #include "support/audit_fixture.h"
 
 using namespace ds;
@@ -94,7 +95,7 @@ TEST_CASE("audit: rules about the interpreter and the machine") {
       {"python", tag("cp39-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64"), ok, "fits"},
       {"python", [](auto& c) { c.wheel().requires_python = ">=3.12"; }, fail, "requires Python"},
       {"python", [](auto& c) { c.wheel().requires_python = ">=3.8,<4"; }, ok, "fits"},
-      {"python", [](auto& c) { c.wheel().requires_python = "===3.11"; }, unknown, "not known"},
+      {"python", [](auto& c) { c.wheel().requires_python = "=>3.11"; }, unknown, "not known"},
       {"python", [](auto& c) { c.cpu().python = "cp310"; }, fail, "is for cp310"},
       {"python", [](auto& c) { c.host().python.executable.clear(); }, unknown, "not known"},
       {"python", [](auto& c) { c.host().python.version = "?"; }, unknown, "not known"},

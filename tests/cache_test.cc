@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/in_use.h"
 #include "base/sha256.h"
 
 using namespace ds;
@@ -168,6 +169,42 @@ TEST_CASE("cache: what a killed process left behind is dropped after a day") {
   CHECK_FALSE(fs::exists(left));
   CHECK(fs::exists(young));
   CHECK(store.fetched(one) == "one");
+}
+
+TEST_CASE("cache: packages and sources count, and go as a whole when they are used by nobody") {
+  Store store;
+  const fs::path cache = store.folder.path() / "cache";
+  const fs::path package = cache / "packages" / kKey, source = cache / "sources" / kOther;
+  const fs::path killed = source.string() + ".0a1b2c3d", young = source.string() + ".4e5f6a7b";
+  for (const fs::path& folder : {package, source, killed, young}) {
+    fs::create_directories(folder / "a" / "b");
+    write_file(folder / "a" / "b" / "file", "0123456789");
+    fs::create_symlink("nowhere", folder / "link");
+  }
+  for (const fs::path& folder : {package, source, killed})
+    age(folder, 30);
+  const CacheUse use = store.cache.use();
+  CHECK(use.packages == 1);
+  CHECK(use.sources == 3);
+  CHECK(use.bytes == 40);
+
+  {
+    InUse held;
+    CHECK(held.hold(source));
+    CHECK_FALSE(held.hold(cache / "sources" / "none"));
+    // Held now, so that it was used now.
+    CHECK(store.cache.trim(30) == 10);
+    CHECK_FALSE(fs::exists(killed));
+    CHECK(fs::exists(package));
+    CHECK(store.cache.trim(20) == 10);
+    CHECK_FALSE(fs::exists(package));
+    CHECK(store.cache.trim(0) == 0);
+    CHECK(fs::exists(source));
+    CHECK(fs::exists(young));
+  }
+  CHECK(store.cache.trim(0) == 10);
+  CHECK_FALSE(fs::exists(source));
+  CHECK(fs::exists(young));
 }
 
 TEST_CASE("cache: a store that cannot be written is none") {

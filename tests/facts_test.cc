@@ -36,7 +36,9 @@ const std::string h100 =
     "\"prefix\":\"/opt/venv\",\"virtual_environment\":true},\"torch\":{\"version\":\"2.6.0+cu124\","
     "\"cuda\":\"12.4\",\"cxx11_abi\":null},\"libstdcxx\":{\"path\":\"/usr/lib/libstdc++.so.6\","
     "\"glibcxx\":\"3.4.30\",\"cxxabi\":\"1.3.13\"},\"disk\":{\"path\":\"/opt\",\"filesystem\":"
-    "\"ext4\",\"free_bytes\":1000,\"free_inodes\":10},\"notes\":[\"a note\"]}\n";
+    "\"ext4\",\"free_bytes\":1000,\"free_inodes\":10},\"distributions\":{\"numpy\":\"2.1.0\","
+    "\"torch\":\"2.6.0+cu124\",\"-odd\\n\":\"1\",\"Upper\":\"1\",\"a\":\"1 2\",\"b\":7},"
+    "\"notes\":[\"a note\"]}\n";
 
 }  // namespace
 
@@ -58,6 +60,12 @@ TEST_CASE("facts: an answer is read, whatever the login shell prints around it")
   CHECK(facts.glibcxx == "3.4.30");
   CHECK(facts.disk.free_inodes == 10);
   CHECK(facts.libraries.size() == 3);
+  REQUIRE(facts.distributions.has_value());
+  CHECK(facts.distributions->size() == 2);
+  CHECK(facts.distributions->find("torch") == "2.6.0+cu124");
+  CHECK_FALSE(facts.distributions->find("tor"));
+  CHECK(facts.distributions->all().front() ==
+        std::pair<std::string, std::string>("numpy", "2.1.0"));
   CHECK(facts.notes == std::vector<std::string>{"a note"});
 }
 
@@ -88,6 +96,22 @@ TEST_CASE("facts: JSON gives back what was written") {
   const Fleet again = facts_from_json(text, "fleet.json");
   CHECK(again.hosts == fleet.hosts);
   CHECK(facts_to_json(again) == text);
+
+  // Facts of an older program tell nothing of packages.
+  fleet.hosts.back().distributions.reset();
+  const Fleet older = facts_from_json(facts_to_json(fleet), "fleet.json");
+  CHECK_FALSE(older.hosts.back().distributions.has_value());
+  CHECK_FALSE(facts_from_json(R"({"schema":"ds-deploy.facts/1","hosts":[{"name":"a"}]})", "f")
+                  .hosts.front()
+                  .distributions.has_value());
+}
+
+TEST_CASE("facts: a list of packages has an end") {
+  Distributions packages;
+  for (int i = 0; i < 6000; ++i)
+    packages.add("package-" + std::to_string(i), "1.0");
+  CHECK(packages.size() == 5000);
+  CHECK(packages.all().back().first == "package-4999");
 }
 
 TEST_CASE("facts: a file that is no file of facts is refused with its place") {

@@ -2,11 +2,13 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <filesystem>
 #include <string>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/in_use.h"
 #include "base/text.h"
 #include "source/package_folder.h"
 #include "source/source.h"
@@ -274,4 +276,24 @@ TEST_CASE("package: the record has the tree's own keys, and what was built") {
   tree.torch = {};
   CHECK(has(build_record(tree, package, installed),
             "compatible_ops={'adam': True, 'lamb': False}\n"));
+}
+
+TEST_CASE("package: a run holds the package that it uses, and notes the use") {
+  FakePython python;
+  python.makes_package();
+  python.read();
+  const fs::path place = python.place();
+  fs::last_write_time(place, fs::file_time_type::clock::now() - std::chrono::hours(48));
+  {
+    InUse in_use;
+    python.options.in_use = &in_use;
+    python.read();
+    CHECK(fs::file_time_type::clock::now() - fs::last_write_time(place) < std::chrono::hours(1));
+    CHECK_FALSE(remove_unused(place));
+  }
+  CHECK(remove_unused(place));
+  InUse in_use;
+  python.options.in_use = &in_use;
+  python.read();
+  CHECK(python.runs() == 2);
 }

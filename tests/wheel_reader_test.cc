@@ -167,6 +167,7 @@ TEST_CASE("sound wheels of other tools open") {
   CHECK(wheel.version == "1.0");
   CHECK(wheel.tag == "py3-none-any");
   CHECK(wheel.requires_python == ">=3.8");
+  CHECK(wheel.requires_dist == std::vector<std::string>{"numpy", "hjson (>=3) ; extra == 'x'"});
   CHECK(wheel.dist_info == "toy-1.0.dist-info");
   CHECK(wheel.bytes == fs::file_size(wheel.file));
   CHECK(wheel.sha256 == ds::hex(ds::sha256_file(wheel.file)));

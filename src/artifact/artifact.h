@@ -106,11 +106,13 @@ struct InstallRecord {
 };
 
 struct Requirements {
-  std::string file, kind;  ///< kind: "wheel", "library", "folder"
-  std::string sha256;      ///< of the file; empty for a folder
-  std::string python_tag;  ///< of the wheel: "py3-none-linux_x86_64"
+  std::string file, kind;     ///< kind: "wheel", "library", "folder"
+  std::string sha256;         ///< of the file; empty for a folder
+  std::string name, version;  ///< of the wheel's distribution
+  std::string python_tag;     ///< of the wheel: "py3-none-linux_x86_64"
   std::string requires_python;
-  std::string glibc, glibcxx, cxxabi;  ///< the maximum over the libraries
+  std::vector<std::string> requires_dist;  ///< of its METADATA, as they stand there: PEP 508
+  std::string glibc, glibcxx, cxxabi;      ///< the maximum over the libraries
   int cpu_level = 0;
   std::vector<std::string> needed;  ///< union of `needed` and `opens` of the libraries, sorted,
                                     ///< without the wheel's own

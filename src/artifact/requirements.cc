@@ -225,8 +225,11 @@ Requirements inspect_wheel(const Wheel& wheel, const Catalog& catalog) {
   sum.file = wheel.file.string();
   sum.kind = "wheel";
   sum.sha256 = wheel.sha256;
+  sum.name = wheel.name;
+  sum.version = wheel.version;
   sum.python_tag = wheel.tag;
   sum.requires_python = wheel.requires_python;
+  sum.requires_dist = wheel.requires_dist;
   sum.installed_files = wheel.entries.size();
   for (const WheelEntry& entry : wheel.entries) {
     sum.installed_bytes += entry.size;

@@ -143,6 +143,7 @@ std::string inspect_json(const Requirements& requirements) {
               {"sha256", requirements.sha256},
               {"requirements",
                {{"python", python_of(requirements)},
+                {"packages", requirements.requires_dist},
                 {"glibc", requirements.glibc},
                 {"glibcxx", requirements.glibcxx},
                 {"cxxabi", requirements.cxxabi},
@@ -180,6 +181,7 @@ std::string inspect_text(const Requirements& requirements) {
                   bytes, requirements.kind == "wheel" ? " unpacked" : ""));
   row(out, "sha256", requirements.sha256);
   row(out, "python", requirements.python_tag + (python.empty() ? "" : ", " + python));
+  row(out, "packages", join(requirements.requires_dist, ", "));
   row(out, "glibc", requirements.glibc);
   row(out, "libstdc++", libstdcxx(requirements.glibcxx, requirements.cxxabi));
   row(out, "cpu", cpu(requirements.cpu_level));

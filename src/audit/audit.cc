@@ -29,6 +29,7 @@ constexpr std::array rules = {
     Rule{"torch", torch_rule},
     Rule{"c++-abi", cxx_abi_rule},
     Rule{"deepspeed-record", deepspeed_record_rule},
+    Rule{"requirements", requirements_rule},
     Rule{"gpu", gpu_rule},
     Rule{"minimum-capability", minimum_capability_rule},
     Rule{"gpu-image", gpu_image_rule},
@@ -99,6 +100,7 @@ HostAudit audit_host(const Subject& subject) {
                      return rank(left.severity) < rank(right.severity);
                    });
   audit.verdict = verdict_of(audit.findings, subject.options);
+  audit.to_install = packages_to_install(subject);
   if (const HostFacts* twin = same_target(subject))
     audit.same_target_as = twin->host;
   return audit;

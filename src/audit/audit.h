@@ -30,6 +30,7 @@ struct HostAudit {
   Verdict verdict = Verdict::ready;
   std::vector<Finding> findings;  ///< worst first
   std::string same_target_as;     ///< another host's name: same machine, same environment
+  std::vector<std::string> to_install = {};  ///< with_requirements: for pip, "einops>=0.6"
 };
 
 struct AuditReport {
@@ -41,6 +42,7 @@ struct AuditOptions {
   bool require_gpu = false;
   bool strict = false;               ///< warnings and unknowns refuse a host
   bool needs_environment = true;     ///< a host without a target interpreter fails (deploy)
+  bool with_requirements = false;    ///< Python packages that are missing will be installed
   std::map<std::string, int> slots;  ///< by host, as the hostfile says; empty: it is not asked
   const Catalog* catalog = &builtin_catalog();
 };

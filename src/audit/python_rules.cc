@@ -9,6 +9,7 @@
 #include "audit/python_tag.h"
 #include "audit/rule.h"
 #include "base/text.h"
+#include "packaging/packaging.h"
 
 namespace ds {
 namespace {

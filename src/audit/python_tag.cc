@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "audit/python_tag.h"
 
-#include <algorithm>
-#include <array>
+#include <optional>
 
 #include "base/text.h"
 
@@ -58,42 +57,6 @@ bool pair_fits(const std::string& python, const std::string& abi, const Interpre
   return python == exact && abi == exact + here.flags;
 }
 
-/// "3.11.*" and "3.11.4": equal as far as the first goes.
-bool prefix_matches(const std::string& prefix, const std::string& version) {
-  const std::vector<std::string> wanted = split(prefix, '.'), has = split(version, '.');
-  return wanted.size() <= has.size() && std::equal(wanted.begin(), wanted.end(), has.begin());
-}
-
-std::optional<bool> one_fits(std::string_view specifier, const std::string& version) {
-  static constexpr std::array operators = {"~=", "==", "!=", "<=", ">=", "<", ">"};
-  const auto found = std::find_if(operators.begin(), operators.end(), [&](const char* candidate) {
-    return specifier.starts_with(candidate);
-  });
-  if (found == operators.end())
-    return std::nullopt;
-  const std::string_view name = *found;
-  std::string wanted(trim(specifier.substr(name.size())));
-  const bool prefix = wanted.ends_with(".*");
-  if (prefix)
-    wanted.resize(wanted.size() - 2);
-  if (wanted.empty() || wanted.find_first_not_of("0123456789.") != std::string::npos)
-    return std::nullopt;
-  const int order = compare_versions(version, wanted);
-  if (prefix && name != "==" && name != "!=")
-    return std::nullopt;
-  if (name == "==")
-    return prefix ? prefix_matches(wanted, version) : order == 0;
-  if (name == "!=")
-    return prefix ? !prefix_matches(wanted, version) : order != 0;
-  if (name == "~=")
-    return order >= 0 && prefix_matches(wanted.substr(0, wanted.rfind('.')), version);
-  if (name == "<=")
-    return order <= 0;
-  if (name == ">=")
-    return order >= 0;
-  return name == "<" ? order < 0 : order > 0;
-}
-
 }  // namespace
 
 std::string python_tag_of(const PythonFacts& python) {
@@ -113,19 +76,6 @@ bool tag_fits(const std::string& tag, const PythonFacts& python) {
     }
   }
   return false;
-}
-
-std::optional<bool> version_fits(const std::string& specifiers, const std::string& version) {
-  bool fits = true;
-  for (const std::string& specifier : split(specifiers, ',')) {
-    if (trim(specifier).empty())
-      continue;
-    const std::optional<bool> one = one_fits(trim(specifier), version);
-    if (!one)
-      return std::nullopt;
-    fits = fits && *one;
-  }
-  return fits;
 }
 
 }  // namespace ds

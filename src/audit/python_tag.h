@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compatibility tags of wheels (PEP 425) and version specifiers (PEP 440), as far as they decide
-// whether an interpreter can load a wheel.
+// Compatibility tags of wheels (PEP 425), as far as they decide whether an interpreter can load a
+// wheel.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "facts/facts.h"
@@ -17,8 +16,5 @@ std::string python_tag_of(const PythonFacts& python);
 /// Does "cp311-cp311", "py3-none" or "cp39-abi3" (sets with dots between) fit this interpreter? The
 /// platform is not looked at.
 bool tag_fits(const std::string& tag, const PythonFacts& python);
-
-/// Does ">=3.8,<4" hold? Nothing if it cannot be read.
-std::optional<bool> version_fits(const std::string& specifiers, const std::string& version);
 
 }  // namespace ds

@@ -64,6 +64,7 @@ Findings gpu_mode_rule(const Subject& subject);
 Findings deepspeed_record_rule(const Subject& subject);
 Findings cxx_abi_rule(const Subject& subject);
 Findings run_path_rule(const Subject& subject);
+Findings requirements_rule(const Subject& subject);
 Findings glibc_rule(const Subject& subject);
 Findings libstdcxx_rule(const Subject& subject);
 Findings cpu_level_rule(const Subject& subject);
@@ -72,6 +73,10 @@ Findings gpu_rule(const Subject& subject);
 Findings minimum_capability_rule(const Subject& subject);
 Findings gpu_image_rule(const Subject& subject);
 Findings driver_rule(const Subject& subject);
+
+/// What pip has to install for the wheels on a host where it may: "pydantic>=2.0.0". torch is never
+/// among it.
+std::vector<std::string> packages_to_install(const Subject& subject);
 
 /// The host earlier in the fleet that is the same environment of the same machine, or nullptr.
 const HostFacts* same_target(const Subject& subject);

@@ -65,8 +65,9 @@ struct MadeResult {
 using InputHashes = std::vector<std::pair<std::string, std::string>>;  ///< path, SHA-256
 
 struct CacheUse {
-  std::uint64_t outputs = 0, results = 0;  ///< files
-  std::uint64_t bytes = 0;
+  std::uint64_t outputs = 0, results = 0;   ///< files
+  std::uint64_t packages = 0, sources = 0;  ///< folders that builds of foreign trees left
+  std::uint64_t bytes = 0;                  ///< of all
 };
 
 class Cache {
@@ -97,7 +98,9 @@ class Cache {
   void touch(const std::string& key, const std::string& output) const;
 
   CacheUse use() const;
-  /// Drops what was not used for longest until `limit` bytes are left; the bytes dropped.
+  /// Drops what was not used for longest until `limit` bytes are left, but no folder that somebody
+  /// holds (InUse); and, however much room there is, what killed processes left a day ago. The
+  /// bytes dropped.
   std::uint64_t trim(std::uint64_t limit) const;
   /// Reads every output and drops the damaged; their number.
   std::size_t verify() const;

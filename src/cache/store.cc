@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/in_use.h"
 #include "base/sha256.h"
 #include "cache/cache.h"
 #include "cache/results.h"
@@ -44,30 +45,81 @@ void note_use(const fs::path& file) {
     fs::last_write_time(file, now, failure);
 }
 
-struct StoredFile {
+enum class Kind { output, result, package, source };
+
+/// One that is used or dropped as a whole: a file, or a folder of packages or sources.
+struct Stored {
   fs::path path;
   std::uint64_t bytes = 0;
   fs::file_time_type used;
-  bool is_output = false;
+  Kind kind = Kind::output;
+  bool is_folder() const { return kind == Kind::package || kind == Kind::source; }
 };
 
 /// Every file of the store. Others may add and remove files meanwhile.
-std::vector<StoredFile> stored_files(const fs::path& folder) {
-  std::vector<StoredFile> files;
-  for (const char* kind : {"outputs", "results"}) {
+std::vector<Stored> stored_files(const fs::path& folder) {
+  std::vector<Stored> files;
+  for (const auto& [name, kind] : {std::pair("outputs", Kind::output), {"results", Kind::result}}) {
     std::error_code failure;
-    fs::recursive_directory_iterator entry(folder / kind, failure), end;
+    fs::recursive_directory_iterator entry(folder / name, failure), end;
     for (; !failure && entry != end; entry.increment(failure)) {
       std::error_code gone;
       if (!entry->is_regular_file(gone) || gone)
         continue;
-      StoredFile file{entry->path(), entry->file_size(gone), entry->last_write_time(gone),
-                      std::string_view(kind) == "outputs"};
+      Stored file{entry->path(), entry->file_size(gone), entry->last_write_time(gone), kind};
       if (!gone)
         files.push_back(std::move(file));
     }
   }
   return files;
+}
+
+std::uint64_t bytes_below(const fs::path& folder) {
+  std::uint64_t bytes = 0;
+  std::error_code failure;
+  fs::recursive_directory_iterator entry(folder, failure), end;
+  for (; !failure && entry != end; entry.increment(failure)) {
+    std::error_code gone;
+    const bool file = !entry->is_symlink(gone) && entry->is_regular_file(gone);
+    const std::uint64_t size = file ? entry->file_size(gone) : 0;
+    bytes += gone ? 0 : size;
+  }
+  return bytes;
+}
+
+/// What `build --source` keeps: unpacked sources, and packages that setup.py made.
+std::vector<Stored> stored_folders(const fs::path& folder) {
+  std::vector<Stored> folders;
+  for (const auto& [name, kind] :
+       {std::pair("packages", Kind::package), {"sources", Kind::source}}) {
+    std::error_code failure;
+    fs::directory_iterator entry(folder / name, failure), end;
+    for (; !failure && entry != end; entry.increment(failure)) {
+      std::error_code gone;
+      if (entry->is_symlink(gone) || !entry->is_directory(gone))
+        continue;
+      Stored stored{entry->path(), 0, entry->last_write_time(gone), kind};
+      if (gone)
+        continue;
+      stored.bytes = bytes_below(stored.path);
+      folders.push_back(std::move(stored));
+    }
+  }
+  return folders;
+}
+
+std::vector<Stored> stored_in(const fs::path& folder) {
+  std::vector<Stored> all = stored_files(folder);
+  for (Stored& one : stored_folders(folder))
+    all.push_back(std::move(one));
+  return all;
+}
+
+bool drop(const Stored& stored) {
+  if (stored.is_folder())
+    return remove_unused(stored.path);
+  std::error_code failure;
+  return fs::remove(stored.path, failure);
 }
 
 }  // namespace
@@ -135,36 +187,42 @@ void Cache::touch(const std::string& key, const std::string& output) const {
 
 CacheUse Cache::use() const {
   CacheUse use;
-  for (const StoredFile& file : stored_files(folder_)) {
-    ++(file.is_output ? use.outputs : use.results);
-    use.bytes += file.bytes;
+  for (const Stored& one : stored_in(folder_)) {
+    ++(one.kind == Kind::output    ? use.outputs
+       : one.kind == Kind::result  ? use.results
+       : one.kind == Kind::package ? use.packages
+                                   : use.sources);
+    use.bytes += one.bytes;
   }
   return use;
 }
 
 std::uint64_t Cache::trim(std::uint64_t limit) const {
-  std::vector<StoredFile> files = stored_files(folder_);
-  std::sort(files.begin(), files.end(),
-            [](const StoredFile& left, const StoredFile& right) { return left.used < right.used; });
-  std::uint64_t bytes = 0, dropped = 0;
-  for (const StoredFile& file : files)
-    bytes += file.bytes;
   const auto now = fs::file_time_type::clock::now();
-  for (const StoredFile& file : files) {
-    const bool abandoned = is_temporary(file.path) && now - file.used > abandoned_after;
-    if (bytes - dropped <= limit && !abandoned)
-      continue;
-    std::error_code failure;
-    if (fs::remove(file.path, failure))
-      dropped += file.bytes;
+  const auto is_abandoned = [now](const Stored& one) {
+    return is_temporary(one.path) && now - one.used > abandoned_after;
+  };
+  std::vector<Stored> all = stored_in(folder_);
+  std::sort(all.begin(), all.end(), [&](const Stored& left, const Stored& right) {
+    return std::pair(!is_abandoned(left), left.used) < std::pair(!is_abandoned(right), right.used);
+  });
+  std::uint64_t bytes = 0, dropped = 0;
+  for (const Stored& one : all)
+    bytes += one.bytes;
+  for (const Stored& one : all) {
+    // A folder that is being filled is held by nobody yet.
+    const bool unfinished = is_temporary(one.path) && one.is_folder();
+    const bool too_much = bytes - dropped > limit && !unfinished;
+    if ((is_abandoned(one) || too_much) && drop(one))
+      dropped += one.bytes;
   }
   return dropped;
 }
 
 std::size_t Cache::verify() const {
   std::size_t damaged = 0;
-  for (const StoredFile& file : stored_files(folder_)) {
-    if (!file.is_output || is_temporary(file.path))
+  for (const Stored& file : stored_files(folder_)) {
+    if (file.kind != Kind::output || is_temporary(file.path))
       continue;
     const std::string name =
         file.path.parent_path().filename().string() + file.path.filename().string();

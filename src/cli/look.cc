@@ -92,6 +92,8 @@ std::string host_text(const HostFacts& host) {
   row("torch", host.torch.version.empty()
                    ? "none"
                    : host.torch.version + " (CUDA " + or_none(host.torch.cuda) + ")");
+  row("packages",
+      !host.distributions ? "not known" : count(host.distributions->size(), "Python package"));
   row("release", or_none(join(host.installed.active, "+")).substr(0, 25));
   row("disk", host.disk.free_bytes < 0
                   ? "unknown"

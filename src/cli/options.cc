@@ -148,6 +148,19 @@ void add_source(CLI::App& app, Options& options) {
   app.add_flag("--no-pch", options.no_pch, "compile torch's headers anew for each of its sources");
 }
 
+void add_no_clean(CLI::App& app, Options& options) {
+  app.add_flag("-n,--no_clean,--no-clean", options.no_clean,
+               "as install.sh's; without effect, since what was built is always kept (see cache)");
+}
+
+void add_requirements(CLI::App& app, Options& options) {
+  app.add_flag("--with-requirements", options.with_requirements,
+               "let each host's pip install the Python packages that the wheel requires and it "
+               "lacks; torch is never replaced");
+  app.add_option("-m,--pip_mirror,--pip-mirror", options.pip_mirror,
+                 "package index, where pip fetches anything (what pip's configuration says)");
+}
+
 void add_audit(CLI::App& app, Options& options) {
   app.add_flag("--require-gpu", options.require_gpu, "a host without a GPU is refused");
   app.add_flag("--strict", options.strict, "warnings refuse a host too");
@@ -167,8 +180,10 @@ void add_deploy(CLI::App& app, Options& options) {
   add_facts(app, options);
   add_build(app, options);
   add_source(app, options);
+  add_no_clean(app, options);
   add_audit(app, options);
   add_report(app, options);
+  add_requirements(app, options);
   app.add_option("--wheel", options.wheels, "deploy this wheel, build none (repeatable)")
       ->allow_extra_args(false);
   app.add_flag("--dry-run", options.dry_run, "facts, plan and audit; no host is changed");
@@ -221,6 +236,7 @@ const std::vector<CommandEntry>& commands() {
          add_facts(app, options);
          add_build(app, options);
          add_source(app, options);
+         add_no_clean(app, options);
          app.add_option("--explain-flags", options.explain_flags,
                         "print the tree's flags of one op beside ours, compile nothing");
          app.add_option("--output", options.output, "where the wheel goes (dist)");
@@ -319,6 +335,10 @@ void refuse_contradictions(const Options& options) {
   }
   if (!options.facts.empty() && !options.save_facts.empty()) {
     throw UsageError("--facts and --save-facts contradict each other", "give one of them");
+  }
+  if (!options.pip_mirror.empty() && options.pip_mirror.find("://") == std::string::npos) {
+    throw UsageError(fmt::format("--pip_mirror '{}' is no URL", clean_line(options.pip_mirror)),
+                     "write it as in https://mirror.example/simple");
   }
   if (options.command == "deploy" && !options.facts.empty() && !options.dry_run) {
     throw UsageError("--facts replays what hosts said once; hosts are changed on fresh facts only",

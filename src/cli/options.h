@@ -46,6 +46,9 @@ struct Options {
   std::string trace;  ///< a timeline goes here
   bool verify_reproducible = false;
   bool dry_run = false;
+  bool with_requirements = false;  ///< hosts' pip installs what the wheels require
+  std::string pip_mirror;          ///< the package index wherever this run lets pip fetch; or empty
+  bool no_clean = false;           ///< of install.sh: what was built is kept in any case
   std::vector<std::string> wheels;  ///< --wheel, or the argument of audit
   std::vector<std::string> files;   ///< arguments of inspect
   bool diff = false;                ///< compare the two files

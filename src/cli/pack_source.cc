@@ -28,6 +28,7 @@ std::string accelerator_of(const PlannedWheel& planned) {
 
 SourcePackage package_of(const PlannedWheel& planned, Session& session) {
   PackageOptions how;
+  how.in_use = &session.in_use();
   how.cache = cache_folder(session.options());
   how.environment = source_environment(planned.builder);
   how.accelerator = accelerator_of(planned);

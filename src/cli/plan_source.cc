@@ -29,6 +29,7 @@ namespace {
 
 SourceTree tree_of(Session& session, const BuildEnvironment& environment) {
   SourceOptions how;
+  how.in_use = &session.in_use();
   how.cache = cache_folder(session.options());
   how.environment = source_environment(environment.facts);
   const fs::path source = fs::absolute(expand_home(session.options().source));

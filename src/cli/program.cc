@@ -51,6 +51,7 @@ AuditOptions audit_options(Session& session) {
     for (const Host& host : session.inventory().hosts)
       audit.slots[host.name] = host.slots;
   }
+  audit.with_requirements = options.with_requirements;
   return audit;
 }
 
@@ -87,6 +88,15 @@ void say_how_it_ended(Report& report, Session& session) {
   session.status().warning(report.notes.back());
 }
 
+/// Whoever comes from install.sh expects pip to fetch what the wheel requires.
+void warn_idle_mirror(Session& session) {
+  const Options& options = session.options();
+  if (!options.pip_mirror.empty() && !options.with_requirements) {
+    session.status().warning(
+        "--pip_mirror has no effect: pip fetches nothing on the hosts without --with-requirements");
+  }
+}
+
 ExitStatus deploy(Session& session) {
   const bool dry_run = session.options().dry_run || session.options().command == "audit";
   refuse_unwritable_reports(session.options());
@@ -95,6 +105,7 @@ ExitStatus deploy(Session& session) {
   report.run = new_run_id();
   report.dry_run = dry_run;
 
+  warn_idle_mirror(session);
   refuse_missing_environment(session);
   const Fleet& fleet = session.fleet();
   times.finished("facts");
@@ -127,6 +138,7 @@ ExitStatus deploy(Session& session) {
     RolloutOptions rollout;
     rollout.run = report.run;
     rollout.probe = session.probe();
+    rollout.pip_mirror = session.options().pip_mirror;
     RolloutResult result = roll_out(session.inventory(), fleet, report.audit, releases, rollout,
                                     session.transport(), session.status());
     report.hosts = std::move(result.hosts);

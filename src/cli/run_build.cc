@@ -164,12 +164,15 @@ ExitStatus manage_cache(Session& session) {
                                          {"folder", cache.folder().string()},
                                          {"outputs", use.outputs},
                                          {"results", use.results},
+                                         {"packages", use.packages},
+                                         {"sources", use.sources},
                                          {"bytes", use.bytes}};
     text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   } else {
-    text = fmt::format("{}\n{} in {} and {}\n", clean_line(cache.folder().string()),
+    text = fmt::format("{}\n{} in {}, {}, {} and {}\n", clean_line(cache.folder().string()),
                        human_bytes(use.bytes), count(use.outputs, "output"),
-                       count(use.results, "result"));
+                       count(use.results, "result"), count(use.packages, "package"),
+                       count(use.sources, "source"));
     if (!did.empty())
       text += did + "\n";
   }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/in_use.h"
 #include "cli/options.h"
 #include "config/config.h"
 #include "facts/facts.h"
@@ -24,6 +25,7 @@ class Session {
   Status& status() { return *status_; }
   Transport& transport() { return *transport_; }
   const ProbeOptions& probe() const { return probe_; }
+  InUse& in_use() { return in_use_; }  ///< folders of the cache that this run works with
 
   /// --data's, else the one that came along.
   const Catalog& catalog();
@@ -55,6 +57,7 @@ class Session {
   std::unique_ptr<Transport> transport_;
   ProbeOptions probe_;
   std::unique_ptr<Catalog> catalog_;
+  InUse in_use_;
   std::unique_ptr<Inventory> inventory_;
   std::unique_ptr<Fleet> fleet_;
 };

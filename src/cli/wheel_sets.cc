@@ -91,9 +91,10 @@ std::vector<WheelSet> wheels_of_dry_run(Session& session, Report& report) {
       continue;
     }
     sets.back().predicted.push_back(predicted_requirements(wheel));
-    add_new(report.notes,
-            "the wheel is not built yet: what it needs is predicted from the plan; glibc, "
-            "libstdc++ and size are known after 'ds-deploy build'");
+    add_new(
+        report.notes,
+        "the wheel is not built yet: what it needs is predicted from the plan; the packages that "
+        "it requires, glibc, libstdc++ and size are known after 'ds-deploy build'");
   }
   return sets;
 }

@@ -10,6 +10,8 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "inventory/inventory.h"
@@ -75,6 +77,22 @@ struct InstalledFacts {
   bool operator==(const InstalledFacts&) const = default;
 };
 
+/// Python packages of the target environment by their normalised names (PEP 503), without those of
+/// our releases. One text: a fleet has thousands of such lists.
+class Distributions {
+ public:
+  /// Not if a name or version has not the form of one, is there already, or is one too many.
+  void add(std::string_view name, std::string_view version);
+  std::optional<std::string> find(std::string_view name) const;  ///< its version
+  std::vector<std::pair<std::string, std::string>> all() const;
+  std::size_t size() const { return count_; }
+  bool operator==(const Distributions&) const = default;
+
+ private:
+  std::string text_;  ///< "NAME VERSION", one a line
+  std::size_t count_ = 0;
+};
+
 struct DiskFacts {
   std::string path, filesystem;
   std::int64_t free_bytes = -1, free_inodes = -1;
@@ -98,7 +116,8 @@ struct HostFacts {
   PythonFacts python;
   TorchFacts torch;
   InstalledFacts installed;
-  std::vector<Tool> cxx;   ///< C++ compilers
+  std::optional<Distributions> distributions;  ///< nothing: not known
+  std::vector<Tool> cxx;                       ///< C++ compilers
   std::vector<Tool> nvcc;  ///< all that were found, CUDA_HOME's and PATH's first
   std::string driver;      ///< NVIDIA kernel driver
   std::vector<Gpu> gpus;

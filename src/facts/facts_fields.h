@@ -100,6 +100,7 @@ void fields(HostFacts& host, Visit&& visit) {
   visit("python", host.python);
   visit("torch", host.torch);
   visit("installed", host.installed);
+  visit("distributions", host.distributions);
   visit("cxx", host.cxx);
   visit("nvcc", host.nvcc);
   visit("driver", host.driver);

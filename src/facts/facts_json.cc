@@ -49,6 +49,14 @@ struct Writer {
   static ordered_json value_of(std::optional<bool>& value) {
     return value ? ordered_json(*value) : ordered_json(nullptr);
   }
+  static ordered_json value_of(std::optional<Distributions>& value) {
+    if (!value)
+      return nullptr;
+    ordered_json object = ordered_json::object();
+    for (auto& [name, version] : value->all())
+      object.push_back({name, version});
+    return object;
+  }
   template <typename Item>
   static ordered_json value_of(std::vector<Item>& items) {
     ordered_json array = ordered_json::array();
@@ -126,6 +134,20 @@ struct Reader {
       value = json.get<bool>();
     } else if (!json.is_null()) {
       problems.push_back(where + " is neither true, false nor null");
+    }
+  }
+  void read(const ordered_json& json, std::optional<Distributions>& value,
+            const std::string& where) const {
+    if (json.is_null())
+      return;
+    if (!json.is_object()) {
+      problems.push_back(where + " is no object");
+      return;
+    }
+    value.emplace();
+    for (const auto& [name, version] : json.items()) {
+      if (version.is_string())
+        value->add(name, version.get_ref<const std::string&>());
     }
   }
   template <typename Item>
@@ -213,6 +235,7 @@ std::vector<std::string> read_python_answer(const std::string& text, HostFacts& 
   host.python.asked = asked;
   reader("torch", host.torch);
   reader("installed", host.installed);
+  reader("distributions", host.distributions);
   reader("disk", host.disk);
   reader("notes", host.notes);
   reader("libraries", host.libraries);

@@ -13,15 +13,21 @@ namespace {
 
 using nlohmann::json;
 
+std::string source_of(const PhaseDescription& phase) {
+  if (!phase.script.empty())
+    return fmt::format("{}{}", template_text("layout.py"), template_text(phase.script));
+  if (phase.name == "confirm")
+    return std::string(template_text("confirm.py"));
+  return fmt::format("{}{}{}", template_text("layout.py"), template_text("receive.py"),
+                     template_text("host.py"));
+}
+
 /// confirm runs as a job would (its own environment); the other phases in isolated mode, so that
 /// PYTHON* variables and the user site change nothing in what they write.
 Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const PhaseCommand& command,
                 const std::string& nonce) {
   const bool as_job = phase.name == "confirm";
-  const std::string source =
-      as_job ? std::string(template_text("confirm.py"))
-             : fmt::format("{}{}{}", template_text("layout.py"), template_text("receive.py"),
-                           template_text("host.py"));
+  const std::string source = source_of(phase);
   json request = command.request;
   request["nonce"] = nonce;
   Exec exec;

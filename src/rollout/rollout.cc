@@ -35,6 +35,7 @@ class Rollout {
   void stop_before_activation(const std::string& because);
   void stage();
   void verify();
+  void install_requirements();
   void activate();
   void roll_back_all(const std::string& because);
   void end_early(const std::string& because);
@@ -68,6 +69,8 @@ void Rollout::admit(const Inventory& inventory, const Fleet& fleet, const AuditR
     entry.good =
         entry.outcome.state == HostState::ready || entry.outcome.state == HostState::unchanged;
     entry.takes_part = verdict == nullptr || verdict->same_target_as.empty();
+    if (verdict != nullptr)
+      entry.lacking = verdict->to_install;
     entry.held.insert(facts->installed.sealed.begin(), facts->installed.sealed.end());
     hosts_.push_back(std::move(entry));
   }
@@ -153,6 +156,12 @@ void Rollout::verify() {
   }
   std::erase_if(mended, [](const RolloutHost* host) { return !host->good; });
   do_phase(verify_phase(sets_, false), mended);
+}
+
+void Rollout::install_requirements() {
+  std::vector<RolloutHost*> lacking = good_hosts();
+  std::erase_if(lacking, [](const RolloutHost* host) { return host->lacking.empty(); });
+  do_phase(requirements_phase(options_.pip_mirror), lacking);
 }
 
 void Rollout::activate() {
@@ -256,6 +265,11 @@ void Rollout::go() {
     verify();
   if (!all_good()) {
     stop_before_activation(who_failed() + " could not stage it");
+    return;
+  }
+  install_requirements();
+  if (!all_good()) {
+    stop_before_activation(who_failed() + " could not install what it requires");
     return;
   }
   // Every host holds the release, whole. From here on hosts change.

@@ -38,9 +38,10 @@ std::string to_string(HostState state);  ///< as in the report: "rolled-back"
 struct HostOutcome {
   std::string host;
   HostState state = HostState::skipped;
-  std::string step;          ///< connect, facts, audit, stage, verify, activate, confirm, rollback
-  std::string message;       ///< clean, one line
-  bool key_refused = false;  ///< the host key was refused: exit 8
+  std::string step;               ///< connect, facts, audit, stage, verify, requirements, activate,
+                                  ///< confirm, rollback
+  std::string message;            ///< clean, one line
+  bool key_refused = false;       ///< the host key was refused: exit 8
   bool checksum_refused = false;  ///< what arrived or lies there is not what was sent: exit 8
   std::string release;  ///< what is active at the end, as far as it is known; sha256, several: "+"
   std::vector<std::string> self_tests;  ///< "cpu_adam: passed", "fused_adam: cannot run here: ..."
@@ -62,8 +63,9 @@ struct ReleaseSet {
 };
 
 struct RolloutOptions {
-  std::string run;     ///< id of this run, [A-Za-z0-9-]
-  ProbeOptions probe;  ///< which interpreter is meant on each host
+  std::string run;         ///< id of this run, [A-Za-z0-9-]
+  ProbeOptions probe;      ///< which interpreter is meant on each host
+  std::string pip_mirror;  ///< package index for what the audit says is to be installed; or empty
   std::chrono::milliseconds confirm_limit = std::chrono::seconds(300);
 };
 

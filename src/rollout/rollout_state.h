@@ -29,9 +29,10 @@ struct RolloutHost {
   std::vector<std::string> previous;  ///< what it said before
   std::set<std::string> held;         ///< sealed releases, sha256
   std::set<std::string> damaged;      ///< those that verify found damaged and that can be replaced
+  std::vector<std::string> lacking;   ///< Python packages that pip has to bring: "einops>=0.6"
 };
 
-/// One remote command of a phase: the request for templates/host.py or confirm.py.
+/// One remote command of a phase: the request for its script.
 struct PhaseCommand {
   nlohmann::json request;
   std::filesystem::path file = {};  ///< sent after the request
@@ -39,8 +40,10 @@ struct PhaseCommand {
 };
 
 struct PhaseDescription {
-  std::string name;       ///< stage, verify, activate, confirm, rollback
-  std::string done_word;  ///< "staged"
+  std::string name;         ///< stage, verify, requirements, activate, confirm, rollback
+  std::string done_word;    ///< "staged"
+  std::string script = {};  ///< of templates/, behind layout.py; empty: confirm.py for confirm,
+                            ///< else host.py
   std::function<PhaseCommand(const RolloutHost&)> command;
   std::function<void(RolloutHost&, const nlohmann::json& answer)> accept;  ///< yes or no
   /// Takes an answer that is no; true: a later step mends it, so that the host stays good.
@@ -55,6 +58,9 @@ struct PhaseDescription {
 PhaseDescription stage_phase(std::size_t at, const std::string& run, bool again,
                              const std::vector<RolloutHost*>& hosts);
 PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, bool forgiving);
+/// pip of each host installs what the host lacks, from `mirror` if it is not empty; torch and what
+/// it stands on keep their versions.
+PhaseDescription requirements_phase(const std::string& mirror);
 PhaseDescription activate_phase();
 PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets,
                                std::chrono::milliseconds limit);

@@ -119,7 +119,9 @@ std::string seal_text(const ordered_json& record, const fs::path& files) {
 }
 
 /// Nothing if there is no such package, or if it is damaged.
-std::optional<SourcePackage> find_package(const fs::path& place) {
+std::optional<SourcePackage> find_package(const fs::path& place, InUse& in_use) {
+  if (!in_use.hold(place))
+    return std::nullopt;
   try {
     const std::string text = read_file(place / "seal.json");
     const ordered_json seal = ordered_json::parse(text, nullptr, false);
@@ -139,7 +141,8 @@ std::optional<SourcePackage> find_package(const fs::path& place) {
 void put(const fs::path& made, const fs::path& place, const fs::path& work) {
   std::error_code failure;
   fs::rename(made, place, failure);
-  if (!failure || find_package(place))
+  InUse own;
+  if (!failure || find_package(place, own))
     return;
   std::error_code ignored;
   fs::rename(place, work / "damaged", ignored);
@@ -178,11 +181,13 @@ void make_package(const SourceTree& tree, const std::string& python, const Packa
 SourcePackage read_package(const SourceTree& tree, const std::string& python,
                            const PackageOptions& options) {
   const fs::path place = fs::absolute(options.cache) / "packages" / key_of(tree, python, options);
-  if (std::optional<SourcePackage> found = find_package(place))
+  InUse own;
+  InUse& in_use = options.in_use != nullptr ? *options.in_use : own;
+  if (std::optional<SourcePackage> found = find_package(place, in_use))
     return *std::move(found);
   return with_context("making the package of " + tree.root.string(), [&] {
     make_package(tree, python, options, place);
-    std::optional<SourcePackage> made = find_package(place);
+    std::optional<SourcePackage> made = find_package(place, in_use);
     if (!made) {
       throw Error("the package changed while it was read: " + place.string(),
                   "run it again; something else writes to the cache folder",

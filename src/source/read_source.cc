@@ -29,14 +29,14 @@ std::string request(const fs::path& tree, const SourceOptions& options) {
 }
 
 /// Its folder, unpacked if it is an archive.
-fs::path folder_of(const fs::path& path, const fs::path& cache) {
+fs::path folder_of(const fs::path& path, const fs::path& cache, InUse& in_use) {
   std::error_code failure;
   const fs::path whole = fs::canonical(path, failure);
   if (failure) {
     throw Error(fmt::format("cannot read the source {}: {}", path.string(), failure.message()),
                 "name a folder or an sdist", ExitStatus::usage);
   }
-  const fs::path folder = fs::is_directory(whole) ? whole : unpack_source(whole, cache);
+  const fs::path folder = fs::is_directory(whole) ? whole : unpack_source(whole, cache, in_use);
   if (clean_line(folder.string(), 4096) != folder.string()) {
     throw Error("the path of the source has characters that no command can hold: " +
                     clean_line(folder.string()),
@@ -49,7 +49,9 @@ fs::path folder_of(const fs::path& path, const fs::path& cache) {
 
 SourceTree read_source(const fs::path& path, const std::string& python,
                        const SourceOptions& options) {
-  const fs::path tree = folder_of(path, options.cache);
+  InUse own;
+  const fs::path tree =
+      folder_of(path, options.cache, options.in_use != nullptr ? *options.in_use : own);
   // Whatever the tree's code leaves in TMPDIR goes with it.
   const TempDir work("ds-deploy-source");
   const std::string answer =

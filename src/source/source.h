@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "base/in_use.h"
+
 namespace ds {
 
 /// One op, as its builder says. Flags are in the builder's order, without what torch adds; those
@@ -89,6 +91,7 @@ struct TorchStub {
 
 struct SourceOptions {
   std::filesystem::path cache;           ///< where archives are unpacked
+  InUse* in_use = nullptr;               ///< holds what lies there for the caller
   std::vector<std::string> environment;  ///< "CUDA_HOME=...", added to ours
   std::optional<TorchStub> stub;         ///< without it, no torch is an Error
   std::chrono::seconds limit{300};       ///< for all ops
@@ -133,6 +136,7 @@ struct SourcePackage {
 
 struct PackageOptions {
   std::filesystem::path cache;           ///< where packages are kept
+  InUse* in_use = nullptr;               ///< holds what lies there for the caller
   std::vector<std::string> environment;  ///< "CUDA_HOME=...", added to ours
   std::string accelerator = "cuda";      ///< or "cpu": for which requirements differ
   std::chrono::seconds limit{600};

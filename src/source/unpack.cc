@@ -240,14 +240,14 @@ fs::path tree_in(const fs::path& folder) {
 
 }  // namespace
 
-fs::path unpack_source(const fs::path& file, const fs::path& cache) {
+fs::path unpack_source(const fs::path& file, const fs::path& cache, InUse& in_use) {
   if (!fs::is_regular_file(file)) {
     throw Error(file.string() + " is neither a folder nor a file",
                 "name a source distribution (.tar.gz or .zip) or a folder", ExitStatus::usage);
   }
   const fs::path sources = fs::absolute(cache) / "sources";
   const fs::path place = sources / hex(sha256_file(file));
-  if (fs::is_directory(place))
+  if (in_use.hold(place))
     return fs::canonical(tree_in(place));
   const fs::path part = place.string() + "." + random_nonce().substr(0, 8);
   make_folders(part);
@@ -264,6 +264,10 @@ fs::path unpack_source(const fs::path& file, const fs::path& cache) {
     std::error_code ignored;
     fs::remove_all(part, ignored);
     throw;
+  }
+  if (!in_use.hold(place)) {
+    throw Error("the unpacked source was removed while it was read: " + place.string(),
+                "run it again; something else clears the cache folder", ExitStatus::build_failed);
   }
   return fs::canonical(tree_in(place));
 }

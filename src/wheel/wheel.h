@@ -51,11 +51,12 @@ struct Wheel {
   std::filesystem::path file;
   std::string sha256;  ///< hex, of the file
   std::uint64_t bytes = 0;
-  std::string name, version;        ///< from the file name
-  std::string tag;                  ///< "py3-none-linux_x86_64"
-  std::string requires_python;      ///< METADATA, or empty
-  std::string dist_info;            ///< "ds_ops-0.1.0.dist-info"
-  std::vector<WheelEntry> entries;  ///< sorted by path
+  std::string name, version;               ///< from the file name
+  std::string tag;                         ///< "py3-none-linux_x86_64"
+  std::string requires_python;             ///< METADATA, or empty
+  std::vector<std::string> requires_dist;  ///< METADATA: "einops", "hjson>=3; extra == 'dev'"
+  std::string dist_info;                   ///< "ds_ops-0.1.0.dist-info"
+  std::vector<WheelEntry> entries;         ///< sorted by path
 };
 
 /// Error (key_refused when RECORD and content differ, else usage) for a file that is no wheel, is

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "packaging/packaging.h"
 #include "wheel/wheel.h"
 
 namespace ds {
@@ -58,6 +59,12 @@ std::optional<WheelName> parse_wheel_name(std::string_view file_name) {
   if (!sound)
     return std::nullopt;
   return parsed;
+}
+
+std::optional<std::string> normalised_version(std::string_view version) {
+  const std::optional<PackageVersion> parsed =
+      trim(version) == version ? parse_version(version) : std::nullopt;
+  return parsed ? std::optional(parsed->text()) : std::nullopt;
 }
 
 std::string normalised_name(std::string_view name) {

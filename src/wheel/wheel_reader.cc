@@ -101,17 +101,23 @@ std::string find_dist_info(const Contents& contents, const fs::path& file) {
   return *found.begin();
 }
 
-/// The first value of a header field ("Requires-Python"), or empty.
-std::string header(const std::string& text, std::string_view field) {
+/// The values of a header field ("Requires-Dist"), as far as somebody reads them.
+std::vector<std::string> headers(const std::string& text, std::string_view field) {
+  std::vector<std::string> values;
   for (const std::string& line : lines(text)) {
-    if (line.empty())
+    if (line.empty() || values.size() == 2000)
       break;
     const std::size_t colon = line.find(':');
-    if (colon != std::string::npos && lower(line.substr(0, colon)) == lower(field)) {
-      return clean_line(std::string_view(line).substr(colon + 1));
-    }
+    if (colon != std::string::npos && lower(line.substr(0, colon)) == lower(field))
+      values.push_back(clean_line(std::string_view(line).substr(colon + 1)));
   }
-  return {};
+  return values;
+}
+
+/// The first of them, or empty.
+std::string header(const std::string& text, std::string_view field) {
+  const std::vector<std::string> values = headers(text, field);
+  return values.empty() ? std::string() : values.front();
 }
 
 void check_metadata(const Contents& contents, const Wheel& wheel) {
@@ -188,6 +194,7 @@ Wheel open_wheel(const std::filesystem::path& file) {
               .version = name->version,
               .tag = name->tag,
               .requires_python = {},
+              .requires_dist = {},
               .dist_info = {},
               .entries = {}};
   const Contents contents = read_contents(archive, file);
@@ -195,8 +202,9 @@ Wheel open_wheel(const std::filesystem::path& file) {
   wheel.dist_info = find_dist_info(contents, file);
   check_metadata(contents, wheel);
   check_record(contents, wheel);
-  wheel.requires_python =
-      header(contents.texts.at(wheel.dist_info + "/METADATA"), "Requires-Python");
+  const std::string& metadata = contents.texts.at(wheel.dist_info + "/METADATA");
+  wheel.requires_python = header(metadata, "Requires-Python");
+  wheel.requires_dist = headers(metadata, "Requires-Dist");
   for (const auto& [path, entry] : contents.entries) {
     wheel.entries.push_back(entry.entry);
   }

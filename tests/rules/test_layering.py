@@ -16,7 +16,8 @@ EDGES = {
     "cache": "base",
     "config": "base",
     "inventory": "base",
-    "wheel": "base",
+    "packaging": "base",
+    "wheel": "base packaging",
     "source": "base process",
     "transport": "base process",
     "facts": "base ui transport inventory",
@@ -24,7 +25,7 @@ EDGES = {
     "plan": "base process config facts compat inventory source",
     "build": "base ui process plan cache",
     "artifact": "base config wheel",
-    "audit": "base config facts artifact compat",
+    "audit": "base config facts artifact compat packaging",
     "rollout": "base ui transport inventory facts wheel audit artifact",
     "report": "base audit artifact rollout wheel",
 }

@@ -86,12 +86,13 @@ class DeployCase(unittest.TestCase):
         face.write_text(face.read_text() + text)
         return self.deploy(*words, "--ops", ops, **options)
 
-    def pure_wheel(self, name="foreign", version="1.0"):
+    def pure_wheel(self, name="foreign", version="1.0", requires=()):
         """A pure-Python wheel that another tool could have made."""
         info = "%s-%s.dist-info" % (name, version)
         files = {"%s/__init__.py" % name: "VERSION = %r\n" % version,
                  info + "/METADATA": "Metadata-Version: 2.1\nName: %s\nVersion: %s\n"
-                                     % (name, version),
+                                     % (name, version)
+                                     + "".join("Requires-Dist: %s\n" % one for one in requires),
                  info + "/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\n"
                                   "Tag: py3-none-any\n"}
         record = ""

@@ -12,7 +12,9 @@ import zipfile
 NAME = "toy-1.0-py3-none-any.whl"
 INFO = "toy-1.0.dist-info/"
 WHEEL = "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-METADATA = "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\nRequires-Python: >=3.8\n\n"
+METADATA = ("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\nRequires-Python: >=3.8\n"
+            "Requires-Dist: numpy\nrequires-dist: hjson (>=3) ; extra == 'x'\n\n"
+            "Requires-Dist: prose\n")
 
 
 def line(name, data):
