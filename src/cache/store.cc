@@ -45,7 +45,7 @@ void note_use(const fs::path& file) {
     fs::last_write_time(file, now, failure);
 }
 
-enum class Kind { output, result, package, source };
+enum class Kind { output, result, package, source, environment };
 
 /// One that is used or dropped as a whole: a file, or a folder of packages or sources.
 struct Stored {
@@ -53,7 +53,7 @@ struct Stored {
   std::uint64_t bytes = 0;
   fs::file_time_type used;
   Kind kind = Kind::output;
-  bool is_folder() const { return kind == Kind::package || kind == Kind::source; }
+  bool is_folder() const { return kind != Kind::output && kind != Kind::result; }
 };
 
 /// Every file of the store. Others may add and remove files meanwhile.
@@ -87,11 +87,13 @@ std::uint64_t bytes_below(const fs::path& folder) {
   return bytes;
 }
 
-/// What `build --source` keeps: unpacked sources, and packages that setup.py made.
+/// What `build --source` keeps: unpacked sources, packages that setup.py made, environments that
+/// pip made.
 std::vector<Stored> stored_folders(const fs::path& folder) {
   std::vector<Stored> folders;
-  for (const auto& [name, kind] :
-       {std::pair("packages", Kind::package), {"sources", Kind::source}}) {
+  for (const auto& [name, kind] : {std::pair("packages", Kind::package),
+                                   {"sources", Kind::source},
+                                   {"environments", Kind::environment}}) {
     std::error_code failure;
     fs::directory_iterator entry(folder / name, failure), end;
     for (; !failure && entry != end; entry.increment(failure)) {
@@ -188,10 +190,11 @@ void Cache::touch(const std::string& key, const std::string& output) const {
 CacheUse Cache::use() const {
   CacheUse use;
   for (const Stored& one : stored_in(folder_)) {
-    ++(one.kind == Kind::output    ? use.outputs
-       : one.kind == Kind::result  ? use.results
-       : one.kind == Kind::package ? use.packages
-                                   : use.sources);
+    ++(one.kind == Kind::output        ? use.outputs
+       : one.kind == Kind::result      ? use.results
+       : one.kind == Kind::package     ? use.packages
+       : one.kind == Kind::environment ? use.environments
+                                       : use.sources);
     use.bytes += one.bytes;
   }
   return use;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/contradictions.h"
 
 namespace ds {
 namespace {
@@ -144,6 +145,8 @@ void add_source(CLI::App& app, Options& options) {
                  "environment with the hosts' Python and torch to build it with, or a file of "
                  "requirements that pip makes one from (repeatable)")
       ->allow_extra_args(false);
+  app.add_option("-m,--pip_mirror,--pip-mirror", options.pip_mirror,
+                 "package index, where pip fetches anything (what pip's configuration says)");
   app.add_flag("--debug-info", options.debug_info, "keep the debug information that it asks for");
   app.add_flag("--no-pch", options.no_pch, "compile torch's headers anew for each of its sources");
 }
@@ -157,8 +160,6 @@ void add_requirements(CLI::App& app, Options& options) {
   app.add_flag("--with-requirements", options.with_requirements,
                "let each host's pip install the Python packages that the wheel requires and it "
                "lacks; torch is never replaced");
-  app.add_option("-m,--pip_mirror,--pip-mirror", options.pip_mirror,
-                 "package index, where pip fetches anything (what pip's configuration says)");
 }
 
 void add_audit(CLI::App& app, Options& options) {
@@ -300,50 +301,6 @@ std::string hint_for(const std::string& word, const CLI::App& app) {
   }
   throw UsageError(fmt::format("unknown {} '{}'", option ? "option" : "command", clean_line(word)),
                    hint_for(word, app));
-}
-
-void refuse_contradictions(const Options& options) {
-  if (options.local_only && !options.hostfile.empty()) {
-    throw UsageError("--local_only and --hostfile contradict each other", "give one of them");
-  }
-  if (options.json && !options.format.empty() && options.format != "json") {
-    throw UsageError("--json and --format " + options.format + " contradict each other",
-                     "give one of them");
-  }
-  const bool page_printed = options.html == "-", cases_printed = options.junit == "-";
-  if ((page_printed || cases_printed) && (options.json || !options.format.empty())) {
-    throw UsageError("the standard output can take one form of the report",
-                     "name a file where '-' stands, or leave --json and --format out");
-  }
-  if (page_printed && cases_printed) {
-    throw UsageError("the standard output can take one form of the report",
-                     "name a file for --html or for --junit");
-  }
-  if (options.verbose && options.quiet) {
-    throw UsageError("--verbose and --quiet contradict each other", "give one of them");
-  }
-  if (!options.source.empty() && !options.ops.empty()) {
-    throw UsageError(
-        "--source and --ops contradict each other: one wheel is built from one of them",
-        "give one of them");
-  }
-  if (options.source.empty() && !options.environments.empty()) {
-    throw UsageError("--env is for building a foreign tree", "name the tree with --source");
-  }
-  if (options.source.empty() && !options.explain_flags.empty()) {
-    throw UsageError("--explain-flags is for ops of a foreign tree", "name the tree with --source");
-  }
-  if (!options.facts.empty() && !options.save_facts.empty()) {
-    throw UsageError("--facts and --save-facts contradict each other", "give one of them");
-  }
-  if (!options.pip_mirror.empty() && options.pip_mirror.find("://") == std::string::npos) {
-    throw UsageError(fmt::format("--pip_mirror '{}' is no URL", clean_line(options.pip_mirror)),
-                     "write it as in https://mirror.example/simple");
-  }
-  if (options.command == "deploy" && !options.facts.empty() && !options.dry_run) {
-    throw UsageError("--facts replays what hosts said once; hosts are changed on fresh facts only",
-                     "add --dry-run, or leave --facts out");
-  }
 }
 
 }  // namespace

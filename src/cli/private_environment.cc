@@ -31,9 +31,9 @@ std::string last_words(const CommandResult& result) {
   return clean_line(errors.empty() ? last : errors, 400);
 }
 
-void run(const std::vector<std::string>& words, const fs::path& requirements,
-         const std::string& python) {
-  const CommandResult result = run_command({words, {}, {}}, std::chrono::hours(2));
+void run(const std::vector<std::string>& words, const std::vector<std::string>& mirror,
+         const fs::path& requirements, const std::string& python) {
+  const CommandResult result = run_command({words, {}, mirror}, std::chrono::hours(2));
   if (result.ok())
     return;
   throw Error(fmt::format("no environment of {} could be made from {}: '{}' failed: {}", python,
@@ -58,16 +58,21 @@ std::string private_environment(const fs::path& requirements, const std::string&
     session.status().remark(
         fmt::format("the environment for {} is being made by {}; waiting", python, owner));
   });
-  if (fs::exists(made))
+  if (fs::exists(made) && session.in_use().hold(folder))
     return interpreter.string();
   fs::remove_all(folder);
   session.status().remark(fmt::format("{}: pip makes an environment of {} in {}", python,
                                       requirements.string(), folder.string()));
-  run({python, "-m", "venv", folder.string()}, requirements, python);
+  // In the environment, since a list of processes shows the words and a URL may have a password.
+  std::vector<std::string> mirror;
+  if (!session.options().pip_mirror.empty())
+    mirror.push_back("PIP_INDEX_URL=" + session.options().pip_mirror);
+  run({python, "-m", "venv", folder.string()}, mirror, requirements, python);
   run({interpreter.string(), "-m", "pip", "install", "--no-input", "--disable-pip-version-check",
        "-r", requirements.string(), "setuptools"},
-      requirements, python);
+      mirror, requirements, python);
   write_file(made, wanted);
+  session.in_use().hold(folder);
   return interpreter.string();
 }
 

@@ -91,7 +91,7 @@ void say_how_it_ended(Report& report, Session& session) {
 /// Whoever comes from install.sh expects pip to fetch what the wheel requires.
 void warn_idle_mirror(Session& session) {
   const Options& options = session.options();
-  if (!options.pip_mirror.empty() && !options.with_requirements) {
+  if (!options.pip_mirror.empty() && !options.with_requirements && options.environments.empty()) {
     session.status().warning(
         "--pip_mirror has no effect: pip fetches nothing on the hosts without --with-requirements");
   }
