@@ -58,6 +58,7 @@ fs::path make_source_wheel(const PlannedWheel& planned, const fs::path& output, 
                          .library = planned.folder / op.library,
                          .path = {},
                          .module = op_named(tree, op.name).module,
+                         .builder = op_named(tree, op.name).builder,
                          .self_test = {},
                          .rules = op.rules});
   }

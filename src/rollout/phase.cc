@@ -19,7 +19,11 @@ Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const Ph
                 const std::string& nonce) {
   const bool as_job = phase.name == "confirm";
   const std::string source =
-      as_job ? std::string(template_text("confirm.py"))
+      as_job ? fmt::format("{}{}",
+                           command.request.contains("deepspeed")
+                               ? template_text("confirm_deepspeed.py")
+                               : std::string_view(),
+                           template_text("confirm.py"))
              : fmt::format("{}{}{}", template_text("layout.py"), template_text("receive.py"),
                            template_text("host.py"));
   json request = command.request;

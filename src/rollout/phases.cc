@@ -22,6 +22,13 @@ const WheelPart* part_of(const Wheel& wheel, const RolloutHost& host) {
   return nullptr;
 }
 
+json deepspeed_request(const Parcel& parcel) {
+  json ops = json::array();
+  for (const DeepSpeedOp& op : parcel.deepspeed)
+    ops.push_back({{"name", op.name}, {"builder", op.builder}, {"module", op.module}});
+  return {{"release", parcel.wheel->sha256}, {"ops", ops}};
+}
+
 /// What the hosts hold of the wheel's beginning; not what has other bytes.
 std::map<const RolloutHost*, const WheelPart*> beginnings(const Wheel& wheel,
                                                           const std::vector<RolloutHost*>& hosts) {
@@ -114,20 +121,27 @@ PhaseDescription activate_phase(const std::vector<std::string>& wanted) {
 PhaseDescription confirm_phase(const std::vector<Parcel>& parcels,
                                std::chrono::milliseconds limit) {
   json dists = json::array(), imports = json::array(), self_tests = json::object();
+  json request = json::object();
   for (const Parcel& parcel : parcels) {
     dists.push_back({{"name", parcel.wheel->name}, {"release", parcel.wheel->sha256}});
     for (const std::string& module : parcel.imports)
       imports.push_back(module);
     for (const auto& [op, where] : parcel.self_tests)
       self_tests[op] = where;
+    if (!parcel.deepspeed.empty())
+      request["deepspeed"] = deepspeed_request(parcel);
   }
+  request.update({{"dists", dists}, {"imports", imports}, {"self_tests", self_tests}});
   PhaseDescription phase;
   phase.name = "confirm";
   phase.done_word = "confirmed";
   phase.time_limit = limit;
   phase.moves_pointer = true;
-  phase.command = [dists, imports, self_tests](const RolloutHost&) {
-    return PhaseCommand{{{"dists", dists}, {"imports", imports}, {"self_tests", self_tests}}, {}};
+  phase.command = [request](const RolloutHost& host) {
+    PhaseCommand command{request, {}};
+    if (command.request.contains("deepspeed"))
+      command.request["deepspeed"]["gpus"] = host.facts->gpus.size();
+    return command;
   };
   phase.accept = [](RolloutHost& host, const json& answer) {
     host.outcome.self_tests.clear();
