@@ -25,11 +25,13 @@ TRIED_WITH = 150  # elements: a few vectors of any CPU, and a rest
 class BuiltAnew(Exception):
     """DeepSpeed would not take the wheel's library; the text says why."""
 
+    plain = True  # the text needs no name before it
+
 
 class Wrong(Exception):
     """The library cannot be loaded, or gives wrong results; the text says how."""
 
-    plain = True  # the text needs no name before it
+    plain = True
 
 
 class CannotRun(Exception):
@@ -290,7 +292,7 @@ class DeepSpeedOps:
 
     def why_anew(self, name):
         if self.builders is None:
-            return "something compiles %s when DeepSpeed is imported" % name
+            return "the import of deepspeed compiles %s, which the wheel does not have" % name
         if self.record is None:
             return "there is no deepspeed/%s" % RECORD
         reasons = [self.other_accelerator()]
@@ -330,6 +332,8 @@ class DeepSpeedOps:
             if not self.has_gpu and "libcuda.so" in str(error):
                 raise CannotRun("no GPU, and so no driver: %s" % error)
             raise Wrong("its library does not load: %s" % error)
+        except KeyError:  # where old builders look an op up
+            raise BuiltAnew(self.why_anew(op["name"]))
         except RuntimeError as error:
             raise Wrong(self.other_torch() or str(error))
         place = os.path.realpath(getattr(module, "__file__", None) or "")
