@@ -13,19 +13,24 @@ namespace {
 
 using nlohmann::json;
 
+std::string source_of(bool confirm, bool deepspeed) {
+  std::vector<std::string_view> files = {"layout.py", "receive.py", "host.py"};
+  if (confirm)
+    files = {"confirm.py"};
+  if (deepspeed)
+    files = {"confirm_calls.py", "confirm_deepspeed.py", "confirm.py"};
+  std::string source;
+  for (const std::string_view file : files)
+    source += template_text(file);
+  return source;
+}
+
 /// confirm runs as a job would (its own environment); the other phases in isolated mode, so that
 /// PYTHON* variables and the user site change nothing in what they write.
 Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const PhaseCommand& command,
                 const std::string& nonce) {
   const bool as_job = phase.name == "confirm";
-  const std::string source =
-      as_job ? fmt::format("{}{}",
-                           command.request.contains("deepspeed")
-                               ? template_text("confirm_deepspeed.py")
-                               : std::string_view(),
-                           template_text("confirm.py"))
-             : fmt::format("{}{}{}", template_text("layout.py"), template_text("receive.py"),
-                           template_text("host.py"));
+  const std::string source = source_of(as_job, command.request.contains("deepspeed"));
   json request = command.request;
   request["nonce"] = nonce;
   Exec exec;

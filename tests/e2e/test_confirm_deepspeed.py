@@ -49,7 +49,8 @@ def _jit_compile(name, *words, **settings):
 PACKAGE = '''
 import os, shutil, sys
 print("a line of DeepSpeed"); os.write(1, b"and one of its libraries\\n")
-LOG = dict(os.environ, compiler=str(shutil.which("gcc")),
+LOG = dict(os.environ, compiler=os.path.realpath(shutil.which("gcc")),
+           df=shutil.which("df"), first=sorted(os.listdir(os.environ["PATH"].split(":")[0])),
            extensions=str(os.path.exists(os.environ["TORCH_EXTENSIONS_DIR"])))
 if "CONFIRM_LOG" in os.environ:
     import json
@@ -137,8 +138,9 @@ class Confirmed(DeployCase):
             self.write("site/torch/%s.py" % name, text)
         self.gpus_of_torch(0)
         for name, text in {
-                "__init__": PACKAGE, "accelerator": ACCELERATOR, "ops/op_builder/__init__": BUILDERS,
-                "ops/__init__": "", "ops/op_builder/builder": BUILDER, "ops/cpu_adam_op": ADAM,
+                "__init__": PACKAGE, "accelerator": ACCELERATOR, "ops/__init__": "",
+                "ops/op_builder/__init__": BUILDERS, "ops/op_builder/builder": BUILDER,
+                "ops/cpu_adam_op": ADAM,
                 "git_version_info": "from .git_version_info_installed import *",
                 "ops/fused_op": ""}.items():
             self.write("%s/deepspeed/%s.py" % (self.release, name), text)
@@ -159,7 +161,8 @@ class Confirmed(DeployCase):
 
     def start(self, *ops, gpus=0, path=(), **environment):
         source = b"".join((ROOT / "templates" / name).read_bytes()
-                          for name in ("confirm_deepspeed.py", "confirm.py"))
+                          for name in ("confirm_calls.py", "confirm_deepspeed.py",
+                                       "confirm.py"))
         request = {"nonce": "nonce", "dists": [], "imports": [], "self_tests": {}, "deepspeed": {
             "release": RELEASE, "ops": ops or [ADAM_OP], "gpus": gpus}}
         places = [*path, self.folder / self.release, self.folder / "site"]
@@ -202,13 +205,18 @@ class Confirmed(DeployCase):
     def test_nothing_can_be_compiled_while_it_is_imported(self):
         log = self.folder / "log"
         toolkit = self.write("cuda/bin/nvcc", "#!/bin/sh\n")
-        toolkit.chmod(0o755)
+        for name in ("x86_64-conda-linux-gnu-g++", "clang-19", "cc", "tcc-like", "nvcc"):
+            self.write("cuda/bin/" + name, "#!/bin/sh\n").chmod(0o755)
         self.said(CONFIRM_LOG=str(log), TORCH_EXTENSIONS_DIR="/elsewhere", CXX="g++",
                   CUDA_HOME="", CUDA_PATH="",
                   PATH="%s:%s" % (toolkit.parent, os.environ["PATH"]))
         seen = json.loads(log.read_text())
-        self.assertEqual((seen["compiler"], seen["extensions"]), ("None", "False"))
+        self.assertEqual(seen["extensions"], "False")
         self.assertEqual(seen["CUDA_HOME"], str(toolkit.parent.parent))
+        self.assertLessEqual({"x86_64-conda-linux-gnu-g++", "clang-19", "cc"}, set(seen["first"]))
+        self.assertEqual({"nvcc", "tcc-like"} & set(seen["first"]), set())
+        self.assertEqual(os.path.basename(seen["compiler"]), "false")
+        self.assertTrue(seen["df"])
         for name in ("CC", "CXX", "PATH", "TORCH_EXTENSIONS_DIR"):
             self.assertTrue(seen[name].startswith(str(self.temporary)), seen[name])
         self.package("ops/__init__", "from torch.utils.cpp_extension import load\nload('early')\n")
@@ -217,8 +225,9 @@ class Confirmed(DeployCase):
 
     def test_the_accelerator_is_another(self):
         self.record(accelerator_name="xpu")
-        self.assertEqual(self.said(), "failed: DeepSpeed would compile it anew: accelerator_name in "
-                         "git_version_info_installed.py is xpu, and DeepSpeed takes this host for cpu")
+        self.assertEqual(self.said(), "failed: DeepSpeed would compile it anew: accelerator_name "
+                         "in git_version_info_installed.py is xpu, and DeepSpeed takes this host "
+                         "for cpu")
         answer = self.confirm(ADAM_OP, FUSED_OP)
         self.assertRegex(answer["problem"], "^self-test of cpu_adam, fused failed: .* is xpu")
         self.gpus_of_torch(2)
@@ -310,7 +319,8 @@ class Confirmed(DeployCase):
         self.assertRegex(answer["problem"], "^import deepspeed: there is no module ds_pydantic; ")
 
     def test_an_op_that_the_accelerator_does_not_have(self):
-        op = {"name": "utils", "builder": "NotImplementedBuilder", "module": "deepspeed.ops.utils_op"}
+        op = {"name": "utils", "builder": "NotImplementedBuilder",
+              "module": "deepspeed.ops.utils_op"}
         self.package("ops/utils_op", "def cast_to_byte_tensor(tensor):\n    import struct, torch\n"
                      "    return torch.tensor(struct.pack('=150f', *tensor.values))\n")
         self.package("tensor", "")
