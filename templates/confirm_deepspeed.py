@@ -92,12 +92,15 @@ class DeepSpeedOps:
     def required(module):
         try:
             return importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if (error.name or "").split(".")[0] == module:
-                raise
-            raise Wrong("import %s: there is no module %s; what DeepSpeed requires has to be in "
-                        "this environment, as a release brings DeepSpeed alone"
-                        % (module, error.name))
+        except BuiltAnew:
+            raise
+        except Exception as error:
+            hint = ""
+            if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(
+                    "deepspeed."):
+                hint = ("; what DeepSpeed requires has to be in this environment, as a release "
+                        "brings DeepSpeed alone")
+            raise Wrong("import %s: %s: %s%s" % (module, type(error).__name__, error, hint))
 
     def deny_compiling(self):
         """At the last door, so that it does not matter who asks."""

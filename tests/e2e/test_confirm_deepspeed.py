@@ -316,7 +316,11 @@ class Confirmed(DeployCase):
         self.package("ops/__init__", "import ds_pydantic.fields\n")
         answer = self.confirm()
         self.assertEqual((answer["ok"], answer["self_tests"]), (False, {}))
-        self.assertRegex(answer["problem"], "^import deepspeed: there is no module ds_pydantic; ")
+        self.assertRegex(answer["problem"], "^import deepspeed: ModuleNotFoundError: No module "
+                         "named 'ds_pydantic'; what DeepSpeed requires has to be in this env")
+        self.package("ops/__init__", "from numbers import BUFSIZE\n")
+        self.assertRegex(self.confirm()["problem"], "^import deepspeed: ImportError: cannot .*'"
+                         r"BUFSIZE' from 'numbers' \(.*py\)$")
 
     def test_an_op_that_the_accelerator_does_not_have(self):
         op = {"name": "utils", "builder": "NotImplementedBuilder",
