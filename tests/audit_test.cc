@@ -77,6 +77,19 @@ TEST_CASE("audit: several wheels must all fit, and say the same thing once") {
   CHECK(audited.worst("disk").severity == fail);
 }
 
+TEST_CASE("audit: each host is held against the wheels of its own set") {
+  AuditCase fine;
+  fine.fleet.hosts.push_back(AuditCase::good_host("node2"));
+  fine.fleet.hosts.push_back(AuditCase::good_host("node3"));
+  Requirements newer = fine.wheel();
+  newer.python_tag = "cp39-cp39-linux_x86_64";
+  const AuditReport report =
+      audit({{{newer}, {"node2"}}, {fine.wheels, {}}}, fine.fleet, fine.options);
+  CHECK(report.hosts[0].verdict == Verdict::ready);
+  CHECK(report.hosts[1].verdict == Verdict::refused);
+  CHECK(report.hosts[2].verdict == Verdict::ready);
+}
+
 TEST_CASE("audit: a wheel that is only planned is not judged by binaries that do not exist") {
   AuditCase audited;
   audited.wheel().sha256.clear();

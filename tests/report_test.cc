@@ -128,3 +128,22 @@ TEST_CASE("report: a dry run shows the plan, and says nothing twice") {
   CHECK(text.find("note         the wheel is not built yet\n") != std::string::npos);
   CHECK(nlohmann::json::parse(report_json(report))["plan"]["jobs"][0]["name"] == "a.o");
 }
+
+TEST_CASE("report: wheels for some hosts say for which") {
+  Report report =
+      report_of({outcome("w1", HostState::confirmed), outcome("w2", HostState::confirmed),
+                 outcome("x1", HostState::confirmed)});
+  report.wheels = {{"/d/a.whl", std::string(64, 'a'), 1000, {{"utils", {}}}, {"w1", "w2"}},
+                   {"/d/b.whl", std::string(64, 'b'), 1000, {}, {"x1"}}};
+  report.plan_json = "{\"wheel\":\"a\"}\n{\"wheel\":\"b\"}\n";
+  const std::string text = report_text(report, false);
+  CHECK(text.find("ops          utils\nfor          w[1-2] (2 hosts)\n") != std::string::npos);
+  CHECK(text.find("for          x1 (1 host)\n") != std::string::npos);
+  const nlohmann::json json = nlohmann::json::parse(report_json(report));
+  CHECK(json["wheels"][0]["hosts"] == nlohmann::json{"w1", "w2"});
+  CHECK(json["hosts"][1]["wheel"] == "/d/a.whl");
+  CHECK(json["hosts"][2]["wheel"] == "/d/b.whl");
+  CHECK(json["plans"][1]["wheel"] == "b");
+  report.plan_json = "{\"wheel\":\"a\"}\n";
+  CHECK(nlohmann::json::parse(report_json(report))["plan"]["wheel"] == "a");
+}

@@ -27,6 +27,41 @@ TEST_CASE("rollout: a wheel is staged, verified, activated and confirmed; again 
   CHECK(second.sent_bytes == 0);
 }
 
+TEST_CASE("rollout: each host gets the wheel of its set") {
+  World world(3);
+  ShellTransport transport;
+  const TempDir other;
+  const Wheel wheel = make_wheel(world.folder, "1.0", good),
+              second = make_wheel(other, "2.0", good);
+  const std::vector<ReleaseSet> sets = {{{World::parcel_of(second)}, {"n2"}},
+                                        {{World::parcel_of(wheel)}, {}}};
+  const std::vector<HostOutcome> outcomes = world.roll(sets, transport);
+  for (std::size_t at = 0; at < 3; ++at) {
+    const Wheel& own = at == 1 ? second : wheel;
+    CHECK(outcomes[at].message == "");
+    CHECK(outcomes[at].state == HostState::confirmed);
+    CHECK(outcomes[at].release == own.sha256);
+    CHECK(outcomes[at].sent_bytes == own.bytes);
+    CHECK(pointer(world.hosts[at]) == std::vector<std::string>{own.sha256});
+  }
+  for (const HostOutcome& outcome : world.roll(sets, transport))
+    CHECK(outcome.state == HostState::unchanged);
+}
+
+TEST_CASE("rollout: a wheel that fails on the hosts of its set brings the others back too") {
+  World world(2);
+  ShellTransport transport;
+  const TempDir other;
+  const Wheel wheel = make_wheel(world.folder, "1.0", good), second = make_wheel(other, "2.0", bad);
+  const std::vector<HostOutcome> outcomes = world.roll(
+      {{{World::parcel_of(wheel)}, {"n1"}}, {{World::parcel_of(second)}, {"n2"}}}, transport);
+  CHECK(outcomes[0].state == HostState::rolled_back);
+  CHECK(outcomes[0].message.find("n2 did not confirm") != std::string::npos);
+  CHECK(outcomes[1].step == "confirm");
+  CHECK(pointer(world.hosts[0]).empty());
+  CHECK(pointer(world.hosts[1]).empty());
+}
+
 TEST_CASE("rollout: a wheel damaged on its way is never activated") {
   World world;
   const Wheel wheel = make_wheel(world.folder, "1.0", good);

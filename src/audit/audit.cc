@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 #include "audit/rule.h"
 
@@ -104,13 +105,29 @@ bool AuditReport::all_ready() const {
                      [](const HostAudit& host) { return host.verdict == Verdict::ready; });
 }
 
-AuditReport audit(const std::vector<Requirements>& wheels, const Fleet& fleet,
+AuditReport audit(const std::vector<SetNeeds>& sets, const Fleet& fleet,
                   const AuditOptions& options) {
+  const std::vector<Requirements> nothing;
+  const std::vector<Requirements>* others = &nothing;
+  std::map<std::string, const std::vector<Requirements>*> wheels;
+  for (const SetNeeds& set : sets) {
+    if (set.hosts.empty())
+      others = &set.wheels;
+    for (const std::string& host : set.hosts)
+      wheels[host] = &set.wheels;
+  }
   AuditReport report;
   for (const HostFacts& host : fleet.hosts) {
-    report.hosts.push_back(audit_host({wheels, host, fleet, options}));
+    const auto own = wheels.find(host.host);
+    report.hosts.push_back(
+        audit_host({own == wheels.end() ? *others : *own->second, host, fleet, options}));
   }
   return report;
+}
+
+AuditReport audit(const std::vector<Requirements>& wheels, const Fleet& fleet,
+                  const AuditOptions& options) {
+  return audit(std::vector<SetNeeds>{{wheels, {}}}, fleet, options);
 }
 
 }  // namespace ds

@@ -41,7 +41,18 @@ struct AuditOptions {
   bool needs_environment = true;  ///< a host without a target interpreter fails (deploy)
 };
 
-/// One wheel or several; a host is ready if every wheel can run there.
+/// What the wheels of one release set need, and the hosts that are to get them.
+struct SetNeeds {
+  std::vector<Requirements> wheels;
+  std::vector<std::string> hosts;  ///< names; empty: every host that no other set names
+};
+
+/// A host is ready if every wheel of its set can run there; one that no set names is held against
+/// no wheel.
+AuditReport audit(const std::vector<SetNeeds>& sets, const Fleet& fleet,
+                  const AuditOptions& options);
+
+/// The same where all hosts get the same wheels, one or several.
 AuditReport audit(const std::vector<Requirements>& wheels, const Fleet& fleet,
                   const AuditOptions& options);
 

@@ -132,6 +132,12 @@ std::string join(std::span<const std::string> pieces, std::string_view between) 
   return fmt::format("{}", fmt::join(pieces, between));
 }
 
+std::string some_of(const std::vector<std::string>& names) {
+  if (names.size() <= 3)
+    return join(names, ", ");
+  return fmt::format("{}, {} and {} more", names[0], names[1], names.size() - 2);
+}
+
 std::string lower(std::string_view text) {
   std::string out(text);
   for (char& c : out)

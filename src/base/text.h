@@ -26,6 +26,8 @@ std::vector<std::string> split(std::string_view text, char separator);  ///< kee
 std::vector<std::string> split_words(std::string_view text);            ///< at runs of blanks
 std::vector<std::string> lines(std::string_view text);                  ///< CRLF counts as LF
 std::string join(std::span<const std::string> pieces, std::string_view between);
+/// "n1, n2 and 5 more"
+std::string some_of(const std::vector<std::string>& names);
 std::string lower(std::string_view text);
 
 /// A whole decimal number in [low, high], or nothing.

@@ -134,6 +134,10 @@ void add_build(CLI::App& app, Options& options) {
 void add_source(CLI::App& app, Options& options) {
   app.add_option("--source", options.source,
                  "a DeepSpeed tree or sdist in place of the op library; --python names its torch");
+  app.add_option("--env", options.environments,
+                 "environment with the hosts' Python and torch to build it with, or a file of "
+                 "requirements that pip makes one from (repeatable)")
+      ->allow_extra_args(false);
   app.add_flag("--debug-info", options.debug_info, "keep the debug information that it asks for");
   app.add_flag("--no-pch", options.no_pch, "compile torch's headers anew for each of its sources");
 }
@@ -272,6 +276,9 @@ void refuse_contradictions(const Options& options) {
     throw UsageError(
         "--source and --ops contradict each other: one wheel is built from one of them",
         "give one of them");
+  }
+  if (options.source.empty() && !options.environments.empty()) {
+    throw UsageError("--env is for building a foreign tree", "name the tree with --source");
   }
   if (options.source.empty() && !options.explain_flags.empty()) {
     throw UsageError("--explain-flags is for ops of a foreign tree", "name the tree with --source");

@@ -23,9 +23,10 @@ struct Options {
   int connect_timeout = 15;  ///< seconds
   int login_timeout = 30;    ///< seconds
   std::string facts, save_facts;
-  std::string ops;            ///< folder of the op library
-  std::string source;         ///< a foreign tree in its place
-  std::string explain_flags;  ///< op of that tree
+  std::string ops;                        ///< folder of the op library
+  std::string source;                     ///< a foreign tree in its place
+  std::vector<std::string> environments;  ///< to build it with: folders, files of requirements
+  std::string explain_flags;              ///< op of that tree
   bool debug_info = false;
   bool no_pch = false;
   std::string build_folder;

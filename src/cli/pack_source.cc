@@ -20,22 +20,26 @@ const SourceOp& op_named(const SourceTree& tree, const std::string& name) {
 
 /// DeepSpeed takes a host for "cuda" where torch sees a GPU. A wheel with CUDA ops is for such
 /// hosts, also where none of them has answered.
-std::string accelerator_of(const PlannedWheel& planned, const Fleet& fleet) {
+std::string accelerator_of(const PlannedWheel& planned) {
   const bool has_cuda = std::any_of(planned.plan.ops.begin(), planned.plan.ops.end(),
                                     [](const auto& op) { return op.kind == Op::Kind::cuda; });
-  const bool has_gpu = std::any_of(fleet.hosts.begin(), fleet.hosts.end(),
-                                   [](const HostFacts& host) { return !host.gpus.empty(); });
-  return has_cuda || has_gpu ? "cuda" : "cpu";
+  return has_cuda || planned.for_gpus ? "cuda" : "cpu";
 }
 
-}  // namespace
+SourcePackage package_of(const PlannedWheel& planned, Session& session) {
+  PackageOptions how;
+  how.cache = cache_folder(session.options());
+  how.environment = source_environment(planned.builder);
+  how.accelerator = accelerator_of(planned);
+  return read_package(*planned.source, planned.python, how);
+}
 
-fs::path make_source_wheel(const PlannedWheel& planned, const fs::path& output, Session& session) {
+SourceWheel source_wheel(const PlannedWheel& planned) {
   const SourceTree& tree = *planned.source;
   SourceWheel wheel;
   wheel.tree = tree;
   wheel.version = planned.plan.version;
-  wheel.accelerator = accelerator_of(planned, session.fleet());
+  wheel.accelerator = accelerator_of(planned);
   wheel.cuda = planned.plan.cuda;
   wheel.compiler = planned.plan.compiler;
   wheel.nvcc = planned.plan.nvcc;
@@ -43,15 +47,6 @@ fs::path make_source_wheel(const PlannedWheel& planned, const fs::path& output, 
   wheel.bf16 = !archs.empty() && std::all_of(archs.begin(), archs.end(), [](const auto& arch) {
     return compare_versions(arch, "80") >= 0;
   });
-  PackageOptions how;
-  how.cache = cache_folder(session.options());
-  how.environment = source_environment(planned.builder);
-  how.accelerator = wheel.accelerator;
-  // Before the compilers start: what it lacks is told now.
-  const SourcePackage package = read_package(tree, session.python_here(), how);
-
-  FileHashes hashes(FileHashes::memory_in(cache_folder(session.options())));
-  run_build(planned.plan, planned.folder, session, hashes);
   for (const PlannedOp& op : planned.plan.ops) {
     wheel.ops.push_back({.name = op.name,
                          .kind = op.kind,
@@ -62,7 +57,28 @@ fs::path make_source_wheel(const PlannedWheel& planned, const fs::path& output, 
                          .self_test = {},
                          .rules = op.rules});
   }
-  return make_source_wheel(wheel, package, output, session, hashes);
+  return wheel;
+}
+
+}  // namespace
+
+std::vector<fs::path> make_source_wheels(const std::vector<PlannedWheel>& wheels,
+                                         const fs::path& output, Session& session) {
+  std::vector<SourcePackage> packages;
+  std::vector<const BuildPlan*> plans;
+  for (const PlannedWheel& planned : wheels) {
+    // Before the compilers start: what it lacks is told now.
+    packages.push_back(package_of(planned, session));
+    plans.push_back(&planned.plan);
+  }
+  FileHashes hashes(FileHashes::memory_in(cache_folder(session.options())));
+  run_build(one_graph(plans), wheels.front().folder, session, hashes);
+  std::vector<fs::path> made;
+  for (std::size_t at = 0; at < wheels.size(); ++at) {
+    made.push_back(
+        make_source_wheel(source_wheel(wheels[at]), packages[at], output, session, hashes));
+  }
+  return made;
 }
 
 }  // namespace ds

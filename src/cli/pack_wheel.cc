@@ -175,9 +175,11 @@ fs::path pack(const Packing& packing, const fs::path& output, Session& session,
   return wheel;
 }
 
-fs::path make_wheel(const PlannedWheel& planned, const fs::path& output, Session& session) {
-  if (planned.source)
-    return make_source_wheel(planned, output, session);
+std::vector<fs::path> make_wheels(const std::vector<PlannedWheel>& wheels, const fs::path& output,
+                                  Session& session) {
+  if (wheels.front().source)
+    return make_source_wheels(wheels, output, session);
+  const PlannedWheel& planned = wheels.front();
   FileHashes hashes(FileHashes::memory_in(cache_folder(session.options())));
   run_build(planned.plan, planned.folder, session, hashes);
   Packing packing{.spec = wheel_spec(planned),
@@ -194,7 +196,7 @@ fs::path make_wheel(const PlannedWheel& planned, const fs::path& output, Session
                            .self_test = op_named(planned.library, op.name).self_test,
                            .rules = op.rules});
   }
-  return pack(packing, output, session, hashes);
+  return {pack(packing, output, session, hashes)};
 }
 
 Parcel parcel_of(const Wheel& wheel) {

@@ -39,11 +39,12 @@ struct Packing {
 std::filesystem::path pack(const Packing& packing, const std::filesystem::path& output,
                            Session& session, FileHashes& hashes);
 
-/// Compiles what is not up to date and packs the wheel into `output`, unless the cache has it; says
-/// what is in it. Returns its path. Error (build_failed) when a job fails; its messages were shown
-/// by then.
-std::filesystem::path make_wheel(const PlannedWheel& planned, const std::filesystem::path& output,
-                                 Session& session);
+/// Compiles what is not up to date, in one graph, and packs each wheel into `output`, unless the
+/// cache has it; says what is in it. Returns their paths. Error (build_failed) when a job fails;
+/// its messages were shown by then.
+std::vector<std::filesystem::path> make_wheels(const std::vector<PlannedWheel>& wheels,
+                                               const std::filesystem::path& output,
+                                               Session& session);
 
 /// Self-tests and modules of a wheel: from the record inside, if it has one of ours.
 Parcel parcel_of(const Wheel& wheel);

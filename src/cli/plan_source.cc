@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/plan_source.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
+#include "cli/build_environments.h"
 #include "cli/run_build.h"
 #include "source/source.h"
 
@@ -20,42 +27,79 @@ std::vector<std::string> source_environment(const HostFacts& builder) {
 
 namespace {
 
-SourceTree tree_of(Session& session, const HostFacts& builder) {
-  const Options& options = session.options();
-  const std::string python = session.python_here();
-  if (python.empty()) {
-    throw UsageError("no interpreter was named whose torch the tree is built with",
-                     "give --python /path/of/venv/bin/python: it has to be on this machine, with "
-                     "the hosts' Python and torch");
-  }
+SourceTree tree_of(Session& session, const BuildEnvironment& environment) {
   SourceOptions how;
-  how.cache = cache_folder(options);
-  how.environment = source_environment(builder);
-  SourceTree tree = read_source(fs::absolute(expand_home(options.source)), python, how);
-  tree.digest = source_digest(tree.root);
-  return tree;
+  how.cache = cache_folder(session.options());
+  how.environment = source_environment(environment.facts);
+  const fs::path source = fs::absolute(expand_home(session.options().source));
+  return read_source(source, environment.python, how);
 }
 
-}  // namespace
-
-PlannedWheel plan_source_wheel(Session& session) {
+PlannedWheel plan_group(Session& session, const TargetGroup& group, const Fleet& fleet,
+                        const BuildEnvironment& environment) {
   PlannedWheel planned;
   planned.folder = build_folder(session.options());
-  // Without hosts that answer there is still a wheel to build.
-  const Fleet& fleet = session.fleet();
-  planned.builder = session.build_machine();
-  planned.source = tree_of(session, planned.builder);
+  planned.python = environment.python;
+  planned.builder = environment.facts;
+  planned.hosts = group.hosts;
+  planned.for_gpus = std::any_of(fleet.hosts.begin(), fleet.hosts.end(),
+                                 [](const HostFacts& host) { return !host.gpus.empty(); });
+  planned.source = tree_of(session, environment);
+  planned.source->digest = source_digest(planned.source->root);
   planned.plan = make_source_plan(*planned.source, fleet, planned.builder,
                                   plan_options(session.options(), environment_map()));
   return planned;
 }
 
+void refuse_one_name(const std::vector<PlannedWheel>& wheels) {
+  std::map<std::string, const PlannedWheel*> names;
+  for (const PlannedWheel& wheel : wheels) {
+    const auto [other, is_new] = names.emplace(wheel_file_name(wheel.plan), &wheel);
+    if (is_new)
+      continue;
+    throw Error(fmt::format("the wheels for {} and for {} have one name, {}",
+                            some_of(other->second->hosts), some_of(wheel.hosts), other->first),
+                "deploy to them apart, with --include", ExitStatus::build_failed);
+  }
+}
+
+}  // namespace
+
+std::vector<PlannedWheel> plan_source_wheels(Session& session) {
+  // Without hosts that answer there is still a wheel to build.
+  const Fleet& fleet = session.fleet();
+  const std::vector<TargetGroup> groups = target_groups(fleet);
+  const std::vector<BuildEnvironment> environments = build_environments(session, groups);
+  std::vector<PlannedWheel> wheels;
+  if (groups.size() == 1) {
+    wheels.push_back(plan_group(session, groups.front(), fleet, environments.front()));
+    wheels.front().hosts.clear();
+    return wheels;
+  }
+  for (std::size_t at = 0; at < groups.size(); ++at) {
+    wheels.push_back(with_context("planning for " + to_string(groups[at]), [&] {
+      return plan_group(session, groups[at], fleet_of(groups[at], fleet), environments[at]);
+    }));
+  }
+  refuse_one_name(wheels);
+  return wheels;
+}
+
 std::string explain_source_flags(Session& session) {
   const Options& options = session.options();
   const Fleet& fleet = session.fleet();
-  const HostFacts builder = session.build_machine();
-  return explain_flags(tree_of(session, builder), options.explain_flags, fleet, builder,
-                       plan_options(options, environment_map()));
+  const std::vector<TargetGroup> groups = target_groups(fleet);
+  const std::vector<BuildEnvironment> environments = build_environments(session, groups);
+  std::string text;
+  for (std::size_t at = 0; at < groups.size(); ++at) {
+    if (groups.size() > 1)
+      text += fmt::format("{}{}, {}:\n", at == 0 ? "" : "\n", to_string(groups[at]),
+                          some_of(groups[at].hosts));
+    text += explain_flags(tree_of(session, environments[at]), options.explain_flags,
+                          fleet_of(groups[at], fleet), environments[at].facts,
+                          plan_options(options, environment_map()));
+  }
+  return text;
 }
 
 }  // namespace ds

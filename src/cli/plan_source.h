@@ -11,8 +11,9 @@
 
 namespace ds {
 
-/// Asks the tree in the target interpreter, plans for the fleet. UsageError if none is named.
-PlannedWheel plan_source_wheel(Session& session);
+/// One wheel for each Python and torch of the hosts: asks the tree in an interpreter like theirs,
+/// plans for them. UsageError if none is named.
+std::vector<PlannedWheel> plan_source_wheels(Session& session);
 
 /// Variables for the tree's own code: torch finds toolkits in fewer places than the probe does.
 std::vector<std::string> source_environment(const HostFacts& builder);

@@ -125,9 +125,13 @@ std::vector<WheelFile> package_files(const PlannedWheel& planned) {
   return files;
 }
 
-PlannedWheel plan_wheel(Session& session, const std::string& only) {
+std::vector<PlannedWheel> plan_wheels(Session& session) {
   if (!session.options().source.empty())
-    return plan_source_wheel(session);
+    return plan_source_wheels(session);
+  return {plan_wheel(session)};
+}
+
+PlannedWheel plan_wheel(Session& session, const std::string& only) {
   PlannedWheel planned;
   const Options& options = session.options();
   planned.library = load_ops(ops_folder(options));
@@ -135,7 +139,7 @@ PlannedWheel plan_wheel(Session& session, const std::string& only) {
   planned.folder = build_folder(options);
   // Without hosts that answer there is still a wheel to build.
   const Fleet& fleet = session.fleet();
-  planned.builder = session.build_machine();
+  planned.builder = session.build_machine(session.python_here());
   std::map<std::string, std::string> variables =
       only.empty() ? environment_map() : asking_for(only, planned.library);
   // One op may have been built before: whether a compiler is needed is not known yet.
@@ -221,7 +225,8 @@ std::string plan_text(const BuildPlan& plan, bool verbose) {
   return text;
 }
 
-std::string plan_json(const BuildPlan& plan, const std::string& environment) {
+std::string plan_json(const BuildPlan& plan, const std::string& environment,
+                      const std::vector<std::string>& hosts) {
   ordered_json jobs = ordered_json::array(), left_out = ordered_json::array(),
                ops = ordered_json::array(), toolkits = ordered_json::array();
   for (const Job& job : plan.jobs) {
@@ -242,19 +247,21 @@ std::string plan_json(const BuildPlan& plan, const std::string& environment) {
                         {"chosen", toolkit.chosen},
                         {"because", toolkit.because}});
   }
-  const ordered_json whole = {{"schema", "ds-deploy.plan/1"},
-                              {"environment", environment},
-                              {"wheel", wheel_file_name(plan)},
-                              {"archs", plan.archs},
-                              {"archs_because", plan.archs_because},
-                              {"compiler", plan.compiler},
-                              {"nvcc", plan.nvcc},
-                              {"toolkits", toolkits},
-                              {"cpu_level", plan.cpu_level},
-                              {"ops", ops},
-                              {"left_out", left_out},
-                              {"notes", plan.notes},
-                              {"jobs", jobs}};
+  ordered_json whole = {{"schema", "ds-deploy.plan/1"},
+                        {"environment", environment},
+                        {"wheel", wheel_file_name(plan)},
+                        {"archs", plan.archs},
+                        {"archs_because", plan.archs_because},
+                        {"compiler", plan.compiler},
+                        {"nvcc", plan.nvcc},
+                        {"toolkits", toolkits},
+                        {"cpu_level", plan.cpu_level},
+                        {"ops", ops},
+                        {"left_out", left_out},
+                        {"notes", plan.notes},
+                        {"jobs", jobs}};
+  if (!hosts.empty())
+    whole["hosts"] = hosts;
   return whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 

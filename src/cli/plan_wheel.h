@@ -20,10 +20,17 @@ namespace ds {
 struct PlannedWheel {
   OpLibrary library;
   std::optional<SourceTree> source;  ///< the foreign tree in its place
+  std::string python;                ///< the interpreter that it is built with
+  bool for_gpus = false;             ///< a host has one
+  std::vector<std::string> hosts;    ///< names; empty: all
   BuildPlan plan;
   HostFacts builder;
   std::filesystem::path folder;  ///< where objects are kept
 };
+
+/// The wheels that the command line asks for, each with the hosts that get it: one, or for a
+/// foreign tree one for each Python and torch of the hosts.
+std::vector<PlannedWheel> plan_wheels(Session& session);
 
 /// Reads the ops, asks the build machine, plans for the fleet. `only`: this op alone, whatever
 /// DS_BUILD_ variables say; Error (build_failed) if there is none of this name.
@@ -46,8 +53,10 @@ std::string library_path(const PlannedOp& op);
 std::vector<WheelFile> package_files(const PlannedWheel& planned);
 const Op& op_named(const OpLibrary& library, const std::string& name);
 
-/// The plan as people read it: one line per job with its because.
+/// The plan as people read it: one line per job with its because. `hosts`: that get its wheel,
+/// where others get another.
 std::string plan_text(const BuildPlan& plan, bool verbose);
-std::string plan_json(const BuildPlan& plan, const std::string& environment);
+std::string plan_json(const BuildPlan& plan, const std::string& environment,
+                      const std::vector<std::string>& hosts = {});
 
 }  // namespace ds

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -125,17 +126,18 @@ Fleet Session::replayed() {
   return facts_of(inventory(), saved, file);
 }
 
-HostFacts Session::build_machine() {
+HostFacts Session::build_machine(const std::string& python) {
   if (fleet_ && options_.facts.empty()) {
     for (const Host& host : inventory().hosts) {
       const HostFacts* facts = fleet_->find(host.name);
-      const bool local = host.endpoint.kind == Endpoint::Kind::local && host.env_script.empty();
+      const bool local = host.endpoint.kind == Endpoint::Kind::local && host.env_script.empty() &&
+                         (python.empty() || expand_home(target_python(host, probe_)) == python);
       if (local && facts != nullptr && facts->state == HostFacts::State::reached)
         return *facts;
     }
   }
   ProbeOptions probe;
-  probe.python = python_here();
+  probe.python = python;
   Fleet self = gather_facts(local_inventory(), probe, *transport_, *status_);
   if (self.hosts.front().state != HostFacts::State::reached) {
     throw Error("this machine could not be probed: " + self.hosts.front().problem);
@@ -143,22 +145,27 @@ HostFacts Session::build_machine() {
   return self.hosts.front();
 }
 
-/// The interpreter of the target environment, if this machine has it too: what it holds of CUDA and
-/// PyTorch is what ops are compiled with. Replayed facts name none: nothing of a file of facts is
-/// run here.
-std::string Session::python_here() {
-  std::vector<std::string> named = {probe_.python};
+/// What they hold of CUDA and PyTorch is what ops are compiled with. Replayed facts name none:
+/// nothing of a file of facts is run here.
+std::vector<std::string> Session::pythons_here() {
+  std::vector<std::string> named = {probe_.python}, here;
   for (const Host& host : inventory().hosts)
     named.push_back(target_python(host, probe_));
   for (const std::string& python : named) {
     const std::string path = expand_home(python);
     std::error_code unreadable;
-    if (!python.empty() && python.find('/') == std::string::npos)
-      return python;
-    if (path.starts_with('/') && std::filesystem::exists(path, unreadable))
-      return path;
+    const bool there = python.find('/') == std::string::npos
+                           ? !python.empty()
+                           : path.starts_with('/') && std::filesystem::exists(path, unreadable);
+    if (there && std::find(here.begin(), here.end(), path) == here.end())
+      here.push_back(path);
   }
-  return {};
+  return here;
+}
+
+std::string Session::python_here() {
+  const std::vector<std::string> here = pythons_here();
+  return here.empty() ? "" : here.front();
 }
 
 std::string Session::environment() {

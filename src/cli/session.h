@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "cli/options.h"
 #include "facts/facts.h"
@@ -30,10 +31,13 @@ class Session {
   /// the hosts are those of the replayed facts.
   const Fleet& fleet();
 
-  /// This machine's facts, for compiling: a local host of the fleet, else asked for now.
-  HostFacts build_machine();
+  /// This machine's facts, for compiling, with this interpreter ("": none): those of a local host
+  /// of the fleet, else asked for now.
+  HostFacts build_machine(const std::string& python);
 
-  /// The interpreter of the target environment, if this machine has it too; else "".
+  /// The interpreters of the target environments that this machine has too, --python's first.
+  std::vector<std::string> pythons_here();
+  /// The first of them, or "".
   std::string python_here();
 
   /// "/opt/venv/bin/python", or several with the hosts that use them, or "none was named".

@@ -14,13 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Where Python imports a module from that is a library: "a.b" -> "a/b.cpython-311-...so".
-std::string module_path(const std::string& module, const SourcePython& python) {
-  std::string path = module;
-  std::replace(path.begin(), path.end(), '.', '/');
-  return path + python.ext_suffix;
-}
-
 InstalledOps installed_ops(const SourceWheel& wheel) {
   InstalledOps installed{
       .version = wheel.version, .accelerator = wheel.accelerator, .names = {}, .bf16 = wheel.bf16};
@@ -40,7 +33,7 @@ WheelSpec spec_of(const SourceWheel& wheel, const SourcePackage& package) {
   WheelSpec spec;
   spec.name = normalised_name(package.name);
   spec.version = wheel.version;
-  spec.tag = source_wheel_tag(wheel.tree.python);
+  spec.tag = wheel_tag(wheel.tree.python);
   spec.metadata = package.metadata;
   spec.files = wheel_files(package.files);
   spec.data = wheel_files(package.data);
@@ -60,18 +53,6 @@ WheelSpec spec_of(const SourceWheel& wheel, const SourcePackage& package) {
 }
 
 }  // namespace
-
-std::string source_wheel_tag(const SourcePython& python) {
-  const std::vector<std::string> pieces = split(python.soabi, '-');
-  const std::size_t digits =
-      pieces.size() < 3 ? 0 : std::min(pieces[1].find_first_not_of("0123456789"), pieces[1].size());
-  if (digits < 2 || pieces[0] != "cpython") {
-    throw Error(fmt::format("{} has the ABI '{}', for which no wheel can be named",
-                            python.executable, clean_line(python.soabi, 80)),
-                "name a CPython with --python", ExitStatus::build_failed);
-  }
-  return fmt::format("cp{}-cp{}-linux_{}", pieces[1].substr(0, digits), pieces[1], pieces[2]);
-}
 
 fs::path make_source_wheel(const SourceWheel& wheel, const SourcePackage& package,
                            const fs::path& output, Session& session, FileHashes& hashes) {

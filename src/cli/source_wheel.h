@@ -24,9 +24,6 @@ struct SourceWheel {
   bool bf16 = false;  ///< every GPU that it is built for has it
 };
 
-/// "cp311-cp311-linux_x86_64", by the tree's Python.
-std::string source_wheel_tag(const SourcePython& python);
-
 /// Packs everything that the tree's own wheel has, and the libraries where its builders look for
 /// them, into `output`, unless the cache has that wheel; says what is in it. Returns its path.
 std::filesystem::path make_source_wheel(const SourceWheel& wheel, const SourcePackage& package,

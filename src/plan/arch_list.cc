@@ -245,12 +245,6 @@ bool nvcc_makes(const std::string& nvcc_version, const Arch& arch) {
   return compare_versions(toolkit, newest_known_toolkit) > 0;
 }
 
-std::string some_of(const std::vector<std::string>& names) {
-  if (names.size() <= 3)
-    return join(names, ", ");
-  return fmt::format("{}, {} and {} more", names[0], names[1], names.size() - 2);
-}
-
 std::vector<Arch> wanted_archs(const std::string& asked, const Fleet& fleet) {
   std::vector<Arch> wanted;
   if (!trim(asked).empty()) {

@@ -49,9 +49,6 @@ ArchChoice choose_archs(const std::string& asked, const Fleet& fleet,
 /// The ones an op with this minimum ("7.0", may be empty) is compiled for.
 std::vector<Arch> archs_from(const std::vector<Arch>& archs, const std::string& minimum);
 
-/// "n1, n2 and 5 more"
-std::string some_of(const std::vector<std::string>& names);
-
 /// Names without PTX: "80", "90a".
 std::vector<std::string> sass_names(const std::vector<Arch>& archs);
 

@@ -108,6 +108,27 @@ BuildPlan make_plan(const OpLibrary& library, const Fleet& fleet, const HostFact
 BuildPlan make_source_plan(const SourceTree& tree, const Fleet& fleet, const HostFacts& builder,
                            const PlanOptions& options);
 
+/// Hosts that one wheel of a foreign tree can serve: they have the same Python and the same torch.
+struct TargetGroup {
+  std::string python;              ///< "3.11", "3.13t"; empty: none says
+  std::string torch;               ///< "2.11.0+cu130"; empty: none has one, as far as is known
+  std::vector<std::string> hosts;  ///< names
+};
+
+/// In the fleet's order. What did not say enough (no torch, not reached) is with those of its
+/// Python, else with the first; a fleet that says nothing is one group.
+std::vector<TargetGroup> target_groups(const Fleet& fleet);
+
+/// True if an interpreter of the build machine, as `builder` tells it, is like those of the group.
+bool serves(const HostFacts& builder, const TargetGroup& group);
+
+/// The facts of its hosts.
+Fleet fleet_of(const TargetGroup& group, const Fleet& fleet);
+std::string to_string(const TargetGroup& group);  ///< "Python 3.11 with torch 2.11.0+cu130"
+
+/// The jobs of several plans, to be run together. What two of them make alike is made once.
+BuildPlan one_graph(const std::vector<const BuildPlan*>& plans);
+
 /// The tree's flags of one op beside ours, and why each that differs does; or why the op is not
 /// built. UsageError if the tree has no such op.
 std::string explain_flags(const SourceTree& tree, const std::string& op, const Fleet& fleet,

@@ -52,12 +52,6 @@ HostFacts with_interpreter(const SourceTree& tree, HostFacts builder) {
   return builder;
 }
 
-/// "cp311"
-std::string python_tag(const std::string& version) {
-  const std::vector<std::string> pieces = split(version, '.');
-  return pieces.size() < 2 ? "cp3" : "cp" + pieces[0] + pieces[1];
-}
-
 std::string minor_version(const std::string& version) {
   const std::vector<std::string> pieces = split(version, '.');
   return pieces.size() < 2 ? version : pieces[0] + "." + pieces[1];
@@ -186,9 +180,7 @@ class SourcePlanner : public Planner {
   }
 
   std::string path_of(const Op& op) const override {
-    std::string path = source(op.name).module;
-    std::replace(path.begin(), path.end(), '.', '/');
-    return path + tree_.python.ext_suffix;
+    return module_path(source(op.name).module, tree_.python);
   }
 
   fs::path add_jobs(const Op& op, const std::vector<Arch>& archs,
@@ -203,14 +195,12 @@ class SourcePlanner : public Planner {
                            because, made().jobs);
   }
 
-  void describe(const BuiltFor& built_for, const HostFacts& builder) override {
-    const std::string python = python_tag(tree_.python.version);
-    const std::string machine = builder.machine.empty() ? "x86_64" : builder.machine;
+  void describe(const BuiltFor& built_for, const HostFacts&) override {
     made().package = tree_.name;
     std::replace_if(
         made().package.begin(), made().package.end(), [](char c) { return c == '-' || c == '.'; },
         '_');
-    made().tag = fmt::format("{0}-{0}-linux_{1}", python, machine);
+    made().tag = wheel_tag(tree_.python);
     BuiltFor named = built_for;
     for (const PlannedOp& op : made().ops)
       named.ops.push_back(op.name);

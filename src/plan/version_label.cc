@@ -121,7 +121,9 @@ std::string source_wheel_version(const VersionedSource& source,
   add_target(built_for, pieces);
   if (!built_for.torch.empty()) {
     std::vector<std::string> torch = torch_pieces(built_for.torch);
-    torch.resize(std::min<std::size_t>(torch.size(), 2));
+    // Libraries are for one torch; the label tells 2.9.1 from 2.9.0, whose zero it leaves out.
+    const std::size_t pieces_of_it = torch.size() > 2 && torch[2] != "0" ? 3 : 2;
+    torch.resize(std::min(torch.size(), pieces_of_it));
     pieces.insert(pieces.end(), torch.begin(), torch.end());
   }
   if (!built_for.ops.empty())

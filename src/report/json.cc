@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "report/report.h"
 
 namespace ds {
@@ -12,7 +14,11 @@ ordered_json wheel_json(const ReportedWheel& wheel) {
   ordered_json ops = ordered_json::array();
   for (const ReportedOp& op : wheel.ops)
     ops.push_back({{"name", op.name}, {"archs", op.archs}});
-  return {{"file", wheel.file}, {"sha256", wheel.sha256}, {"bytes", wheel.bytes}, {"ops", ops}};
+  ordered_json json = {
+      {"file", wheel.file}, {"sha256", wheel.sha256}, {"bytes", wheel.bytes}, {"ops", ops}};
+  if (!wheel.hosts.empty())
+    json["hosts"] = wheel.hosts;
+  return json;
 }
 
 ordered_json findings_json(const HostAudit& audit) {
@@ -30,7 +36,9 @@ ordered_json findings_json(const HostAudit& audit) {
 ordered_json host_json(const HostOutcome& host, const Report& report) {
   std::string wheels;
   for (const ReportedWheel& wheel : report.wheels) {
-    wheels += (wheels.empty() ? "" : "+") + wheel.file;
+    const auto& hosts = wheel.hosts;
+    if (hosts.empty() || std::find(hosts.begin(), hosts.end(), host.host) != hosts.end())
+      wheels += (wheels.empty() ? "" : "+") + wheel.file;
   }
   ordered_json findings = ordered_json::array();
   for (const HostAudit& audit : report.audit.hosts) {
@@ -71,8 +79,11 @@ std::string report_json(const Report& report) {
                         {"notes", report.notes},
                         {"hosts", hosts},
                         {"seconds", report.seconds}};
-  if (!report.plan_json.empty())
-    whole["plan"] = ordered_json::parse(report.plan_json);
+  const std::vector<std::string> plans = lines(report.plan_json);
+  if (plans.size() == 1)
+    whole["plan"] = ordered_json::parse(plans.front());
+  for (std::size_t at = 0; plans.size() > 1 && at < plans.size(); ++at)
+    whole["plans"].push_back(ordered_json::parse(plans[at]));
   // A file name need not be UTF-8.
   return whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }

@@ -26,6 +26,7 @@ struct ReportedWheel {
   std::string file, sha256;
   std::uint64_t bytes = 0;
   std::vector<ReportedOp> ops;
+  std::vector<std::string> hosts = {};  ///< that get it; empty: all
 };
 
 struct Report {
@@ -39,7 +40,8 @@ struct Report {
   std::vector<HostOutcome> hosts;
   AuditReport audit;
   std::vector<std::string> notes;
-  std::string plan_text, plan_json;       ///< of a dry run; empty where wheels were named
+  std::string plan_text;                  ///< of a dry run; empty where wheels were named
+  std::string plan_json;                  ///< the same: a line for each wheel
   std::map<std::string, double> seconds;  ///< by stage
 };
 
@@ -55,6 +57,7 @@ std::string report_json(const Report& report);
 std::string fold_hosts(const std::vector<std::string>& names);
 
 /// ReportedWheel of a wheel that was inspected.
-ReportedWheel reported_wheel(const Wheel& wheel, const Requirements& requirements);
+ReportedWheel reported_wheel(const Wheel& wheel, const Requirements& requirements,
+                             const std::vector<std::string>& hosts = {});
 
 }  // namespace ds

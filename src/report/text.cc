@@ -90,7 +90,12 @@ std::string wheel_text(const ReportedWheel& wheel) {
     for (const std::string& arch : op.archs)
       ops += " sm_" + arch;
   }
-  return ops.empty() ? text : text + "ops          " + ops + "\n";
+  if (!ops.empty())
+    text += "ops          " + ops + "\n";
+  if (!wheel.hosts.empty())
+    text += fmt::format("for          {} ({})\n", fold_hosts(wheel.hosts),
+                        count(wheel.hosts.size(), "host"));
+  return text;
 }
 
 /// Worst first, so that the eye meets what needs a hand.
@@ -204,8 +209,9 @@ std::string report_text(const Report& report, bool verbose) {
   return text + summary(report);
 }
 
-ReportedWheel reported_wheel(const Wheel& wheel, const Requirements& requirements) {
-  ReportedWheel reported{wheel.file.string(), wheel.sha256, wheel.bytes, {}};
+ReportedWheel reported_wheel(const Wheel& wheel, const Requirements& requirements,
+                             const std::vector<std::string>& hosts) {
+  ReportedWheel reported{wheel.file.string(), wheel.sha256, wheel.bytes, {}, hosts};
   for (const LibraryNeeds& library : requirements.libraries) {
     if (!library.op.empty())
       reported.ops.push_back({library.op, library.gpu.sass_all_units});

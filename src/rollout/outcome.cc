@@ -23,9 +23,20 @@ std::string first_failure(const HostAudit& audit) {
 
 }  // namespace
 
-std::vector<std::string> wanted_releases(const std::vector<Parcel>& parcels) {
+const ReleaseSet* set_of(const std::vector<ReleaseSet>& sets, const std::string& host) {
+  const ReleaseSet* others = nullptr;
+  for (const ReleaseSet& set : sets) {
+    if (set.hosts.empty())
+      others = &set;
+    if (std::find(set.hosts.begin(), set.hosts.end(), host) != set.hosts.end())
+      return &set;
+  }
+  return others;
+}
+
+std::vector<std::string> wanted_releases(const ReleaseSet* set) {
   std::vector<std::string> wanted;
-  for (const Parcel& parcel : parcels)
+  for (const Parcel& parcel : set == nullptr ? std::vector<Parcel>() : set->parcels)
     wanted.push_back(parcel.wheel->sha256);
   return wanted;
 }
@@ -109,10 +120,11 @@ std::string manifest_json(const Wheel& wheel) {
 }
 
 std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,
-                                 const std::vector<Parcel>& parcels) {
+                                 const std::vector<ReleaseSet>& sets) {
   std::vector<HostOutcome> outcomes;
   for (const HostFacts& facts : fleet.hosts) {
-    outcomes.push_back(judge(facts, audit_of(audit, facts.host), wanted_releases(parcels)));
+    outcomes.push_back(
+        judge(facts, audit_of(audit, facts.host), wanted_releases(set_of(sets, facts.host))));
   }
   return outcomes;
 }

@@ -22,68 +22,76 @@ const WheelPart* part_of(const Wheel& wheel, const RolloutHost& host) {
   return nullptr;
 }
 
-json deepspeed_request(const Parcel& parcel) {
-  json ops = json::array();
-  for (const DeepSpeedOp& op : parcel.deepspeed)
-    ops.push_back({{"name", op.name}, {"builder", op.builder}, {"module", op.module}});
-  return {{"release", parcel.wheel->sha256}, {"ops", ops}};
+const Wheel& wheel_of(const RolloutHost& host, std::size_t at) {
+  return *host.set->parcels[at].wheel;
 }
 
-/// What the hosts hold of the wheel's beginning; not what has other bytes.
-std::map<const RolloutHost*, const WheelPart*> beginnings(const Wheel& wheel,
+/// What the hosts hold of their wheel's beginning; not what has other bytes.
+std::map<const RolloutHost*, const WheelPart*> beginnings(std::size_t at,
                                                           const std::vector<RolloutHost*>& hosts) {
   std::map<const RolloutHost*, const WheelPart*> held;
-  std::set<std::uint64_t> sizes;
+  std::map<const Wheel*, std::set<std::uint64_t>> sizes;
   for (const RolloutHost* host : hosts) {
+    const Wheel& wheel = wheel_of(*host, at);
     if (const WheelPart* part = part_of(wheel, *host)) {
       held[host] = part;
-      sizes.insert(static_cast<std::uint64_t>(part->bytes));
+      sizes[&wheel].insert(static_cast<std::uint64_t>(part->bytes));
     }
   }
-  const std::map<std::uint64_t, Digest> digests = sha256_beginnings(wheel.file, sizes);
-  std::erase_if(held, [&digests](const auto& entry) {
-    const auto ours = digests.find(static_cast<std::uint64_t>(entry.second->bytes));
-    return ours == digests.end() || hex(ours->second) != entry.second->sha256;
+  std::map<const Wheel*, std::map<std::uint64_t, Digest>> digests;
+  for (const auto& [wheel, of_wheel] : sizes)
+    digests[wheel] = sha256_beginnings(wheel->file, of_wheel);
+  std::erase_if(held, [&digests, at](const auto& entry) {
+    const auto& of_wheel = digests[&wheel_of(*entry.first, at)];
+    const auto ours = of_wheel.find(static_cast<std::uint64_t>(entry.second->bytes));
+    return ours == of_wheel.end() || hex(ours->second) != entry.second->sha256;
   });
   return held;
 }
 
+/// One request for the hosts of each set.
+using Requests = std::map<const ReleaseSet*, json>;
+
 }  // namespace
 
-PhaseDescription stage_phase(const Parcel& parcel, const std::string& run, bool again,
+PhaseDescription stage_phase(std::size_t at, const std::string& run, bool again,
                              const std::vector<RolloutHost*>& hosts) {
   PhaseDescription phase;
   phase.name = "stage";
   phase.done_word = "staged";
-  phase.command = [&parcel, run, again,
-                   held = beginnings(*parcel.wheel, hosts)](const RolloutHost& host) {
+  phase.command = [at, run, again, held = beginnings(at, hosts)](const RolloutHost& host) {
     const auto found = held.find(&host);
     const WheelPart part = found != held.end() ? *found->second : WheelPart{{}, 0, sha256_hex("")};
+    const Wheel& wheel = wheel_of(host, at);
     return PhaseCommand{{{"phase", "stage"},
                          {"run", run},
                          {"again", again},
                          {"kept", {{"bytes", part.bytes}, {"sha256", part.sha256}}},
-                         {"manifest", json::parse(manifest_json(*parcel.wheel))}},
-                        parcel.wheel->file,
+                         {"manifest", json::parse(manifest_json(wheel))}},
+                        wheel.file,
                         static_cast<std::uint64_t>(part.bytes)};
   };
-  phase.accept = [&parcel](RolloutHost& host, const json& answer) {
+  phase.accept = [at](RolloutHost& host, const json& answer) {
     host.changed |= answer.value("changed", false);
     if (answer.value("ok", false))
-      host.held.insert(parcel.wheel->sha256);
+      host.held.insert(wheel_of(host, at).sha256);
   };
   return phase;
 }
 
-PhaseDescription verify_phase(const std::vector<Parcel>& parcels, bool forgiving) {
-  json manifests = json::array();
-  for (const Parcel& parcel : parcels)
-    manifests.push_back(json::parse(manifest_json(*parcel.wheel)));
+PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, bool forgiving) {
+  Requests requests;
+  for (const ReleaseSet& set : sets) {
+    json manifests = json::array();
+    for (const Parcel& parcel : set.parcels)
+      manifests.push_back(json::parse(manifest_json(*parcel.wheel)));
+    requests[&set] = {{"phase", "verify"}, {"manifests", manifests}};
+  }
   PhaseDescription phase;
   phase.name = "verify";
   phase.done_word = "verified";
-  phase.command = [manifests](const RolloutHost&) {
-    return PhaseCommand{{{"phase", "verify"}, {"manifests", manifests}}, {}};
+  phase.command = [requests](const RolloutHost& host) {
+    return PhaseCommand{requests.at(host.set), {}};
   };
   phase.accept = [](RolloutHost& host, const json& answer) {
     for (const std::string& sha256 : answer.value("again", std::vector<std::string>()))
@@ -94,35 +102,43 @@ PhaseDescription verify_phase(const std::vector<Parcel>& parcels, bool forgiving
   return phase;
 }
 
-PhaseDescription activate_phase(const std::vector<std::string>& wanted) {
+PhaseDescription activate_phase() {
   PhaseDescription phase;
   phase.name = "activate";
   phase.done_word = "active";
   phase.moves_pointer = true;
-  phase.command = [wanted](const RolloutHost&) {
+  phase.command = [](const RolloutHost& host) {
     return PhaseCommand{{{"phase", "activate"},
-                         {"releases", wanted},
+                         {"releases", host.wanted},
                          {"hook", std::string(template_text("hook.py"))}},
                         {}};
   };
-  phase.accept = [wanted](RolloutHost& host, const json& answer) {
+  phase.accept = [](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))
       return;
     host.previous = answer.at("previous").get<std::vector<std::string>>();
-    host.activated = host.previous != wanted;
+    host.activated = host.previous != host.wanted;
     host.changed |= answer.value("changed", false);
     host.outcome.state = HostState::active;
     host.outcome.step = "activate";
-    host.outcome.release = join(wanted, "+");
+    host.outcome.release = join(host.wanted, "+");
   };
   return phase;
 }
 
-PhaseDescription confirm_phase(const std::vector<Parcel>& parcels,
-                               std::chrono::milliseconds limit) {
-  json dists = json::array(), imports = json::array(), self_tests = json::object();
+namespace {
+
+json deepspeed_request(const Parcel& parcel) {
+  json ops = json::array();
+  for (const DeepSpeedOp& op : parcel.deepspeed)
+    ops.push_back({{"name", op.name}, {"builder", op.builder}, {"module", op.module}});
+  return {{"release", parcel.wheel->sha256}, {"ops", ops}};
+}
+
+json confirm_request(const ReleaseSet& set) {
   json request = json::object();
-  for (const Parcel& parcel : parcels) {
+  json dists = json::array(), imports = json::array(), self_tests = json::object();
+  for (const Parcel& parcel : set.parcels) {
     dists.push_back({{"name", parcel.wheel->name}, {"release", parcel.wheel->sha256}});
     for (const std::string& module : parcel.imports)
       imports.push_back(module);
@@ -132,13 +148,23 @@ PhaseDescription confirm_phase(const std::vector<Parcel>& parcels,
       request["deepspeed"] = deepspeed_request(parcel);
   }
   request.update({{"dists", dists}, {"imports", imports}, {"self_tests", self_tests}});
+  return request;
+}
+
+}  // namespace
+
+PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets,
+                               std::chrono::milliseconds limit) {
+  Requests requests;
+  for (const ReleaseSet& set : sets)
+    requests[&set] = confirm_request(set);
   PhaseDescription phase;
   phase.name = "confirm";
   phase.done_word = "confirmed";
   phase.time_limit = limit;
   phase.moves_pointer = true;
-  phase.command = [request](const RolloutHost& host) {
-    PhaseCommand command{request, {}};
+  phase.command = [requests](const RolloutHost& host) {
+    PhaseCommand command{requests.at(host.set), {}};
     if (command.request.contains("deepspeed"))
       command.request["deepspeed"]["gpus"] = host.facts->gpus.size();
     return command;

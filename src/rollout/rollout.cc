@@ -16,13 +16,9 @@ namespace {
 /// One run of the phases over all hosts.
 class Rollout {
  public:
-  Rollout(const std::vector<Parcel>& parcels, const RolloutOptions& options, Transport& transport,
+  Rollout(const std::vector<ReleaseSet>& sets, const RolloutOptions& options, Transport& transport,
           Status& status)
-      : parcels_(parcels),
-        options_(options),
-        transport_(transport),
-        status_(status),
-        wanted_(wanted_releases(parcels)) {}
+      : sets_(sets), options_(options), transport_(transport), status_(status) {}
 
   RolloutResult run(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit);
 
@@ -35,7 +31,7 @@ class Rollout {
   bool all_good() const;
   std::vector<RolloutHost*> good_hosts();
   std::string who_failed() const;
-  bool holds_all(const RolloutHost& host) const;
+  std::size_t most_parcels() const;
   void stop_before_activation(const std::string& because);
   void stage();
   void verify();
@@ -45,11 +41,10 @@ class Rollout {
   void settle(const std::string& because);
   void share_outcomes(const AuditReport& audit);
 
-  const std::vector<Parcel>& parcels_;
+  const std::vector<ReleaseSet>& sets_;
   const RolloutOptions& options_;
   Transport& transport_;
   Status& status_;
-  std::vector<std::string> wanted_;
   std::vector<RolloutHost> hosts_;
   bool began_ = false;       ///< the first byte was sent: every host is good
   bool activating_ = false;  ///< hosts change from here on
@@ -65,7 +60,11 @@ void Rollout::admit(const Inventory& inventory, const Fleet& fleet, const AuditR
     entry.host = &host;
     entry.facts = facts;
     entry.python = target_python(host, options_.probe);
-    entry.outcome = judge(*facts, verdict, wanted_);
+    entry.set = set_of(sets_, host.name);
+    if (entry.set == nullptr)
+      throw Error("no wheel is for host " + host.name);
+    entry.wanted = wanted_releases(entry.set);
+    entry.outcome = judge(*facts, verdict, entry.wanted);
     entry.good =
         entry.outcome.state == HostState::ready || entry.outcome.state == HostState::unchanged;
     entry.takes_part = verdict == nullptr || verdict->same_target_as.empty();
@@ -99,9 +98,16 @@ std::string Rollout::who_failed() const {
   return join(names, ", ") + (total > 3 ? fmt::format(" and {} more", total - 3) : "");
 }
 
-bool Rollout::holds_all(const RolloutHost& host) const {
-  return std::all_of(wanted_.begin(), wanted_.end(),
+bool holds_all(const RolloutHost& host) {
+  return std::all_of(host.wanted.begin(), host.wanted.end(),
                      [&host](const std::string& sha256) { return host.held.contains(sha256); });
+}
+
+std::size_t Rollout::most_parcels() const {
+  std::size_t most = 0;
+  for (const ReleaseSet& set : sets_)
+    most = std::max(most, set.parcels.size());
+  return most;
 }
 
 /// Good hosts stay where they are and say why.
@@ -116,19 +122,19 @@ void Rollout::stop_before_activation(const std::string& because) {
 }
 
 void Rollout::stage() {
-  for (const Parcel& parcel : parcels_) {
+  for (std::size_t at = 0; at < most_parcels(); ++at) {
     std::vector<RolloutHost*> lacking;
     for (RolloutHost* host : good_hosts()) {
-      if (!host->held.contains(parcel.wheel->sha256))
+      if (at < host->wanted.size() && !host->held.contains(host->wanted[at]))
         lacking.push_back(host);
     }
-    do_phase(stage_phase(parcel, options_.run, false, lacking), lacking);
+    do_phase(stage_phase(at, options_.run, false, lacking), lacking);
   }
 }
 
 /// A sealed release that is damaged and not in use is replaced, once.
 void Rollout::verify() {
-  do_phase(verify_phase(parcels_, true), good_hosts());
+  do_phase(verify_phase(sets_, true), good_hosts());
   std::vector<RolloutHost*> mended;
   for (RolloutHost* host : good_hosts()) {
     if (host->damaged.empty())
@@ -137,30 +143,30 @@ void Rollout::verify() {
     for (const std::string& sha256 : host->damaged)
       host->held.erase(sha256);
   }
-  for (const Parcel& parcel : parcels_) {
+  for (std::size_t at = 0; at < most_parcels(); ++at) {
     std::vector<RolloutHost*> lacking;
     for (RolloutHost* host : mended) {
-      if (host->good && host->damaged.contains(parcel.wheel->sha256))
+      if (host->good && at < host->wanted.size() && host->damaged.contains(host->wanted[at]))
         lacking.push_back(host);
     }
-    do_phase(stage_phase(parcel, options_.run, true, {}), lacking);
+    do_phase(stage_phase(at, options_.run, true, {}), lacking);
   }
   std::erase_if(mended, [](const RolloutHost* host) { return !host->good; });
-  do_phase(verify_phase(parcels_, false), mended);
+  do_phase(verify_phase(sets_, false), mended);
 }
 
 void Rollout::activate() {
   activating_ = true;
   std::vector<RolloutHost*> needed;
   for (RolloutHost* host : good_hosts()) {
-    if (host->facts->installed.active == wanted_ && host->facts->installed.hook)
+    if (host->facts->installed.active == host->wanted && host->facts->installed.hook)
       continue;
     // Should the answer be lost, this is what the host goes back to.
     host->previous = host->facts->installed.active;
-    host->activated = host->previous != wanted_;
+    host->activated = host->previous != host->wanted;
     needed.push_back(host);
   }
-  do_phase(activate_phase(wanted_), needed);
+  do_phase(activate_phase(), needed);
 }
 
 /// Every host whose pointer this run moved goes back to what it had.
@@ -258,7 +264,7 @@ void Rollout::go() {
   if (!all_good())
     because = who_failed() + " could not activate it";
   if (all_good())
-    do_phase(confirm_phase(parcels_, options_.confirm_limit), good_hosts());
+    do_phase(confirm_phase(sets_, options_.confirm_limit), good_hosts());
   if (because.empty() && !all_good())
     because = who_failed() + " did not confirm";
   if (!all_good())
@@ -301,9 +307,9 @@ RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
 }  // namespace
 
 RolloutResult roll_out(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit,
-                       const std::vector<Parcel>& parcels, const RolloutOptions& options,
+                       const std::vector<ReleaseSet>& sets, const RolloutOptions& options,
                        Transport& transport, Status& status) {
-  return Rollout(parcels, options, transport, status).run(inventory, fleet, audit);
+  return Rollout(sets, options, transport, status).run(inventory, fleet, audit);
 }
 
 }  // namespace ds

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Brings a wheel to every host: stage everywhere, verify everywhere, then activate everywhere, then
-// confirm everywhere. What runs on the hosts is templates/host.py, under the host's own
-// interpreter; see ARCHITECTURE.md, "On a host".
+// Brings wheels to every host, to each its own: stage everywhere, verify everywhere, then activate
+// everywhere, then confirm everywhere. What runs on the hosts is templates/host.py, under the
+// host's own interpreter; see ARCHITECTURE.md, "On a host".
 #pragma once
 
 #include <map>
@@ -63,6 +63,12 @@ struct Parcel {
   std::vector<DeepSpeedOp> deepspeed = {};  ///< of a DeepSpeed wheel: loaded and called
 };
 
+/// The wheels that belong together on a host, and the hosts that get them.
+struct ReleaseSet {
+  std::vector<Parcel> parcels;
+  std::vector<std::string> hosts;  ///< names; empty: every host that no other set names
+};
+
 struct RolloutOptions {
   std::string run;     ///< id of this run, [A-Za-z0-9-]
   ProbeOptions probe;  ///< which interpreter is meant on each host
@@ -79,13 +85,13 @@ struct RolloutResult {
 /// that cannot stage or verify stops activation everywhere; one that cannot confirm brings every
 /// host back to what it had, and so do an interrupt and an Error that come after activation began.
 RolloutResult roll_out(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit,
-                       const std::vector<Parcel>& parcels, const RolloutOptions& options,
+                       const std::vector<ReleaseSet>& sets, const RolloutOptions& options,
                        Transport& transport, Status& status);
 
 /// What the audit alone decides, for a dry run: `ready`, `refused`, `unreachable`, `unchanged`.
 /// Without parcels (the wheel is not built yet) no host is unchanged.
 std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,
-                                 const std::vector<Parcel>& parcels);
+                                 const std::vector<ReleaseSet>& sets);
 
 /// The manifest that is sent over SSH: path, size, mode, SHA-256 of each file, bound to the
 /// wheel's SHA-256. {"schema":"ds-deploy.manifest/1",...}

@@ -15,6 +15,7 @@ namespace ds {
 
 struct RolloutHost {
   const Host* host = nullptr;
+  const ReleaseSet* set = nullptr;
   const HostFacts* facts = nullptr;
   HostOutcome outcome;
   std::string python;
@@ -24,7 +25,8 @@ struct RolloutHost {
   bool changed = false;               ///< a phase wrote something
   bool activated = false;             ///< the pointer was moved by this run, or may have been
   bool confirmed = false;             ///< a fresh interpreter was asked and said yes
-  std::vector<std::string> previous;  ///< what the pointer said before
+  std::vector<std::string> wanted;    ///< what it is to say: the releases of the set, sha256
+  std::vector<std::string> previous;  ///< what it said before
   std::set<std::string> held;         ///< sealed releases, sha256
   std::set<std::string> damaged;      ///< those that verify found damaged and that can be replaced
 };
@@ -48,16 +50,19 @@ struct PhaseDescription {
   bool moves_pointer = false;
 };
 
-/// Goes on where an interrupted run ended, on those of `hosts` that hold the wheel's beginning;
-/// `again`: from the start, instead of a release that is there.
-PhaseDescription stage_phase(const Parcel& parcel, const std::string& run, bool again,
+/// The parcel `at` of each host's set. Goes on where an interrupted run ended, on those of `hosts`
+/// that hold the wheel's beginning; `again`: from the start, instead of a release that is there.
+PhaseDescription stage_phase(std::size_t at, const std::string& run, bool again,
                              const std::vector<RolloutHost*>& hosts);
-PhaseDescription verify_phase(const std::vector<Parcel>& parcels, bool forgiving);
-PhaseDescription activate_phase(const std::vector<std::string>& wanted);
-PhaseDescription confirm_phase(const std::vector<Parcel>& parcels, std::chrono::milliseconds limit);
+PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, bool forgiving);
+PhaseDescription activate_phase();
+PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets,
+                               std::chrono::milliseconds limit);
 PhaseDescription rollback_phase(const std::string& because);
 
-std::vector<std::string> wanted_releases(const std::vector<Parcel>& parcels);
+/// The set that `host` gets; nullptr if none is for it.
+const ReleaseSet* set_of(const std::vector<ReleaseSet>& sets, const std::string& host);
+std::vector<std::string> wanted_releases(const ReleaseSet* set);
 
 /// nullptr if the host was not audited.
 const HostAudit* audit_of(const AuditReport& audit, const std::string& host);

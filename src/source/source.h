@@ -106,6 +106,13 @@ SourceTree read_source(const std::filesystem::path& path, const std::string& pyt
 /// count. Error (usage) for a file that cannot be read.
 std::string source_digest(const std::filesystem::path& tree);
 
+/// "cp311-cp311-linux_x86_64": of a wheel with libraries for this Python, by its SOABI (PEP 425).
+/// Error (build_failed) for what is no CPython.
+std::string wheel_tag(const SourcePython& python);
+
+/// Where Python imports a module from that is a library: "a.b" -> "a/b.cpython-311-...so".
+std::string module_path(const std::string& module, const SourcePython& python);
+
 /// A file that goes into a wheel as it is.
 struct PackageFile {
   std::string path;  ///< '/' separated

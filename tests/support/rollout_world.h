@@ -97,6 +97,18 @@ struct World {
   }
 
   std::vector<HostOutcome> roll(const Wheel& wheel, Transport& transport) {
+    return roll(std::vector<ReleaseSet>{{{parcel_of(wheel)}, {}}}, transport);
+  }
+
+  static Parcel parcel_of(const Wheel& wheel) {
+    Parcel parcel;
+    parcel.wheel = &wheel;
+    parcel.imports = {"demo"};
+    parcel.self_tests = {{"demo", "demo:self_test"}};
+    return parcel;
+  }
+
+  std::vector<HostOutcome> roll(const std::vector<ReleaseSet>& sets, Transport& transport) {
     Inventory inventory;
     Fleet fleet;
     AuditReport audit;
@@ -115,13 +127,9 @@ struct World {
         audit.hosts.back().verdict = Verdict::unreachable;
       }
     }
-    Parcel parcel;
-    parcel.wheel = &wheel;
-    parcel.imports = {"demo"};
-    parcel.self_tests = {{"demo", "demo:self_test"}};
     RolloutOptions options;
     options.run = "run-1";
-    RolloutResult result = roll_out(inventory, fleet, audit, {parcel}, options, transport, status);
+    RolloutResult result = roll_out(inventory, fleet, audit, sets, options, transport, status);
     report = {};
     report.hosts = result.hosts;
     report.interrupted = result.interrupted;
