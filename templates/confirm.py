@@ -2,7 +2,8 @@
 """Run by a fresh interpreter, started as a job would start it: is the release what a job gets?
 
 Reads one JSON request line: {"nonce", "dists": [{"name", "release"}], "imports": [module],
-"self_tests": {op: "module:function"}}. Prints one line: nonce, blank, JSON answer.
+"self_tests": {op: "module:function"}}, and "deepspeed" where confirm_deepspeed.py stands before
+this text. Prints one line: nonce, blank, JSON answer.
 """
 import importlib
 import json
@@ -32,26 +33,50 @@ def run_self_test(where):
     return "passed"
 
 
+def confirm(request, deepspeed, answer):
+    if deepspeed:
+        deepspeed.hide_compilers()
+    for dist in request["dists"]:
+        check_distribution(dist)
+    for module in request["imports"]:
+        importlib.import_module(module)
+    if deepspeed:
+        deepspeed.start()
+        answer["self_tests"].update(deepspeed.outcomes())
+    for op in sorted(request["self_tests"]):
+        answer["self_tests"][op] = run_self_test(request["self_tests"][op])
+        if answer["self_tests"][op].startswith("failed"):
+            break
+    failed = [op for op in sorted(answer["self_tests"])
+              if answer["self_tests"][op].startswith("failed")]
+    if failed:
+        text = answer["self_tests"][failed[0]]
+        same = [op for op in failed if answer["self_tests"][op] == text]
+        names = ", ".join(same[:3]) + (" and %d more" % (len(same) - 3) if len(same) > 3 else "")
+        answer["ok"] = False
+        answer["problem"] = "self-test of %s %s" % (names, text)
+
+
 def main():
     request = json.loads(sys.stdin.buffer.readline().decode("utf-8"))
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whoever prints, the answer has its stream to itself
     answer = {"ok": True, "problem": "", "self_tests": {}}
+    deepspeed = DeepSpeedOps(request["deepspeed"]) if "deepspeed" in request else None
     try:
-        for dist in request["dists"]:
-            check_distribution(dist)
-        for module in request["imports"]:
-            importlib.import_module(module)
+        confirm(request, deepspeed, answer)
     except BaseException as error:  # noqa: BLE001 - SystemExit from an import is a failure too
         answer["ok"] = False
-        answer["problem"] = "%s: %s" % (type(error).__name__, error)
-    else:
-        for op in sorted(request["self_tests"]):
-            answer["self_tests"][op] = run_self_test(request["self_tests"][op])
-            if answer["self_tests"][op].startswith("failed"):
-                answer["ok"] = False
-                answer["problem"] = "self-test of %s %s" % (op, answer["self_tests"][op])
-                break
-    sys.stdout.write("\n%s %s\n" % (request["nonce"], json.dumps(answer)))
-    sys.stdout.flush()
+        name = "" if getattr(error, "plain", False) else type(error).__name__ + ": "
+        answer["problem"] = name + str(error)
+    finally:
+        if deepspeed:
+            deepspeed.close()
+    out.write("\n%s %s\n" % (request["nonce"], json.dumps(answer)))
+    out.flush()
+    if deepspeed:
+        sys.stdout.flush()
+        os._exit(0)  # what DeepSpeed does at its end would miss its folder, and leave others
 
 
 main()

@@ -176,8 +176,10 @@ TEST_CASE("a record names the libraries of ops that are imported as modules") {
       {.path = "deepspeed/b_op.so", .content = {}, .source = library, .executable = true}};
   spec.dist_info = {{.path = ds::record_name,
                      .content = R"({"ops":[{"name":"a","library":"deepspeed/a_op.so",)"
-                                R"("module":"deepspeed.a_op","torch":"2.11.0"},)"
-                                R"({"name":"b","library":"../b_op.so","module":"a;b"}]})",
+                                R"("module":"deepspeed.a_op","torch":"2.11.0",)"
+                                R"("builder":"ABuilder"},)"
+                                R"({"name":"b","library":"../b_op.so","module":"a;b",)"
+                                R"("builder":"a.b"}]})",
                      .source = {}}};
   const ds::Requirements found = ds::inspect_file(ds::write_wheel(spec, folder.path() / "dist"));
   REQUIRE(found.libraries.size() == 2);
@@ -186,7 +188,9 @@ TEST_CASE("a record names the libraries of ops that are imported as modules") {
   CHECK(found.libraries[1].op.empty());
   const auto records = ds::read_op_records(spec.dist_info.front().content).value();
   CHECK(records.at(0).module == "deepspeed.a_op");
+  CHECK(records.at(0).builder == "ABuilder");
   CHECK(records.at(1).module.empty());
+  CHECK(records.at(1).builder.empty());
 }
 
 TEST_CASE("a record that somebody else wrote says what it can and breaks nothing") {

@@ -139,6 +139,7 @@ struct OpRecord {
   bool cuda_check_skipped = false;
   std::string library = {};  ///< its path in the wheel; empty: ds_ops/<name>/lib<name>.so
   std::string module = {};   ///< that Python imports it as; empty for an op of ours
+  std::string builder = {};  ///< class of DeepSpeed's that loads it; empty: a plain import does
   bool operator==(const OpRecord&) const = default;
 };
 

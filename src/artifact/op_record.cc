@@ -33,6 +33,10 @@ bool is_module(const std::string& text) {
   return std::all_of(names.begin(), names.end(), is_identifier);
 }
 
+bool is_class(const std::string& text) {
+  return is_identifier(text);
+}
+
 bool is_self_test(const std::string& text) {
   const std::size_t colon = text.find(':');
   if (colon == std::string::npos || !is_identifier(std::string_view(text).substr(colon + 1)))
@@ -115,6 +119,7 @@ OpRecord record_of(const json& op) {
   said.cuda_check_skipped = truth_of(op, "cuda_check_skipped").value_or(false);
   said.library = take("library", is_library_path);
   said.module = take("module", is_module);
+  said.builder = take("builder", is_class);
   return said;
 }
 

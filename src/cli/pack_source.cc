@@ -54,6 +54,7 @@ SourceWheel source_wheel(const PlannedWheel& planned) {
                          .library = planned.folder / op.library,
                          .path = {},
                          .module = op_named(tree, op.name).module,
+                         .builder = op_named(tree, op.name).builder,
                          .self_test = {},
                          .rules = op.rules});
   }

@@ -62,6 +62,8 @@ std::string requirements_record(const Packing& packing,
                    {"host_needs", op.rules.host_needs}});
     if (!op.module.empty())
       ops.back().update({{"library", op.path}, {"module", op.module}});
+    if (!op.builder.empty())
+      ops.back()["builder"] = op.builder;
     add_rules(op.rules, ops.back());
   }
   const ordered_json record = {{"schema", "ds-deploy.requirements/1"},
@@ -92,7 +94,7 @@ std::string wheel_key(const Packing& packing, FileHashes& hashes) {
   const char* epoch = std::getenv("SOURCE_DATE_EPOCH");
   std::error_code failure;
   std::string all =
-      fmt::format("ds-deploy.wheel/2\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n",
+      fmt::format("ds-deploy.wheel/3\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n",
                   hashes.of(fs::read_symlink("/proc/self/exe", failure).string()),
                   file_name(packing.spec), packing.cuda, packing.compiler, packing.nvcc,
                   epoch ? epoch : "", sha256_hex(packing.spec.metadata));
@@ -107,8 +109,9 @@ std::string wheel_key(const Packing& packing, FileHashes& hashes) {
   for (const BuiltOp& op : packing.ops) {
     ordered_json rules;
     add_rules(op.rules, rules);
-    all += fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n", op.name, op.kind == Op::Kind::cuda, op.self_test,
-                       op.module, join(op.rules.host_needs, " "), rules.dump());
+    all += fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n", op.name, op.kind == Op::Kind::cuda,
+                       op.self_test, op.module, op.builder, join(op.rules.host_needs, " "),
+                       rules.dump());
   }
   return sha256_hex(all);
 }
@@ -214,10 +217,17 @@ Parcel parcel_of(const Wheel& wheel) {
     if (ops->empty())
       import(wheel.name);
     for (const OpRecord& op : *ops) {
-      // The package of a module knows what has to be loaded before it.
-      import(op.module.empty() ? wheel.name : split(op.module, '.').front());
-      if (op.module.empty())
+      if (!op.builder.empty() && !op.module.empty()) {
+        parcel.deepspeed.push_back({op.name, op.builder, op.module});
+      } else if (!op.module.empty()) {
+        // Such a library has torch's symbols from the process that loads it.
+        if (op.links_torch)
+          import("torch");
+        import(op.module);
+      } else {
+        import(wheel.name);
         import(wheel.name + "." + op.name);
+      }
       if (!op.self_test.empty())
         parcel.self_tests[op.name] = op.self_test;
     }

@@ -22,6 +22,7 @@ struct BuiltOp {
   std::filesystem::path library;  ///< the file
   std::string path;               ///< of the library in the wheel
   std::string module;             ///< that Python imports the library as; empty for ops of ours
+  std::string builder = {};       ///< class of DeepSpeed's that loads it, or empty
   std::string self_test;          ///< "module:function", or empty
   OpRules rules;
 };

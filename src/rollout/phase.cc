@@ -13,13 +13,18 @@ namespace {
 
 using nlohmann::json;
 
-std::string source_of(const PhaseDescription& phase) {
+std::string source_of(const PhaseDescription& phase, const PhaseCommand& command) {
+  std::vector<std::string> files = {"layout.py", "receive.py", "host.py"};
   if (!phase.script.empty())
-    return fmt::format("{}{}", template_text("layout.py"), template_text(phase.script));
-  if (phase.name == "confirm")
-    return std::string(template_text("confirm.py"));
-  return fmt::format("{}{}{}", template_text("layout.py"), template_text("receive.py"),
-                     template_text("host.py"));
+    files = {"layout.py", phase.script};
+  else if (command.request.contains("deepspeed"))
+    files = {"confirm_calls.py", "confirm_deepspeed.py", "confirm.py"};
+  else if (phase.name == "confirm")
+    files = {"confirm.py"};
+  std::string source;
+  for (const std::string& file : files)
+    source += template_text(file);
+  return source;
 }
 
 /// confirm runs as a job would (its own environment); the other phases in isolated mode, so that
@@ -27,7 +32,7 @@ std::string source_of(const PhaseDescription& phase) {
 Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const PhaseCommand& command,
                 const std::string& nonce) {
   const bool as_job = phase.name == "confirm";
-  const std::string source = source_of(phase);
+  const std::string source = source_of(phase, command);
   json request = command.request;
   request["nonce"] = nonce;
   Exec exec;

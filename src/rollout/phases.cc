@@ -128,7 +128,15 @@ PhaseDescription activate_phase() {
 
 namespace {
 
+json deepspeed_request(const Parcel& parcel) {
+  json ops = json::array();
+  for (const DeepSpeedOp& op : parcel.deepspeed)
+    ops.push_back({{"name", op.name}, {"builder", op.builder}, {"module", op.module}});
+  return {{"release", parcel.wheel->sha256}, {"ops", ops}};
+}
+
 json confirm_request(const ReleaseSet& set) {
+  json request = json::object();
   json dists = json::array(), imports = json::array(), self_tests = json::object();
   for (const Parcel& parcel : set.parcels) {
     dists.push_back({{"name", parcel.wheel->name}, {"release", parcel.wheel->sha256}});
@@ -136,8 +144,11 @@ json confirm_request(const ReleaseSet& set) {
       imports.push_back(module);
     for (const auto& [op, where] : parcel.self_tests)
       self_tests[op] = where;
+    if (!parcel.deepspeed.empty())
+      request["deepspeed"] = deepspeed_request(parcel);
   }
-  return {{"dists", dists}, {"imports", imports}, {"self_tests", self_tests}};
+  request.update({{"dists", dists}, {"imports", imports}, {"self_tests", self_tests}});
+  return request;
 }
 
 }  // namespace
@@ -153,7 +164,10 @@ PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets,
   phase.time_limit = limit;
   phase.moves_pointer = true;
   phase.command = [requests](const RolloutHost& host) {
-    return PhaseCommand{requests.at(host.set), {}};
+    PhaseCommand command{requests.at(host.set), {}};
+    if (command.request.contains("deepspeed"))
+      command.request["deepspeed"]["gpus"] = host.facts->gpus.size();
+    return command;
   };
   phase.accept = [](RolloutHost& host, const json& answer) {
     host.outcome.self_tests.clear();

@@ -49,11 +49,19 @@ struct HostOutcome {
   std::map<std::string, double> seconds;  ///< by step
 };
 
+/// An op that DeepSpeed loads by a builder of its own.
+struct DeepSpeedOp {
+  std::string name;
+  std::string builder;  ///< class in deepspeed.ops.op_builder
+  std::string module;   ///< that the builder imports
+};
+
 /// A wheel that goes out, and the self-tests to run once it is active ("module:function" by op).
 struct Parcel {
   const Wheel* wheel = nullptr;
   std::map<std::string, std::string> self_tests;
-  std::vector<std::string> imports;  ///< modules that must import
+  std::vector<std::string> imports;         ///< modules that must import, in this order
+  std::vector<DeepSpeedOp> deepspeed = {};  ///< of a DeepSpeed wheel: loaded and called
 };
 
 /// The wheels that belong together on a host, and the hosts that get them.
