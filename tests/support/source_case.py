@@ -1,23 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of foreign sources share: a small tree in DeepSpeed's shape, and its reading."""
 import json
-import os
-import pathlib
-import re
 import subprocess
 import textwrap
 
 from support.deploy_case import DeployCase, clean_environment
-
-SDISTS = os.environ.get("DS_DEPLOY_TEST_SOURCES", "")
-
-
-def sdists():
-    """Of DeepSpeed, in the folder that is named; by version, oldest first."""
-    found = {tuple(map(int, re.findall(r"\d+", path.name)[:3])): path
-             for path in (pathlib.Path(SDISTS).glob("deepspeed-*.tar.gz") if SDISTS else ())}
-    return dict(sorted(found.items()))
-
+from support.real_parts import site_packages
 
 BASE = '''
 import os
@@ -103,6 +91,15 @@ class SourceCase(DeployCase):
                 textwrap.indent(textwrap.dedent(body), "    "))))
         for ending in (".cpp", ".cu") if sources else ():
             self.write("tree/csrc/%s%s" % (name, ending), "")
+
+    def torch_without(self, torch, *names):
+        """An environment with all that is beside that torch but what begins with these names."""
+        python = self.make_environment("without")
+        here = site_packages(python)
+        for entry in site_packages(torch).iterdir():
+            if not entry.name.startswith(names):
+                (here / entry.name).symlink_to(entry)
+        return python
 
     def run_source(self, *words, source=None, python=None, stub="2.6.0/12.4", env=None):
         words = list(words) + (["stub=" + stub] if stub else [])
