@@ -25,7 +25,8 @@ def compare(make_ours, make_theirs, dtype, size):
     pair = make_ours([ours]), make_theirs([theirs])
     for _ in range(5):
         gradient = torch.randn(size).to(dtype)
-        ours.grad, theirs.grad = gradient, gradient.float()
+        # DeepSpeed's Adagrad writes into the gradient.
+        ours.grad, theirs.grad = gradient.clone(), gradient.float()
         for optimizer in pair:
             optimizer.step()
         with torch.no_grad():
