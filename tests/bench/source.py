@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the wheel of a DeepSpeed tree costs, beside the tree's own build, in one run.
 
-    python3 tests/bench/source.py --build build-bench --sdist FILE --python PY [--ops A,B] [--only T]
+    python3 tests/bench/source.py --build build-bench --sdist FILE --python PY [--only some]
 
-Same tree, ops and architectures (8.0;9.0), the same number of jobs. Upstream's own build runs twice
-in every round: as it is, one compiler after the other, and with DS_ENABLE_NINJA=1. Everything is
-built from nothing, ds-deploy's precompiled headers too; its wall is that of the whole command, which
-reads the sdist, plans, compiles and packs. Upstream's begins in the unpacked tree.
+Same tree, ops and architectures (8.0;9.0), the same number of jobs. Upstream's own build runs
+twice in every round: as it is, one compiler after the other, and with DS_ENABLE_NINJA=1. Everything
+is built from nothing, ds-deploy's precompiled headers too; its wall is that of the whole command,
+which reads the sdist, plans, compiles and packs. Upstream's begins in the unpacked tree.
 
-Tables: `all`, the ops once by each; `some`, four of them, interleaved rounds; `warm`, the same again
-with nothing changed; `model`, the durations of `all` on more slots. With two cores `all` takes an
-hour, `some` half an hour a round.
+Tables: the twelve ops once by each, then the same with nothing changed, then these durations on
+more slots (--only all, an hour with two cores); four ops in interleaved rounds (--only some, half
+an hour a round). --ops UTILS,AIO chooses others for all of them.
 """
 import argparse
 import json

@@ -35,8 +35,9 @@ for name in sys.argv[1:]:
         found[name] = "%s: %s" % (type(error).__name__, error)
 os.write(1, b"\\n" + json.dumps(found).encode())
 """
-# Written by the op and read as a plain file; a plain file, read by the op. What one thread takes has
-# to be a multiple of 512 bytes: O_DIRECT knows no less, and DeepSpeed leaves the rest to the caller.
+# Written by the op and read as a plain file; a plain file, read by the op. What one thread takes
+# has to be a multiple of 512 bytes: O_DIRECT knows no less, and DeepSpeed leaves the rest to its
+# caller.
 FILES = """
 import os, sys
 import torch

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trees of DeepSpeed, old and new, whole and broken, as they are read; see support/real_parts.py."""
+"""Trees of DeepSpeed, old and new, whole and broken, read and planned; see support/real_parts."""
 import json
 import os
 import pathlib
@@ -191,7 +191,8 @@ class Planned(SourceCase):
                             DS_BUILD_BRAND_NEW="1")
         with zipfile.ZipFile(done.stdout.strip()) as wheel:
             libraries = [name.split(".")[0] for name in wheel.namelist() if name.endswith(".so")]
-        self.assertEqual(sorted(libraries), ["deepspeed/ops/brand_new_op", "deepspeed/ops/utils_op"])
+        self.assertEqual(sorted(libraries),
+                         ["deepspeed/ops/brand_new_op", "deepspeed/ops/utils_op"])
 
 
 if __name__ == "__main__":

@@ -115,7 +115,8 @@ class Workshop:
     def works(python):
         """Of an environment whose Python was updated or removed nothing is used."""
         try:
-            subprocess.run([str(python), "-c", "import importlib.metadata as m; m.version('torch')"],
+            subprocess.run([str(python), "-c",
+                            "import importlib.metadata as m; m.version('torch')"],
                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL, check=True)
         except (OSError, subprocess.CalledProcessError):
