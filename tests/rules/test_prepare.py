@@ -103,7 +103,10 @@ class Prepared(unittest.TestCase):
         for path in self.index.iterdir():
             path.unlink()
         self.assertEqual(self.prepare(download=False), "")
-        self.assertEqual({name: os.environ[name] for name in VARIABLES[:3]}, first)
+        self.assertEqual({name: os.environ.pop(name) for name in VARIABLES[:3]}, first)
+        # An environment whose Python is gone is none.
+        (environment / "bin" / "python").unlink()
+        self.assertRegex(self.prepare(download=False), "left out: torch .*: not in ")
 
     def missing(self, said, reason):
         self.assertRegex(os.environ["DS_DEPLOY_TEST_MISSING"], reason)
