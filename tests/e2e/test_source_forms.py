@@ -91,9 +91,9 @@ class SetupProjects(SourceCase):
 
     def setUp(self):
         super().setUp()
-        site = next(self.python.parent.parent.glob("lib/python*/site-packages"))
-        (site / "setuptools.py").write_text(
-            "import distutils.core\nimport distutils\ndef setup(**words): raise SystemError\n")
+        if not (self.site / "setuptools").exists():
+            (self.site / "setuptools.py").write_text("import distutils.core\nimport distutils\n"
+                                                     "def setup(**words): raise SystemError\n")
         self.write("flash/csrc/a.cu", "")
         self.write("flash/csrc/a.cpp", "")
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of foreign sources share: a small tree in DeepSpeed's shape, and its reading."""
+import importlib.util
 import json
+import pathlib
 import subprocess
+import sys
 import textwrap
 
 from support.deploy_case import DeployCase, clean_environment
-from support.real_parts import site_packages
+from support.real_parts import TORCH, site_packages
 
 BASE = '''
 import os
@@ -76,11 +79,26 @@ class SourceCase(DeployCase):
         super().setUp()
         self.root = self.folder / "tree"
         self.python = self.make_environment()
+        self.site = site_packages(self.python)
+        self.lend_setuptools()
         self.write("tree/version.txt", "9.9.1\n")
         self.write("tree/op_builder/__init__.py", "")
         self.write("tree/op_builder/all_ops.py", ALL_OPS)
         self.write("tree/op_builder/builder.py", BASE)
         self.write("toolkit/bin/nvcc", "#!/bin/sh\necho 'release 12.4, V12.4.99'\n").chmod(0o755)
+
+    def lend_setuptools(self):
+        """From Python 3.12 on distutils is setuptools', and a fresh environment has neither."""
+        if sys.version_info < (3, 12):
+            return
+        found = importlib.util.find_spec("setuptools")
+        if not TORCH and found is None:
+            self.skipTest("this Python has no distutils, and there is no setuptools for it")
+        place = site_packages(TORCH) if TORCH else pathlib.Path(found.origin).parent.parent
+        for pattern in ("setuptools", "_distutils_hack", "distutils-precedence.pth",
+                        "pkg_resources"):
+            for entry in place.glob(pattern):
+                (self.site / entry.name).symlink_to(entry)
 
     def op(self, name, body="", base="OpBuilder", before="", sources=True):
         """A module with one builder; `body` goes into its class, `before` above it."""
