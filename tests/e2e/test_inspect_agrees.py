@@ -16,9 +16,8 @@ import unittest
 
 from support.deploy_case import DeployCase
 from support.find_nvcc import find_nvcc
+from support.real_parts import TORCH, needs_nvcc, needs_torch, only_long
 
-LONG = os.environ.get("DS_DEPLOY_LONG")
-TORCH = os.environ.get("DS_DEPLOY_TEST_TORCH_PYTHON", "")
 CUOBJDUMP = os.environ.get("DS_DEPLOY_TEST_CUOBJDUMP") or shutil.which("cuobjdump")
 KERNEL = """
 #include <cuda_runtime.h>
@@ -121,7 +120,7 @@ class Some(AgreesCase):
                 self.compare(found.group(1))
 
 
-@unittest.skipUnless(LONG, "only with --long")
+@only_long
 class All(AgreesCase):
     def compare_below(self, folder):
         files = [path for path in sorted(pathlib.Path(folder).rglob("*.so*"))
@@ -132,16 +131,16 @@ class All(AgreesCase):
             with self.subTest(path.name):
                 self.compare(path)
 
-    @unittest.skipUnless(TORCH, "DS_DEPLOY_TEST_TORCH_PYTHON names no interpreter with torch")
+    @needs_torch
     def test_every_library_of_an_environment_with_torch(self):
         self.compare_below(output(TORCH, "-c", "import sysconfig; "
                                                "print(sysconfig.get_paths()['platlib'])").strip())
 
-    @unittest.skipUnless(find_nvcc(), "no nvcc")
+    @needs_nvcc
     def test_every_library_of_the_toolkit(self):
         self.compare_below(pathlib.Path(os.path.realpath(find_nvcc())).parent.parent)
 
-    @unittest.skipUnless(find_nvcc(), "no nvcc")
+    @needs_nvcc
     def test_every_architecture_and_compression(self):
         nvcc = find_nvcc()
         source = self.write("scale.cu", KERNEL)

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ops of foreign trees, compiled: the words are torch's, what is of this machine is not in them.
 
-DS_DEPLOY_TEST_TORCH_PYTHON: an interpreter with torch, a CUDA build. DS_DEPLOY_TEST_SOURCES: a
-folder with sdists of DeepSpeed, the newest of which is compiled too (some minutes).
+A small tree, with a real torch; see support/real_parts.py.
 """
 import json
-import os
-import pathlib
 import subprocess
 import unittest
 
 from support.deploy_case import clean_environment
-from support.find_nvcc import find_nvcc
-from support.source_case import SDISTS, SourceCase, sdists
+from support.real_parts import TORCH, needs_nvcc, needs_torch
+from support.real_wheel import places_of_the_build
+from support.source_case import SourceCase
 
-TORCH = os.environ.get("DS_DEPLOY_TEST_TORCH_PYTHON", "")
 BINDING = """
 #include <torch/extension.h>
 #include <stdexcept>
@@ -80,15 +77,12 @@ class BuildCase(SourceCase):
         """No run path, no folder of this machine, no CPU above the one that was asked for."""
         self.assertNotRegex(self.dynamic(library), r"\((RPATH|RUNPATH)\)")
         content = library.read_bytes()
-        prefix = pathlib.Path(TORCH).parent.parent
-        for place in (self.root, self.folder, prefix, prefix.resolve(),
-                      pathlib.Path(TORCH).resolve().parent.parent, "/usr/local/cuda",
-                      os.path.expanduser("~") + "/", self.build):
-            self.assertNotIn(str(place).encode(), content, library)
+        for place in (*places_of_the_build(TORCH), str(self.folder), str(self.build)):
+            self.assertNotIn(place.encode(), content, library)
         self.assertLessEqual(self.needs(library)["cpu_level"], level)
 
 
-@unittest.skipUnless(TORCH, "DS_DEPLOY_TEST_TORCH_PYTHON names no interpreter with torch")
+@needs_torch
 class SmallTree(BuildCase):
     """One with torch's real headers."""
 
@@ -155,7 +149,7 @@ class SmallTree(BuildCase):
         self.assertIn("-DTORCH_EXTENSION_NAME=host_op", text)
         self.assertIn("nobody", self.dry_run(self.root, "--explain-flags", "nobody", status=2))
 
-    @unittest.skipUnless(find_nvcc(), "no nvcc")
+    @needs_nvcc
     def test_two_ops_of_one_kernel(self):
         for name, factor in (("single", 1), ("double_", 2)):
             self.op(name, "def sources(self):\n    return ['csrc/%s.cpp', 'csrc/shared.cu']\n"
@@ -172,34 +166,6 @@ class SmallTree(BuildCase):
             self.assert_portable(libraries[name], 4)
             self.assertEqual(self.needs(libraries[name])["sass"], ["80", "90"])
             self.assertIn("libcudart.so", self.dynamic(libraries[name]))
-
-
-@unittest.skipUnless(TORCH, "DS_DEPLOY_TEST_TORCH_PYTHON names no interpreter with torch")
-@unittest.skipUnless(SDISTS, "DS_DEPLOY_TEST_SOURCES names no folder with sdists of DeepSpeed")
-@unittest.skipUnless(find_nvcc(), "no nvcc")
-class RealTree(BuildCase):
-    """The newest DeepSpeed that is there."""
-
-    CHOSEN = {"DS_BUILD_UTILS": "1", "DS_BUILD_CPU_ADAM": "1", "DS_BUILD_FUSED_ADAM": "1",
-              "DS_BUILD_AIO": "1", "TORCH_CUDA_ARCH_LIST": "8.0;9.0"}
-
-    def test_ops(self):
-        libraries = self.compile(list(sdists().values())[-1], "--cpu-level", "3", **self.CHOSEN)
-        self.assertEqual(sorted(libraries),
-                         ["async_io", "cpu_adam", "fused_adam", "pin_memory", "utils"])
-        for name, library in libraries.items():
-            with self.subTest(name):
-                self.assert_portable(library, 3)
-                sass = self.needs(library)["sass"]
-                self.assertEqual(sass, ["80", "90"] if name == "fused_adam" else [])
-
-    def test_every_age_is_planned(self):
-        for sdist in sdists().values():
-            with self.subTest(sdist.name):
-                plan = self.dry_run(sdist, "-v", "--cpu-level", "2", TORCH_CUDA_ARCH_LIST="8.0;9.0")
-                self.assertIn("-D__SCALAR__", plan)
-                for gone in ("=native", "sm_70", "rpath", " -g "):
-                    self.assertNotIn(gone, plan)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A DeepSpeed tree goes to three sshd hosts, and confirm loads its ops there as DeepSpeed does.
-
-DS_DEPLOY_TEST_SOURCES: a folder with sdists of DeepSpeed. DS_DEPLOY_TEST_TORCH_PYTHON: an
-interpreter with torch and setuptools, whose packages the hosts share.
+The hosts share torch and what DeepSpeed requires on disk.
 """
 import ast
 import base64
 import hashlib
-import os
 import pathlib
 import re
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import unittest
@@ -20,20 +16,13 @@ import zipfile
 
 from support import sshd_hosts
 from support.deploy_case import PROGRAM, DeployCase, clean_environment
-from support.source_case import sdists
+from support.real_parts import (MODULES, TORCH, needs_modules, needs_sources, needs_torch, newest,
+                                only_long, site_packages)
 
-TORCH = os.environ.get("DS_DEPLOY_TEST_TORCH_PYTHON", "")
 RECORD = "deepspeed/git_version_info_installed.py"
 LIBRARY = "deepspeed/ops/adam/cpu_adam_op" + sysconfig.get_config_var("EXT_SUFFIX")
-REQUIRED = ("einops", "hjson", "msgpack", "ninja", "numpy", "packaging", "psutil", "py-cpuinfo",
-            "pydantic", "tqdm")
+LEVEL = ["--cpu-level", "3"]
 OPS = {"DS_BUILD_OPS": "0", "DS_BUILD_UTILS": "1", "DS_BUILD_CPU_ADAM": "1"}
-
-
-def packages_of(python):
-    return subprocess.check_output(
-        [str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
-        text=True).strip()
 
 
 def changed_wheel(wheel, target, changes):
@@ -59,8 +48,9 @@ def changed_wheel(wheel, target, changes):
 
 
 @unittest.skipIf(sshd_hosts.missing(), "%s" % sshd_hosts.missing())
-@unittest.skipUnless(sdists(), "DS_DEPLOY_TEST_SOURCES names no folder with sdists of DeepSpeed")
-@unittest.skipUnless(TORCH, "DS_DEPLOY_TEST_TORCH_PYTHON names no interpreter with torch")
+@needs_sources
+@needs_torch
+@needs_modules
 class SourceDeploy(DeployCase):
     """Compiles once; every test has hosts of its own."""
 
@@ -68,21 +58,12 @@ class SourceDeploy(DeployCase):
     def setUpClass(cls):
         cls.shared = pathlib.Path(tempfile.mkdtemp(prefix="ds-deploy-test."))
         cls.addClassCleanup(shutil.rmtree, cls.shared)
-        required = cls.shared / "required"
-        subprocess.run([TORCH, "-m", "venv", str(required)], check=True, env=clean_environment())
-        python = required / "bin" / "python"
-        done = subprocess.run([str(python), "-m", "pip", "install", "-q", *REQUIRED],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              env=clean_environment(), check=False)
-        if done.returncode:
-            raise unittest.SkipTest("pip cannot get what DeepSpeed requires: " + done.stdout[-200:])
-        cls.places = [packages_of(python), packages_of(TORCH)]
-        cls.source = sdists()[max(sdists())]
-        cls.caches = ["--cache-dir", str(cls.shared / "cache"),
-                      "--build-dir", str(cls.shared / "build")]
+        cls.places = [MODULES, str(site_packages(TORCH))]
+        cls.source = newest()
+        cls.caches = ["--build-dir", str(cls.shared / "build")]
         done = subprocess.run(
             [PROGRAM, "build", "-l", "--source", str(cls.source), "--python", TORCH, "--output",
-             str(cls.shared / "dist"), *cls.caches],
+             str(cls.shared / "dist"), *LEVEL, *cls.caches],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env=clean_environment(**OPS), check=False)
         if done.returncode:
@@ -113,9 +94,9 @@ class SourceDeploy(DeployCase):
                 for name in self.pythons}
 
     def test_from_the_tree_to_three_hosts(self):
-        dry = self.deploy("--source", self.source, "--dry-run")
+        dry = self.deploy("--source", self.source, *LEVEL, "--dry-run")
         self.assertEqual(set(self.states(dry).values()), {"ready"})
-        report = self.deploy("--source", self.source)
+        report = self.deploy("--source", self.source, *LEVEL)
         self.assertEqual(set(self.states(report).values()), {"confirmed"})
         self.assertEqual(report["wheels"][0]["sha256"],
                          hashlib.sha256(self.wheel.read_bytes()).hexdigest())
@@ -127,10 +108,10 @@ class SourceDeploy(DeployCase):
                                "print(b.CPUAdamBuilder().load().__file__)")
             self.assertIn("/releases/%s/%s" % (report["wheels"][0]["sha256"], LIBRARY), said)
 
-        again = self.deploy("--source", self.source)
+        again = self.deploy("--source", self.source, *LEVEL)
         self.assertEqual(set(self.states(again).values()), {"unchanged"})
         self.assertEqual(sum(host["sent_bytes"] for host in again["hosts"]), 0)
-        dry = self.deploy("--source", self.source, "--dry-run")
+        dry = self.deploy("--source", self.source, *LEVEL, "--dry-run")
         self.assertEqual(set(self.states(dry).values()), {"unchanged"})
 
     def record(self, **changes):
@@ -142,6 +123,32 @@ class SourceDeploy(DeployCase):
         known.update(changes)
         return "".join("%s=%r\n" % pair for pair in known.items()).encode()
 
+    def goes_back(self, name, changes, says, *hosts):
+        """A changed wheel fails at confirm on these hosts, and they go back to the good one."""
+        wheel = changed_wheel(self.wheel, self.folder / name / self.wheel.name, changes)
+        limits = [word for one in hosts for word in ("--limit", one)]
+        report = self.deploy("--wheel", wheel, *limits, exit_status=4)
+        self.assertEqual(self.states(report), dict.fromkeys(hosts, "rolled-back"))
+        for host in report["hosts"]:
+            self.assertEqual(host["step"], "confirm")
+            self.assertRegex(host["message"], "self-test of " + says)
+
+    def test_a_falsified_accelerator_goes_back(self):
+        good = self.deploy("--wheel", self.wheel)["wheels"][0]["sha256"]
+        self.goes_back("xpu", {RECORD: self.record(accelerator_name="xpu")},
+                       "cpu_adam, utils failed: DeepSpeed would compile it anew: accelerator_name "
+                       "in git_version_info_installed.py is xpu, and DeepSpeed takes this host for "
+                       "cpu", *self.pythons)
+        self.assertEqual(self.pointers(), {good})
+        # Which torch an op is for is told before anything is sent.
+        other = {"version": "2.1", "cuda_version": "12.1"}
+        wheel = changed_wheel(self.wheel, self.folder / "other" / self.wheel.name,
+                              {RECORD: self.record(torch_info=other)})
+        report = self.deploy("--wheel", wheel, exit_status=3)
+        self.assertEqual(set(self.states(report).values()), {"refused"})
+        self.assertIn("the ops are recorded for torch 2.1", report["hosts"][0]["message"])
+
+    @only_long
     def test_wheels_whose_ops_would_be_compiled_anew_go_back(self):
         good = self.deploy("--wheel", self.wheel)["wheels"][0]["sha256"]
         stub = self.folder / "stub.so"
@@ -149,30 +156,16 @@ class SourceDeploy(DeployCase):
         info = next(name for name in zipfile.ZipFile(self.wheel).namelist()
                     if name.endswith("ds_deploy/requirements.json"))
         self.assertIn(b'"builder": "CPUAdamBuilder"', zipfile.ZipFile(self.wheel).read(info))
-        anew = "cpu_adam, utils failed: DeepSpeed would compile it anew: "
         for name, changes, says in (
-                ("xpu", {RECORD: self.record(accelerator_name="xpu")},
-                 anew + "accelerator_name in git_version_info_installed.py is xpu, and DeepSpeed "
-                 "takes this host for cpu"),
                 ("left out", {RECORD: self.record(installed_ops={})},
                  "cpu_adam failed: .* installed_ops in .* is without it"),
-                ("torch", {RECORD: self.record(torch_info={"version": "2.1", "cuda_version": "1"})},
-                 "cpu_adam failed: version in torch_info of .* is 2.1, and of the torch here 2"),
                 ("missing", {LIBRARY: None},
                  "cpu_adam failed: its library is not in the release: No module named "
                  "'deepspeed.ops.adam.cpu_adam_op'"),
                 ("broken", {LIBRARY: stub.read_bytes()},
                  "cpu_adam failed: its library does not load: dynamic module does not define")):
             with self.subTest(name):
-                wheel = changed_wheel(self.wheel, self.folder / name / self.wheel.name, changes)
-                # The first case is for all hosts.
-                chosen = self.pythons if name == "xpu" else ["n1"]
-                limits = [word for one in chosen for word in ("--limit", one)]
-                report = self.deploy("--wheel", wheel, *limits, exit_status=4)
-                self.assertEqual(self.states(report), dict.fromkeys(chosen, "rolled-back"))
-                for host in report["hosts"]:
-                    self.assertEqual(host["step"], "confirm")
-                    self.assertRegex(host["message"], "self-test of " + says)
+                self.goes_back(name, changes, says, "n1")
                 self.assertEqual(self.pointers(), {good})
 
 

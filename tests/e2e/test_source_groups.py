@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts with other Pythons or torches: a wheel for each from one run, or what is lacking.
-
-DS_DEPLOY_TEST_TORCH_PYTHON, DS_DEPLOY_TEST_OTHER_TORCH_PYTHON: interpreters with two torches.
-"""
+"""Hosts with other Pythons or torches: a wheel for each from one run, or what is lacking."""
 import json
 import os
 import subprocess
 import unittest
 
 from support.deploy_case import clean_environment
+from support.real_parts import TORCH, needs, needs_torch
 from support.source_case import SourceCase
 
-TORCH = os.environ.get("DS_DEPLOY_TEST_TORCH_PYTHON", "")
-OTHER = os.environ.get("DS_DEPLOY_TEST_OTHER_TORCH_PYTHON", "")
+OTHER = os.environ.get("DS_DEPLOY_TEST_TORCH215_PYTHON", "")
 MODULE = """
 #include <torch/extension.h>
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) { m.def("torch", [] { return TORCH_VERSION; }); }
@@ -67,7 +64,7 @@ class GroupsCase(SourceCase):
         return done
 
 
-@unittest.skipUnless(TORCH, "DS_DEPLOY_TEST_TORCH_PYTHON names no interpreter with torch")
+@needs_torch
 class OneIsLacking(GroupsCase):
     def test_it_says_what_to_install(self):
         here = about(TORCH)
@@ -121,8 +118,8 @@ class OneIsLacking(GroupsCase):
         self.assertNotIn("pip makes an environment", self.build(facts, *words, status=9).stderr)
 
 
-@unittest.skipUnless(TORCH, "DS_DEPLOY_TEST_TORCH_PYTHON names no interpreter with torch")
-@unittest.skipUnless(OTHER, "DS_DEPLOY_TEST_OTHER_TORCH_PYTHON names no second torch")
+@needs_torch
+@needs(OTHER, "DS_DEPLOY_TEST_TORCH215_PYTHON", "interpreter with a second torch")
 class TwoTorches(GroupsCase):
     def test_two_wheels_from_one_run(self):
         first, second = about(TORCH), about(OTHER)

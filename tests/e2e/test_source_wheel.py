@@ -1,31 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wheel of a foreign tree: all that the tree's own setup.py packs, and the compiled ops.
-
-DS_DEPLOY_TEST_SOURCES: a folder with sdists of DeepSpeed. DS_DEPLOY_TEST_TORCH_PYTHON: an
-interpreter with torch, setuptools and wheel.
-"""
-import ast
+"""The wheel of a foreign tree: all that the tree's own setup.py packs, and the compiled ops."""
 import email
 import json
-import os
-import pathlib
-import re
 import shutil
 import subprocess
-import sysconfig
-import tarfile
+import sys
 import unittest
-import zipfile
 
 from support.deploy_case import clean_environment
-from support.source_case import SourceCase, sdists
+from support.source_wheel_case import RECORD, SUFFIX, WheelCase
 
-TORCH = os.environ.get("DS_DEPLOY_TEST_TORCH_PYTHON", "")
-SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
-TAG = "cp%d%d" % (sysconfig.sys.version_info[:2])
-RECORD = "deepspeed/git_version_info_installed.py"
-# In a wheel of ours and not in upstream's of the same tree, with the reason.
-ADDED = {"ds_deploy/requirements.json": "what the libraries need of a host"}
+TAG = "cp%d%d" % sys.version_info[:2]
 
 SETUP = '''
 import os
@@ -75,50 +60,6 @@ def is_available(): return False
 def device_count(): return 0
 ''',
     "cuda/nccl": "def version(): return (2, 28, 9)\n"}
-
-
-class WheelCase(SourceCase):
-    def run_package(self, *words, source=None, python=None, status=0, **variables):
-        toolkit = "CUDA_HOME=%s" % (self.folder / "toolkit")
-        done = subprocess.run(
-            [str(self.build_folder / "tests" / "package-run"), str(source or self.root),
-             str(python or self.python), str(self.folder / "cache"), str(self.folder / "dist"),
-             toolkit, *words],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            errors="replace", env=clean_environment(**variables), check=False, timeout=900)
-        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
-        self.stderr = done.stderr
-        if status:
-            return done.stderr
-        answer = json.loads(done.stdout)
-        return pathlib.Path(answer["wheel"]), answer
-
-    def library(self, name="one_op", body=""):
-        """A module in C that says which it is."""
-        source = self.write("c/%s.c" % name, '''
-#include <Python.h>
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "%s", "built by a test", -1, NULL};
-PyMODINIT_FUNC PyInit_%s(void) { return PyModule_Create(&module); }
-%s''' % (name, name, body))
-        target = self.folder / "c" / (name + ".so")
-        subprocess.run(["gcc", "-shared", "-fPIC", "-I" + sysconfig.get_paths()["include"],
-                        "-o", str(target), str(source)], check=True)
-        return target
-
-    @staticmethod
-    def content(wheel):
-        with zipfile.ZipFile(wheel) as archive:
-            return {info.filename: archive.read(info) for info in archive.infolist()}
-
-    @staticmethod
-    def assigned(text):
-        return {one.targets[0].id: ast.literal_eval(one.value) for one in ast.parse(text).body}
-
-    def install(self, wheel, python):
-        done = subprocess.run([str(python), "-m", "pip", "install", "--no-deps", "--no-index",
-                               str(wheel)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, env=clean_environment(), check=False)
-        self.assertEqual(done.returncode, 0, done.stdout)
 
 
 class Wheels(WheelCase):
@@ -298,123 +239,6 @@ class Wheels(WheelCase):
         self.assertEqual(self.content(wheel)["deepspeed/linked.json"], b"7")
         (self.root / "deepspeed/far").symlink_to(self.folder / "elsewhere")
         self.assertIn("far is a link to a folder outside of the tree", self.run_package(status=2))
-
-
-@unittest.skipUnless(sdists(), "DS_DEPLOY_TEST_SOURCES names no folder with sdists of DeepSpeed")
-@unittest.skipUnless(TORCH, "DS_DEPLOY_TEST_TORCH_PYTHON names no interpreter with torch")
-class RealTrees(WheelCase):
-    def upstream(self, sdist, accelerator):
-        """What the tree's own setup.py packs without a compiled op."""
-        folder = self.folder / "upstream"
-        with tarfile.open(sdist) as archive:
-            archive.extractall(folder)
-        tree, = folder.iterdir()
-        done = subprocess.run(
-            [TORCH, "setup.py", "bdist_wheel"], cwd=tree, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-            env=clean_environment(DS_BUILD_OPS="0", DS_ACCELERATOR=accelerator,
-                                  DS_SKIP_CUDA_CHECK="1",
-                                  CUDA_HOME=str(self.folder / "toolkit")))
-        self.assertEqual(done.returncode, 0, done.stdout[-3000:])
-        wheel, = (tree / "dist").iterdir()
-        found = self.content(wheel)
-        shutil.rmtree(folder)
-        return wheel.name, found
-
-    @staticmethod
-    def packages_of_torch():
-        return pathlib.Path(subprocess.check_output(
-            [TORCH, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
-            text=True).strip())
-
-    @staticmethod
-    def plain(found):
-        """By names without the version."""
-        return {re.sub(r"^(deepspeed-)[^/]+(\.data|\.dist-info)/", r"\1X\2/", name): text
-                for name, text in found.items()}
-
-    @staticmethod
-    def fields(metadata):
-        parsed = email.message_from_bytes(metadata)
-        return sorted((key, value) for key, value in parsed.items() if key != "Version")
-
-    def compare(self, ours, theirs):
-        info = "deepspeed-X.dist-info/"
-        libraries = {name for name in ours if name.endswith(".so")}
-        self.assertEqual(set(ours) - set(theirs) - libraries, {info + name for name in ADDED})
-        self.assertEqual(set(theirs) - set(ours), set())
-        changed = {name for name in theirs if ours[name] != theirs[name]}
-        self.assertEqual(changed, {info + "METADATA", info + "RECORD", info + "WHEEL", RECORD})
-        self.assertEqual(self.fields(ours[info + "METADATA"]),
-                         self.fields(theirs[info + "METADATA"]))
-        record, upstream = self.assigned(ours[RECORD]), self.assigned(theirs[RECORD])
-        self.assertEqual(list(record), list(upstream))
-        self.assertEqual(list(record["torch_info"]), list(upstream["torch_info"]))
-        for key in ("version", "cuda_version", "nccl_version", "hip_version"):
-            self.assertEqual(record["torch_info"][key], upstream["torch_info"][key])
-        self.assertLessEqual(set(upstream["installed_ops"]), set(record["installed_ops"]))
-        self.assertEqual(record.get("accelerator_name"), upstream.get("accelerator_name"))
-
-    def test_as_upstreams_own_wheel(self):
-        library = self.library("fused_adam_op")
-        for version, path in sdists().items():
-            with self.subTest(version):
-                wheel, _ = self.run_package("op=fused_adam=%s" % library, source=path,
-                                            python=TORCH)
-                _, theirs = self.upstream(path, "cuda")
-                ours = self.content(wheel)
-                self.compare(self.plain(ours), self.plain(theirs))
-                libraries = [name for name in ours if name.endswith(".so")]
-                self.assertEqual(libraries, ["deepspeed/ops/adam/fused_adam_op" + SUFFIX])
-                self.assertEqual(self.assigned(ours[RECORD])["installed_ops"]["fused_adam"], 1)
-
-    def test_without_the_module_wheel_it_is_the_same(self):
-        """The environment sees that torch and its packages, but no wheel."""
-        path = sdists()[max(sdists())]
-        whole, _ = self.run_package(source=path, python=TORCH)
-        first = self.plain(self.content(whole))
-        python = self.make_environment("hidden")
-        here = next(python.parent.parent.glob("lib/python*/site-packages"))
-        for entry in self.packages_of_torch().iterdir():
-            if not entry.name.startswith("wheel"):
-                (here / entry.name).symlink_to(entry)
-        parts, _ = self.run_package(source=path, python=python)
-        second = self.plain(self.content(parts))
-        self.assertEqual(set(first), set(second))
-        info = "deepspeed-X.dist-info/"
-        self.assertEqual({name for name in first if first[name] != second[name]} -
-                         {info + "RECORD", info + "METADATA"}, set())
-        self.assertEqual(self.fields(first[info + "METADATA"]),
-                         self.fields(second[info + "METADATA"]))
-
-    def test_deepspeed_says_that_the_op_is_installed(self):
-        path = sdists()[max(sdists())]
-        wheel, _ = self.run_package("op=fused_adam=%s" % self.library("fused_adam_op"),
-                                    source=path, python=TORCH)
-        python = self.make_environment("with-torch", pip=True)
-        here = next(python.parent.parent.glob("lib/python*/site-packages"))
-        (here / "torch.pth").write_text(str(self.packages_of_torch()))
-        done = subprocess.run(
-            [str(python), "-m", "pip", "install", "-q", "einops", "hjson", "msgpack", "ninja",
-             "numpy", "packaging", "psutil", "py-cpuinfo", "pydantic", "tqdm"],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-            env=clean_environment())
-        if done.returncode:
-            self.skipTest("pip cannot get what DeepSpeed requires: " + done.stdout[-200:])
-        self.install(wheel, python)
-        said = subprocess.run(
-            [str(python), "-c",
-             "import deepspeed, sys\nfrom deepspeed.git_version_info import installed_ops\n"
-             "from deepspeed.ops.op_builder import FusedAdamBuilder\n"
-             "module = FusedAdamBuilder().load()\n"
-             "sys.stderr.write('|%s|%s|%s|' % (deepspeed.__version__, module.__doc__,\n"
-             "    sorted(name for name in installed_ops if installed_ops[name])))"],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd="/",
-            env=clean_environment(DS_ACCELERATOR="cuda", PATH=str(python.parent),
-                                  TORCH_EXTENSIONS_DIR=str(self.folder / "nowhere")))
-        self.assertIn("|%s|built by a test|['fused_adam']|" % wheel.name.split("-")[1],
-                      said.stdout)
-        self.assertFalse((self.folder / "nowhere").exists())
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ import zipfile
 
 from support import recorded_wheel
 from support.deploy_case import DeployCase, clean_environment
-from support.find_nvcc import find_nvcc
+from support.real_parts import TORCH, needs_nvcc, needs_torch
 
-REAL_TORCH = os.environ.get("DS_DEPLOY_TEST_TORCH_PYTHON", "")
 OP = """name: {name}
 summary: for a test
 kind: {kind}
@@ -170,7 +169,7 @@ class OneVerdict(TorchCase):
         self.assertIn(str(kit / "bin/nvcc"), plan["nvcc"])
 
 
-@unittest.skipUnless(REAL_TORCH, "DS_DEPLOY_TEST_TORCH_PYTHON names no interpreter with torch")
+@needs_torch
 class RealTorch(TorchCase):
     """Headers and libraries of a real torch; nothing is loaded, so that no GPU is needed."""
 
@@ -184,12 +183,12 @@ class RealTorch(TorchCase):
 
     def setUp(self):
         super().setUp()
-        facts = json.loads(self.run_program("facts", "-l", "--python", REAL_TORCH, "--json").stdout)
+        facts = json.loads(self.run_program("facts", "-l", "--python", TORCH, "--json").stdout)
         self.torch = facts["hosts"][0]["torch"]
-        self.assertTrue(self.torch["version"], "%s has no torch" % REAL_TORCH)
+        self.assertTrue(self.torch["version"], "%s has no torch" % TORCH)
 
     def built(self, **more):
-        done = self.run_program(*self.words("build", "-l", "--python", REAL_TORCH, "--output",
+        done = self.run_program(*self.words("build", "-l", "--python", TORCH, "--output",
                                             self.folder), env=clean_environment(**more))
         self.assertEqual(done.returncode, 0, done.stderr)
         return done
@@ -215,21 +214,21 @@ class RealTorch(TorchCase):
         wheel = self.built().stdout.strip()
         self.assertIn(".torch" + re.sub(r"[^a-z0-9]+", ".", self.torch["version"]), wheel)
         self.assertIn("libtorch_cpu.so", self.assert_clean("sized", wheel))
-        audit = self.run_program("audit", wheel, "-l", "--python", REAL_TORCH, "--json")
+        audit = self.run_program("audit", wheel, "-l", "--python", TORCH, "--json")
         torch = [found for found in json.loads(audit.stdout)["hosts"][0]["findings"]
                  if found["rule"] == "torch"]
         self.assertEqual([found["severity"] for found in torch], ["ok"], torch)
 
-    @unittest.skipIf(find_nvcc() is None, "no nvcc on this machine")
+    @needs_nvcc
     def test_cuda_op(self):
         self.op("plain")
         self.op("kernel", kind="cuda", more="links_torch: true", text=self.CUDA)
         wheel = self.built(DS_SKIP_CUDA_CHECK="1", TORCH_CUDA_ARCH_LIST="8.0").stdout.strip()
         self.assertIn("libc10_cuda.so", self.assert_clean("kernel", wheel))
         nvcc = json.loads(self.run_program(*self.words(
-            "build", "-l", "--python", REAL_TORCH, "--dry-run", "--json")).stdout)["toolkits"]
+            "build", "-l", "--python", TORCH, "--dry-run", "--json")).stdout)["toolkits"]
         version = [kit["version"] for kit in nvcc if kit["chosen"]][0]
-        refused = self.run_program(*self.words("jit", "kernel", "--python", REAL_TORCH))
+        refused = self.run_program(*self.words("jit", "kernel", "--python", TORCH))
         if version.split(".")[0] == self.torch["cuda"].split(".")[0]:
             self.skipTest("nvcc and torch have the same CUDA: nothing to refuse")
         self.assertEqual(refused.returncode, 9, refused.stdout)

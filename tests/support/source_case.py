@@ -1,23 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of foreign sources share: a small tree in DeepSpeed's shape, and its reading."""
+import importlib.util
 import json
-import os
 import pathlib
-import re
 import subprocess
+import sys
 import textwrap
 
 from support.deploy_case import DeployCase, clean_environment
-
-SDISTS = os.environ.get("DS_DEPLOY_TEST_SOURCES", "")
-
-
-def sdists():
-    """Of DeepSpeed, in the folder that is named; by version, oldest first."""
-    found = {tuple(map(int, re.findall(r"\d+", path.name)[:3])): path
-             for path in (pathlib.Path(SDISTS).glob("deepspeed-*.tar.gz") if SDISTS else ())}
-    return dict(sorted(found.items()))
-
+from support.real_parts import TORCH, site_packages
 
 BASE = '''
 import os
@@ -88,11 +79,26 @@ class SourceCase(DeployCase):
         super().setUp()
         self.root = self.folder / "tree"
         self.python = self.make_environment()
+        self.site = site_packages(self.python)
+        self.lend_setuptools()
         self.write("tree/version.txt", "9.9.1\n")
         self.write("tree/op_builder/__init__.py", "")
         self.write("tree/op_builder/all_ops.py", ALL_OPS)
         self.write("tree/op_builder/builder.py", BASE)
         self.write("toolkit/bin/nvcc", "#!/bin/sh\necho 'release 12.4, V12.4.99'\n").chmod(0o755)
+
+    def lend_setuptools(self):
+        """From Python 3.12 on distutils is setuptools', and a fresh environment has neither."""
+        if sys.version_info < (3, 12):
+            return
+        found = importlib.util.find_spec("setuptools")
+        if not TORCH and found is None:
+            self.skipTest("this Python has no distutils, and there is no setuptools for it")
+        place = site_packages(TORCH) if TORCH else pathlib.Path(found.origin).parent.parent
+        for pattern in ("setuptools", "_distutils_hack", "distutils-precedence.pth",
+                        "pkg_resources"):
+            for entry in place.glob(pattern):
+                (self.site / entry.name).symlink_to(entry)
 
     def op(self, name, body="", base="OpBuilder", before="", sources=True):
         """A module with one builder; `body` goes into its class, `before` above it."""
@@ -103,6 +109,15 @@ class SourceCase(DeployCase):
                 textwrap.indent(textwrap.dedent(body), "    "))))
         for ending in (".cpp", ".cu") if sources else ():
             self.write("tree/csrc/%s%s" % (name, ending), "")
+
+    def torch_without(self, torch, *names):
+        """An environment with all that is beside that torch but what begins with these names."""
+        python = self.make_environment("without")
+        here = site_packages(python)
+        for entry in site_packages(torch).iterdir():
+            if not entry.name.startswith(names):
+                (here / entry.name).symlink_to(entry)
+        return python
 
     def run_source(self, *words, source=None, python=None, stub="2.6.0/12.4", env=None):
         words = list(words) + (["stub=" + stub] if stub else [])
