@@ -101,10 +101,11 @@ TEST_CASE(
                               gpu-image
                               | reachable
                               | | glibc
-  node6          unreachable  - F -
-  node[4-5] (2)  refused      F . .
-  node7          ready        . . ?
-  node[1-3] (3)  ready        . . .
+                              | | | uniformity
+  node6          unreachable  - F - -
+  node[4-5] (2)  refused      F . . w
+  node7          ready        . . ? .
+  node[1-3] (3)  ready        . . . .
   F fail   ? unknown   w warn   . ok   - not asked
   ok wherever it was asked: cpu-level, disk, driver, environment, externally-managed, gpu,
     libstdc++, machine, needed-libraries, python, same-machine, write-permission
