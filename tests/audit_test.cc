@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "base/error.h"
 #include "support/audit_fixture.h"
 
 using namespace ds;
@@ -158,4 +159,22 @@ TEST_CASE("audit: two names of one machine, and of one environment") {
   audited.host().machine_id.clear();
   twin.boot_id = audited.host().boot_id;
   CHECK(audited.run(1).same_target_as == "node1");
+}
+
+TEST_CASE("audit: what is ignored is told and refuses nothing") {
+  AuditCase audited;
+  audited.cpu().glibc = "2.99";
+  audited.fleet.hosts.push_back(AuditCase::good_host("other7"));
+  audited.options.strict = true;
+  audited.options.ignored = {parse_ignored("glibc@node*"), parse_ignored("torch")};
+  CHECK(audited.run(0).verdict == Verdict::ready);
+  const Finding found = audited.worst("glibc");
+  CHECK(found.severity == Severity::warn);
+  CHECK(found.ignored);
+  CHECK(found.because.ends_with("(ignored, as --ignore asks)"));
+  CHECK(audited.run(1).verdict == Verdict::refused);
+  CHECK_FALSE(audited.worst("glibc", 1).ignored);
+  CHECK(parse_ignored("driver").hosts.empty());
+  for (const char* text : {"drivr", "reachable", "environment@x", "glibc@", ""})
+    CHECK_THROWS_AS(parse_ignored(text), UsageError);
 }

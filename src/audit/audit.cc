@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "audit/audit.h"
 
+#include <fmt/format.h>
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <array>
 #include <map>
 
 #include "audit/rule.h"
+#include "base/error.h"
+#include "base/text.h"
 
 namespace ds {
 namespace {
@@ -74,10 +79,23 @@ int rank(Severity severity) {
 
 Verdict verdict_of(const Findings& findings, const AuditOptions& options) {
   const bool refused = std::any_of(findings.begin(), findings.end(), [&](const Finding& finding) {
-    return finding.severity == Severity::fail ||
-           (options.strict && finding.severity != Severity::ok);
+    return !finding.ignored && (finding.severity == Severity::fail ||
+                                (options.strict && finding.severity != Severity::ok));
   });
   return refused ? Verdict::refused : Verdict::ready;
+}
+
+/// It stays in the report, so that whoever reads it knows.
+void ignore(const std::vector<IgnoredRule>& ignored, const std::string& host, Finding& finding) {
+  const bool asked = std::any_of(ignored.begin(), ignored.end(), [&](const IgnoredRule& one) {
+    return one.rule == finding.rule &&
+           (one.hosts.empty() || ::fnmatch(one.hosts.c_str(), host.c_str(), 0) == 0);
+  });
+  if (!asked || finding.severity == Severity::ok)
+    return;
+  finding.ignored = true;
+  finding.severity = Severity::warn;
+  finding.because += " (ignored, as --ignore asks)";
 }
 
 HostAudit audit_host(const Subject& subject) {
@@ -89,6 +107,7 @@ HostAudit audit_host(const Subject& subject) {
   for (const Rule& rule : rules) {
     for (Finding& found : rule.ask(subject)) {
       found.rule = rule.id;
+      ignore(subject.options.ignored, audit.host, found);
       // Several wheels can say the same of a host.
       const auto& known = audit.findings;
       if (std::find(known.begin(), known.end(), found) == known.end())
@@ -107,6 +126,29 @@ HostAudit audit_host(const Subject& subject) {
 }
 
 }  // namespace
+
+IgnoredRule parse_ignored(const std::string& text) {
+  const std::size_t at = std::min(text.find('@'), text.size());
+  const std::string rule = text.substr(0, at);
+  std::vector<std::string> names;
+  for (const Rule& one : rules)
+    names.emplace_back(one.id);
+  if (rule == "reachable" || rule == "environment") {
+    throw UsageError(
+        fmt::format("the rule {} cannot be ignored: nothing can be deployed without it", rule),
+        "leave such hosts out with --exclude");
+  }
+  if (std::find(names.begin(), names.end(), rule) == names.end()) {
+    const std::string nearest = suggestion(rule, names);
+    throw UsageError(fmt::format("--ignore: there is no rule '{}'", clean_line(rule, 80)),
+                     nearest.empty() ? "the rules are " + join(names, ", ") : nearest);
+  }
+  if (at + 1 == text.size()) {
+    throw UsageError(fmt::format("--ignore {} names no host after '@'", text),
+                     "write a name or a glob, or leave '@' out");
+  }
+  return {rule, at < text.size() ? text.substr(at + 1) : ""};
+}
 
 bool AuditReport::all_ready() const {
   return std::all_of(hosts.begin(), hosts.end(),

@@ -20,6 +20,7 @@ struct Finding {
   std::string op;  ///< empty: the whole wheel or host
   std::string because;
   std::string fix;
+  bool ignored = false;  ///< --ignore: it is told as a warning and refuses nothing
   bool operator==(const Finding&) const = default;
 };
 
@@ -38,11 +39,22 @@ struct AuditReport {
   bool all_ready() const;
 };
 
+/// Findings of a rule that are not to refuse a host.
+struct IgnoredRule {
+  std::string rule;
+  std::string hosts;  ///< a glob (fnmatch(3)); empty: all
+};
+
+/// "gpu", "uniformity@node7", "driver@old-*". UsageError for what is no rule, or one without which
+/// nothing can be deployed.
+IgnoredRule parse_ignored(const std::string& text);
+
 struct AuditOptions {
   bool require_gpu = false;
-  bool strict = false;               ///< warnings and unknowns refuse a host
-  bool needs_environment = true;     ///< a host without a target interpreter fails (deploy)
-  bool with_requirements = false;    ///< Python packages that are missing will be installed
+  bool strict = false;             ///< warnings and unknowns refuse a host
+  bool needs_environment = true;   ///< a host without a target interpreter fails (deploy)
+  bool with_requirements = false;  ///< Python packages that are missing will be installed
+  std::vector<IgnoredRule> ignored;
   std::map<std::string, int> slots;  ///< by host, as the hostfile says; empty: it is not asked
   const Catalog* catalog = &builtin_catalog();
 };

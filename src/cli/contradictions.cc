@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "audit/audit.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -46,6 +47,8 @@ void refuse_contradictions(const Options& options) {
     throw UsageError(fmt::format("--pip_mirror '{}' is no URL", clean_line(options.pip_mirror)),
                      "write it as in https://mirror.example/simple");
   }
+  for (const std::string& text : options.ignore)
+    parse_ignored(text);
   if (options.command == "deploy" && !options.facts.empty() && !options.dry_run) {
     throw UsageError("--facts replays what hosts said once; hosts are changed on fresh facts only",
                      "add --dry-run, or leave --facts out");

@@ -165,6 +165,9 @@ void add_requirements(CLI::App& app, Options& options) {
 void add_audit(CLI::App& app, Options& options) {
   app.add_flag("--require-gpu", options.require_gpu, "a host without a GPU is refused");
   app.add_flag("--strict", options.strict, "warnings refuse a host too");
+  app.add_option("--ignore", options.ignore,
+                 "RULE or RULE@HOSTS (a name or a glob): what it finds is a warning (repeatable)")
+      ->allow_extra_args(false);
 }
 
 void add_report(CLI::App& app, Options& options) {

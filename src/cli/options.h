@@ -55,6 +55,7 @@ struct Options {
   std::string action;               ///< argument of cache, op of jit
   bool require_gpu = false;
   bool strict = false;
+  std::vector<std::string> ignore;  ///< RULE or RULE@HOSTS
   bool yes = false;
   bool json = false;
   std::string format;       ///< of a report: text, json or github; never empty once it is parsed

@@ -45,6 +45,8 @@ AuditOptions audit_options(Session& session) {
   AuditOptions audit;
   audit.require_gpu = options.require_gpu;
   audit.strict = options.strict;
+  for (const std::string& text : options.ignore)
+    audit.ignored.push_back(parse_ignored(text));
   audit.needs_environment = options.command != "audit";
   audit.catalog = &session.catalog();
   if (!options.local_only && options.facts.empty()) {
