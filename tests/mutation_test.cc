@@ -26,6 +26,7 @@
 #include "config/config.h"
 #include "facts/facts.h"
 #include "inventory/inventory.h"
+#include "packaging/packaging.h"
 #include "source/answer.h"
 #include "transport/known_hosts.h"
 #include "wheel/record.h"
@@ -245,6 +246,25 @@ TEST_CASE("mutations: text that people and hosts write") {
        }},
       {"answer about a source", data("source/answer.json"),
        [](const std::string& text) { parse_source_answer(text, "tree", "python3"); }},
+      {"DeepSpeed's record",
+       "version='0.19.8'\ninstalled_ops={'a': 1, 'b': False}\naccelerator_name='cuda'\n"
+       "torch_info={'version': '2.11', 'cuda_version': '13.0'}\n",
+       [](const std::string& text) { read_install_record(text); }},
+      {"catalog", std::string(template_text("catalog.yaml")).substr(0, 3000),
+       [](const std::string& text) { read_catalog(text, "catalog.yaml"); }},
+      {"requirement", "requests[socks,x]>=2.8.1,==2.8.*; python_version < '3.9' and extra == 'y'",
+       [](const std::string& text) {
+         const auto requirement = parse_requirement(text);
+         if (requirement)
+           marker_holds(requirement->marker, {{"python_version", "3.11"}});
+         version_fits(text.substr(text.size() / 3), text.substr(text.size() / 2));
+       }},
+      {"version", "1!2.0.1rc3.post4.dev5+ubuntu.1",
+       [](const std::string& text) {
+         const auto version = parse_version(text);
+         if (version)
+           (void)(compare(*version, *version) == 0);
+       }},
       {"depfile", "a.o : b.cc \\\n    c\\ d.h \\\r\n e\\#f.h $$g.h\nc.h:\n",
        [](const std::string& text) { parse_depfile(text); }},
       {"RECORD", "\"a,b.py\",sha256=x,3\n\"say \"\"hi\"\"\",sha256=y,0\nx/RECORD,,\n",
@@ -263,6 +283,7 @@ TEST_CASE("mutations: libraries and their device code") {
        [](const std::string& bytes) {
          const LibraryNeeds needs = inspect_library(bytes, "libscale.so");
          image_for(needs.gpu, "7.0");
+         library_symbols(bytes, "libscale.so");
        }},
       {"fatbin", std::string(code.sections[0].bytes),
        [&code](const std::string& bytes) {
