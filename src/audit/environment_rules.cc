@@ -133,34 +133,32 @@ bool is_identified(const HostFacts& host) {
   return !host.machine_id.empty() || !host.boot_id.empty();
 }
 
-const HostFacts* first_earlier(const Subject& subject,
-                               bool (*is_same)(const HostFacts&, const HostFacts&)) {
-  for (const HostFacts& other : subject.fleet.hosts) {
-    if (&other == &subject.host)
-      break;
-    if (is_same(other, subject.host))
-      return &other;
-  }
-  return nullptr;
-}
-
-/// Machines cloned from one image share their machine id; the boot id tells them apart.
-bool one_machine(const HostFacts& left, const HostFacts& right) {
-  return is_identified(left) && left.machine_id == right.machine_id &&
-         left.boot_id == right.boot_id && left.hostname == right.hostname;
-}
-
-/// Containers of one machine can have one path for different folders.
-bool one_target(const HostFacts& left, const HostFacts& right) {
-  return one_machine(left, right) && !left.python.prefix.empty() &&
-         left.python.prefix == right.python.prefix &&
-         left.python.prefix_id == right.python.prefix_id;
+/// Nothing if the host is the first itself.
+const HostFacts* earlier(const std::map<std::string, const HostFacts*>& first,
+                         const std::string& key, const HostFacts& host) {
+  const auto found = first.find(key);
+  return key.empty() || found == first.end() || found->second == &host ? nullptr : found->second;
 }
 
 }  // namespace
 
+/// Machines cloned from one image share their machine id; the boot id tells them apart.
+std::string machine_key(const HostFacts& host) {
+  if (!is_identified(host))
+    return {};
+  return host.machine_id + "\n" + host.boot_id + "\n" + host.hostname;
+}
+
+/// Containers of one machine can have one path for different folders.
+std::string target_key(const HostFacts& host) {
+  const std::string machine = machine_key(host);
+  if (machine.empty() || host.python.prefix.empty())
+    return {};
+  return machine + "\n" + host.python.prefix + "\n" + host.python.prefix_id;
+}
+
 const HostFacts* same_target(const Subject& subject) {
-  return first_earlier(subject, one_target);
+  return earlier(subject.summary.targets, target_key(subject.host), subject.host);
 }
 
 Findings same_machine_rule(const Subject& subject) {
@@ -169,7 +167,9 @@ Findings same_machine_rule(const Subject& subject) {
   if (!is_identified(subject.host))
     return {finding(Severity::unknown, "whether another name means this machine is not known")};
   const HostFacts* target = same_target(subject);
-  const HostFacts* machine = target != nullptr ? target : first_earlier(subject, one_machine);
+  const HostFacts* machine = target != nullptr ? target
+                                               : earlier(subject.summary.machines,
+                                                         machine_key(subject.host), subject.host);
   if (machine == nullptr)
     return {finding(Severity::ok, "no earlier host is this machine")};
   return {finding(Severity::warn,

@@ -46,6 +46,12 @@ constexpr std::array properties = {
 FleetSummary summarise(const Fleet& fleet) {
   FleetSummary summary;
   for (const HostFacts& host : fleet.hosts) {
+    summary.machines.emplace(machine_key(host), &host);
+    summary.targets.emplace(target_key(host), &host);
+    for (const Gpu& gpu : host.gpus) {
+      if (is_capability(gpu.compute_capability))
+        summary.capabilities.insert(gpu.compute_capability);
+    }
     if (host.state != HostFacts::State::reached)
       continue;
     for (const Property& property : properties) {

@@ -47,12 +47,9 @@ std::string wider_arch_list(const LibraryNeeds& library, const Subject& subject,
     archs[dotted(sass)];
   for (const PtxImage& ptx : library.gpu.ptx)
     archs[dotted(ptx.arch)] = true;
-  for (const HostFacts& host : subject.fleet.hosts) {
-    for (const auto& [capability, name] : gpu_kinds(host)) {
-      if (is_capability(capability) &&
-          image_for(library.gpu, capability, *subject.options.catalog) == Image::none)
-        archs[capability];
-    }
+  for (const std::string& capability : subject.summary.capabilities) {
+    if (image_for(library.gpu, capability, *subject.options.catalog) == Image::none)
+      archs[capability];
   }
   std::vector<std::string> list;
   for (const auto& [arch, ptx] : archs)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -11,10 +12,19 @@
 
 namespace ds {
 
-/// How many of the reached hosts have which value of a property that a job wants alike.
+/// What rules ask of all hosts, found once.
 struct FleetSummary {
-  std::map<std::string, std::map<std::string, std::size_t>> values;  ///< "torch" -> "2.11.0" -> 3
+  /// How many of the reached hosts have which value of a property that a job wants alike: "torch"
+  /// -> "2.11.0" -> 3.
+  std::map<std::string, std::map<std::string, std::size_t>> values;
+  std::set<std::string> capabilities;  ///< of all GPUs: "9.0"
+  /// The first host of each machine, and of each environment of a machine.
+  std::map<std::string, const HostFacts*> machines, targets;
 };
+
+/// Keys of these; empty where the host cannot be told from others.
+std::string machine_key(const HostFacts& host);
+std::string target_key(const HostFacts& host);
 FleetSummary summarise(const Fleet& fleet);
 
 struct Subject {

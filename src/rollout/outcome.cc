@@ -2,6 +2,7 @@
 //
 // What is known of a host before anything is sent, and the words for it.
 #include <algorithm>
+#include <map>
 
 #include "base/text.h"
 #include "rollout/rollout_state.h"
@@ -121,10 +122,14 @@ std::string manifest_json(const Wheel& wheel) {
 
 std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,
                                  const std::vector<ReleaseSet>& sets) {
+  std::map<std::string, const HostAudit*> audits;
+  for (const HostAudit& one : audit.hosts)
+    audits.emplace(one.host, &one);
   std::vector<HostOutcome> outcomes;
   for (const HostFacts& facts : fleet.hosts) {
-    outcomes.push_back(
-        judge(facts, audit_of(audit, facts.host), wanted_releases(set_of(sets, facts.host))));
+    const auto audited = audits.find(facts.host);
+    outcomes.push_back(judge(facts, audited == audits.end() ? nullptr : audited->second,
+                             wanted_releases(set_of(sets, facts.host))));
   }
   return outcomes;
 }
