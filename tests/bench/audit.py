@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What it costs to know beforehand.
+
+    python3 tests/bench/audit.py --build build-bench [--library FILE.so] [--cuobjdump FILE] [--rounds 5]
+
+Two tables. Inspection: the needs of one large library read by `ds-deploy inspect`, beside
+`cuobjdump --list-elf --list-ptx` on it, in turns, and by itself without the hash that inspect prints
+too. The library should be PyTorch's largest. Audit: 4,000 replayed hosts against a wheel with 25
+libraries, all good, and with every fourth host's GPUs too old: time, and the most memory.
+"""
+import argparse
+import hashlib
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from support import recorded_wheel, report_fleet  # noqa: E402
+
+HOSTS, LIBRARIES = 4000, 25
+
+
+def timed(words):
+    """Seconds, and the most memory in MB, of a command whose output nobody reads."""
+    before = time.monotonic()
+    child = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return time.monotonic() - before, usage.ru_maxrss / 1024, child.returncode
+
+
+def spread(values, unit):
+    return "%.3f %s (%.3f to %.3f)" % (statistics.median(values), unit, min(values), max(values))
+
+
+def inspection(program, library, cuobjdump, rounds):
+    size = library.stat().st_size
+    ours, theirs, hashing = [], [], []
+    timed([program, "inspect", library])  # from the page cache, for all of them
+    for _ in range(rounds):
+        ours.append(timed([program, "inspect", "--json", library])[0])
+        before = time.monotonic()
+        with open(library, "rb") as content:
+            digest = hashlib.sha256()
+            for block in iter(lambda: content.read(1 << 20), b""):
+                digest.update(block)
+        hashing.append(time.monotonic() - before)
+        if cuobjdump:
+            theirs.append(sum(timed([cuobjdump, option, library])[0]
+                              for option in ("--list-elf", "--list-ptx")))
+    print("\n### Inspection of %s, %.0f MB\n" % (library.name, size / 1e6))
+    print("| what | seconds, median (min to max) | |\n|---|---|---|")
+    print("| ds-deploy inspect | %s | %.2f GB/s |" % (
+        spread(ours, "s"), size / 1e9 / statistics.median(ours)))
+    print("| SHA-256 of the file alone | %s | |" % spread(hashing, "s"))
+    if theirs:
+        ratios = [other / own for other, own in zip(theirs, ours)]
+        print("| cuobjdump --list-elf, --list-ptx | %s | %s times as long |" % (
+            spread(theirs, "s"), spread(ratios, "").replace("  (", " (")))
+
+
+def audits(program, folder, rounds):
+    files = {"ds_ops/op%d/libop%d.so" % (number, number): recorded_wheel.cuda_library()
+             for number in range(LIBRARIES)}
+    wheel = recorded_wheel.pack(folder, files)
+    print("\n### Audit of %d hosts, a wheel with %d libraries\n" % (HOSTS, LIBRARIES))
+    print("| fleet | seconds, median (min to max) | most memory | exit |\n|---|---|---|---|")
+    for name, old in (("all good", 0), ("GPUs of every fourth host too old", 4)):
+        facts = report_fleet.save(folder / "facts.json", fleet(old))
+        runs = [timed([program, "audit", wheel, "--facts", facts]) for _ in range(rounds)]
+        print("| %s | %s | %.0f MB | %d |" % (
+            name, spread([run[0] for run in runs], "s"), max(run[1] for run in runs), runs[0][2]))
+
+
+def fleet(old):
+    """Every host of the number `old` has a GPU that the wheel has no code for; 0: none has."""
+    return [report_fleet.host("node%04d" % at, **(
+        {"gpus": [report_fleet.V100]} if old and at % old == 0 else {})) for at in range(HOSTS)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--library", type=pathlib.Path)
+    parser.add_argument("--cuobjdump")
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    program = pathlib.Path(given.build).resolve() / "ds-deploy"
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with tempfile.TemporaryDirectory(prefix="ds-deploy-bench.") as folder:
+        audits(program, pathlib.Path(folder), given.rounds)
+    if given.library:
+        inspection(program, given.library, given.cuobjdump, given.rounds)
+
+
+if __name__ == "__main__":
+    main()
