@@ -372,7 +372,7 @@ class Seen(BuildCase):
 
         use = json.loads(cache("show", "--json"))
         self.assertEqual((use["outputs"], use["results"], use["folder"]), (3, 3, str(self.cache)))
-        self.assertIn("3 outputs and 3 results", cache("show"))
+        self.assertIn("3 outputs, 3 results, 0 packages", cache("show"))
         self.assertIn("0 files damaged", cache("verify"))
         output = next(path for path in (self.cache / "outputs").rglob("*") if path.is_file())
         output.chmod(0o644)
