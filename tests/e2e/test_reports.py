@@ -56,8 +56,8 @@ class ReportCase(DeployCase):
 class Text(ReportCase):
     def test_matrix(self):
         said = self.audit()
-        self.assertIn("  node4  unreachable  - F -\n  node2  refused      F . .\n"
-                      "  node3  ready        . . ?\n  node1  ready        . . .\n", said)
+        self.assertIn("  node4  unreachable  - F - -\n  node2  refused      F . . w\n"
+                      "  node3  ready        . . ? .\n  node1  ready        . . . .\n", said)
         self.assertIn("  node[1,3] (2)  ready\n", said)
 
     def assert_fits_on_a_screen(self, step):
@@ -139,12 +139,13 @@ class GitHub(ReportCase):
                          ["::error title=ds-deploy%3A unreachable",
                           "::error title=ds-deploy%3A fail gpu-image",
                           "::error title=ds-deploy%3A fail reachable",
-                          "::warning title=ds-deploy%3A unknown glibc"])
+                          "::warning title=ds-deploy%3A unknown glibc",
+                          "::warning title=ds-deploy%3A warn uniformity"])
         text = summary.read_text()
         self.assertTrue(text.startswith(
             "before\n### ds-deploy audit: 2 of 4 hosts are not ready (exit status 5)\n"))
         self.assertIn("| **fail** | gpu-image | node2 | scale has no code for sm\\_70", text)
-        self.assertIn("      node2  refused      F . .\n", text)
+        self.assertIn("      node2  refused      F . . w\n", text)
 
     def test_hostile_text(self):
         self.hostile()
