@@ -30,7 +30,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int deflate_level = 6;
+constexpr int deflate_level = 9;
 
 [[noreturn]] void refuse(const std::string& what, const std::string& fix) {
   throw Error("cannot write a wheel: " + what, fix, ExitStatus::usage);
