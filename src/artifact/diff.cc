@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "artifact/artifact.h"
+#include "artifact/without.h"
 #include "base/text.h"
 
 namespace ds {
@@ -37,15 +38,6 @@ std::vector<std::string> texts_of(const Json& list) {
   for (const Json& value : list)
     texts.push_back(text_of(value));
   return texts;
-}
-
-std::vector<std::string> without(const std::vector<std::string>& all,
-                                 const std::vector<std::string>& others) {
-  std::vector<std::string> left;
-  std::copy_if(all.begin(), all.end(), std::back_inserter(left), [&others](const auto& text) {
-    return std::find(others.begin(), others.end(), text) == others.end();
-  });
-  return left;
 }
 
 void compare(const std::string& name, const Json& before, const Json& after, Changes& changes) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "artifact/artifact.h"
+#include "artifact/without.h"
 #include "base/text.h"
 
 namespace ds {
@@ -70,15 +71,6 @@ std::vector<std::string> image_names(const std::vector<std::string>& sass,
     names.push_back(fmt::format("PTX compute_{} (ISA {})", image.arch, image.isa));
   }
   return names;
-}
-
-template <typename Value>
-std::vector<Value> without(const std::vector<Value>& all, const std::vector<Value>& common) {
-  std::vector<Value> out;
-  std::copy_if(all.begin(), all.end(), std::back_inserter(out), [&common](const Value& value) {
-    return std::find(common.begin(), common.end(), value) == common.end();
-  });
-  return out;
 }
 
 /// "label    value", nothing for an empty value.

@@ -70,13 +70,6 @@ HostAudit audit_unreached(const HostFacts& host) {
   return audit;
 }
 
-int rank(Severity severity) {
-  constexpr std::array worst_first = {Severity::fail, Severity::unknown, Severity::warn,
-                                      Severity::ok};
-  return static_cast<int>(std::find(worst_first.begin(), worst_first.end(), severity) -
-                          worst_first.begin());
-}
-
 Verdict verdict_of(const Findings& findings, const AuditOptions& options) {
   const bool refused = std::any_of(findings.begin(), findings.end(), [&](const Finding& finding) {
     return !finding.ignored && (finding.severity == Severity::fail ||
@@ -126,6 +119,13 @@ HostAudit audit_host(const Subject& subject) {
 }
 
 }  // namespace
+
+int rank(Severity severity) {
+  constexpr std::array worst_first = {Severity::fail, Severity::unknown, Severity::warn,
+                                      Severity::ok};
+  return static_cast<int>(std::find(worst_first.begin(), worst_first.end(), severity) -
+                          worst_first.begin());
+}
 
 IgnoredRule parse_ignored(const std::string& text) {
   const std::size_t at = std::min(text.find('@'), text.size());

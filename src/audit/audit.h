@@ -14,6 +14,9 @@
 
 namespace ds {
 
+/// 0 is the worst: fail, unknown, warn, ok.
+int rank(Severity severity);
+
 struct Finding {
   std::string rule;  ///< "gpu-image", "glibc", ...
   Severity severity = Severity::ok;

@@ -24,24 +24,24 @@ std::string gpus_of(const HostFacts& host) {
   return join(texts, ", ");
 }
 
-std::string driver_of(const HostFacts& host) {
-  return host.driver.empty() && !host.gpus.empty() ? host.gpus.front().driver : host.driver;
-}
-
 struct Property {
-  const char* name;
+  const char *name, *verb;
   std::string (*value)(const HostFacts&);  ///< empty: not known, or not there
 };
 
 constexpr std::array properties = {
-    Property{"GPUs", gpus_of},
-    Property{"NVIDIA driver", driver_of},
-    Property{"torch", [](const HostFacts& host) { return host.torch.version; }},
-    Property{"Python", [](const HostFacts& host) { return host.python.version; }},
-    Property{"kernel", [](const HostFacts& host) { return host.kernel; }},
+    Property{"GPUs", "are", gpus_of},
+    Property{"NVIDIA driver", "is", driver_of},
+    Property{"torch", "is", [](const HostFacts& host) { return host.torch.version; }},
+    Property{"Python", "is", [](const HostFacts& host) { return host.python.version; }},
+    Property{"kernel", "is", [](const HostFacts& host) { return host.kernel; }},
 };
 
 }  // namespace
+
+std::string driver_of(const HostFacts& host) {
+  return host.driver.empty() && !host.gpus.empty() ? host.gpus.front().driver : host.driver;
+}
 
 FleetSummary summarise(const Fleet& fleet) {
   FleetSummary summary;
@@ -82,15 +82,14 @@ Findings uniformity_rule(const Subject& subject) {
       alike.emplace_back(property.name);
       continue;
     }
-    found.push_back(finding(
-        Severity::warn,
-        several ? fmt::format("its {} {} {}, and other hosts have others", property.name,
-                              std::string_view(property.name).ends_with('s') ? "are" : "is", value)
-                : fmt::format("its {} {} {}, and {} {} {}", property.name,
-                              std::string_view(property.name).ends_with('s') ? "are" : "is", value,
-                              count(most->second, "host"), most->second == 1 ? "has" : "have",
-                              most->first),
-        "make them alike: a job over all of these hosts meets both"));
+    const std::string others = several
+                                   ? "other hosts have others"
+                                   : fmt::format("{} {} {}", count(most->second, "host"),
+                                                 most->second == 1 ? "has" : "have", most->first);
+    found.push_back(
+        finding(Severity::warn,
+                fmt::format("its {} {} {}, and {}", property.name, property.verb, value, others),
+                "make them alike: a job over all of these hosts meets both"));
   }
   if (!found.empty() || subject.fleet.hosts.size() < 2)
     return found;

@@ -229,7 +229,7 @@ Findings driver_rule(const Subject& subject) {
   const HostFacts& host = subject.host;
   if (host.gpus.empty() || device_libraries(subject).empty())
     return {};
-  const std::string driver = host.driver.empty() ? host.gpus.front().driver : host.driver;
+  const std::string driver = driver_of(host);
   if (driver.empty())
     return {finding(Severity::unknown, "which NVIDIA driver this host has is not known")};
   const Catalog& catalog = *subject.options.catalog;

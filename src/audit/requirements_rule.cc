@@ -20,9 +20,8 @@ MarkerValues marker_values(const HostFacts& host) {
     if (!value.empty())
       values[name] = value;
   };
-  const std::vector<std::string> numbers = split(python.version, '.');
-  if (numbers.size() > 1)
-    tell("python_version", numbers[0] + "." + numbers[1]);
+  if (python.version.find('.') != std::string::npos)
+    tell("python_version", major_minor(python.version));
   tell("python_full_version", python.version);
   tell("platform_machine", host.machine);
   tell("platform_release", host.kernel);

@@ -25,6 +25,9 @@ struct FleetSummary {
 /// Keys of these; empty where the host cannot be told from others.
 std::string machine_key(const HostFacts& host);
 std::string target_key(const HostFacts& host);
+/// The kernel driver, else what its first GPU says; empty: not known.
+std::string driver_of(const HostFacts& host);
+
 FleetSummary summarise(const Fleet& fleet);
 
 struct Subject {

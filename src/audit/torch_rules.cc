@@ -11,12 +11,6 @@
 namespace ds {
 namespace {
 
-/// "2.11" of "2.11.0+cu130"
-std::string major_minor(const std::string& version) {
-  const std::vector<std::string> pieces = split(version, '.');
-  return pieces.size() < 2 ? version : pieces[0] + "." + pieces[1];
-}
-
 /// DeepSpeed compares major and minor versions when it loads an op, and refuses others.
 Finding judge_recorded(const Subject& subject, const InstallRecord& record) {
   const TorchFacts& torch = subject.host.torch;

@@ -202,6 +202,11 @@ int compare_versions(std::string_view left, std::string_view right) {
   return 0;
 }
 
+std::string major_minor(const std::string& version) {
+  const std::vector<std::string> pieces = split(version, '.');
+  return pieces.size() < 2 ? version : pieces[0] + "." + pieces[1];
+}
+
 namespace {
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {

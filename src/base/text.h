@@ -40,6 +40,9 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text);
 /// absent count as 0, text after the first character that is no digit or dot is ignored.
 int compare_versions(std::string_view left, std::string_view right);
 
+/// "2.11" of "2.11.0+cu130"; a version without a dot as it is.
+std::string major_minor(const std::string& version);
+
 /// The candidate nearest to `word` by edit distance, if near enough to be a slip of the finger.
 std::optional<std::string> did_you_mean(std::string_view word,
                                         std::span<const std::string> candidates);

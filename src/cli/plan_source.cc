@@ -36,8 +36,15 @@ SourceTree tree_of(Session& session, const BuildEnvironment& environment) {
   return read_source(source, environment.python, how);
 }
 
+/// All groups are built from one tree, which is read for it once.
+std::string digest_of(const SourceTree& tree, const std::vector<PlannedWheel>& known) {
+  const bool is_known = !known.empty() && known.front().source->root == tree.root;
+  return is_known ? known.front().source->digest : source_digest(tree.root);
+}
+
 PlannedWheel plan_group(Session& session, const TargetGroup& group, const Fleet& fleet,
-                        const BuildEnvironment& environment) {
+                        const BuildEnvironment& environment,
+                        const std::vector<PlannedWheel>& known) {
   PlannedWheel planned;
   planned.folder = build_folder(session.options());
   planned.python = environment.python;
@@ -46,7 +53,7 @@ PlannedWheel plan_group(Session& session, const TargetGroup& group, const Fleet&
   planned.for_gpus = std::any_of(fleet.hosts.begin(), fleet.hosts.end(),
                                  [](const HostFacts& host) { return !host.gpus.empty(); });
   planned.source = tree_of(session, environment);
-  planned.source->digest = source_digest(planned.source->root);
+  planned.source->digest = digest_of(*planned.source, known);
   planned.plan = make_source_plan(*planned.source, fleet, planned.builder,
                                   plan_options(session, environment_map()));
   return planned;
@@ -73,13 +80,13 @@ std::vector<PlannedWheel> plan_source_wheels(Session& session) {
   const std::vector<BuildEnvironment> environments = build_environments(session, groups);
   std::vector<PlannedWheel> wheels;
   if (groups.size() == 1) {
-    wheels.push_back(plan_group(session, groups.front(), fleet, environments.front()));
+    wheels.push_back(plan_group(session, groups.front(), fleet, environments.front(), wheels));
     wheels.front().hosts.clear();
     return wheels;
   }
   for (std::size_t at = 0; at < groups.size(); ++at) {
     wheels.push_back(with_context("planning for " + to_string(groups[at]), [&] {
-      return plan_group(session, groups[at], fleet_of(groups[at], fleet), environments[at]);
+      return plan_group(session, groups[at], fleet_of(groups[at], fleet), environments[at], wheels);
     }));
   }
   refuse_one_name(wheels);

@@ -86,11 +86,6 @@ std::set<Arch> parse_archs(const std::string& text) {
   return archs;
 }
 
-std::string major_minor(const std::string& version) {
-  const std::vector<std::string> pieces = split(version, '.');
-  return pieces.size() < 2 ? version : pieces[0] + "." + pieces[1];
-}
-
 using HostsByArch = std::map<Arch, std::vector<std::string>>;
 
 HostsByArch hosts_by_arch(const Fleet& fleet) {

@@ -52,21 +52,16 @@ HostFacts with_interpreter(const SourceTree& tree, HostFacts builder) {
   return builder;
 }
 
-std::string minor_version(const std::string& version) {
-  const std::vector<std::string> pieces = split(version, '.');
-  return pieces.size() < 2 ? version : pieces[0] + "." + pieces[1];
-}
-
 /// A library loads into one Python only.
 void check_pythons(const SourceTree& tree, const Fleet& fleet, std::vector<std::string>& notes) {
-  const std::string here = minor_version(tree.python.version);
+  const std::string here = major_minor(tree.python.version);
   std::vector<std::string> others;
   bool one_has = false, one_is_known = false;
   for (const HostFacts& host : fleet.hosts) {
     if (host.state != HostFacts::State::reached || host.python.version.empty())
       continue;
     one_is_known = true;
-    if (minor_version(host.python.version) == here)
+    if (major_minor(host.python.version) == here)
       one_has = true;
     else
       others.push_back(fmt::format("{} has {}", host.host, host.python.version));

@@ -10,12 +10,11 @@ namespace {
 
 /// "3.11"; "3.13t" without a global lock, whose libraries are others.
 std::string python_of(const PythonFacts& python) {
-  const std::vector<std::string> version = split(python.version, '.');
-  if (version.size() < 2)
+  if (python.version.find('.') == std::string::npos)
     return {};
   const std::vector<std::string> abi = split(python.soabi, '-');
   const bool free_threaded = abi.size() > 1 && abi[1].ends_with('t');
-  return version[0] + "." + version[1] + (free_threaded ? "t" : "");
+  return major_minor(python.version) + (free_threaded ? "t" : "");
 }
 
 }  // namespace

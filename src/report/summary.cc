@@ -57,12 +57,6 @@ int rank(HostState state) {
   return static_cast<int>(std::find(order.begin(), order.end(), state) - order.begin());
 }
 
-int rank(Severity severity) {
-  static constexpr std::array order = {Severity::fail, Severity::unknown, Severity::warn,
-                                       Severity::ok};
-  return static_cast<int>(std::find(order.begin(), order.end(), severity) - order.begin());
-}
-
 std::string FoldedFinding::fix_for(const std::vector<std::string>& names) const {
   if (!can_leave_out)
     return fix;

@@ -17,7 +17,6 @@ bool is_goal(HostState state, bool dry_run);
 
 /// 0 is the worst, so that the eye meets first what needs a hand.
 int rank(HostState state);
-int rank(Severity severity);
 
 /// The same finding of several hosts, or of several ops on one host.
 struct FoldedFinding {

@@ -46,16 +46,15 @@ std::string literal(const ordered_json& value) {
 }
 
 /// "2.11.0+cu130" -> "2.11"; "0.0", as setup.py writes it, for none.
-std::string major_minor(const std::string& version) {
-  const std::vector<std::string> pieces = split(version, '.');
-  return pieces.size() < 2 ? "0.0" : pieces[0] + "." + pieces[1];
+std::string recorded(const std::string& version) {
+  return version.find('.') == std::string::npos ? "0.0" : major_minor(version);
 }
 
 void set_torch(ordered_json& info, const SourceTorch& torch, bool bf16) {
   if (!info.is_object())
     return;
-  info["version"] = major_minor(torch.version);
-  info["cuda_version"] = major_minor(torch.cuda);
+  info["version"] = recorded(torch.version);
+  info["cuda_version"] = recorded(torch.cuda);
   if (info.contains("bf16_support"))
     info["bf16_support"] = bf16;
 }

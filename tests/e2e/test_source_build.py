@@ -93,10 +93,7 @@ class SmallTree(BuildCase):
 
     def setUp(self):
         super().setUp()
-        self.write("tree/setup.py", "from setuptools import setup\n"
-                                    "setup(name='deepspeed', version='0.0.1',\n"
-                                    "      packages=['deepspeed'])\n")
-        self.write("tree/deepspeed/__init__.py", "")
+        self.make_installable()
         self.op("host", "def cxx_args(self):\n"
                         "    return ['-O3', '-g', '-march=native', '-D__AVX512__']")
         self.write("tree/csrc/host.cpp", BINDING)

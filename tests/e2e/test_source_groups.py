@@ -28,10 +28,7 @@ def about(python):
 class GroupsCase(SourceCase):
     def setUp(self):
         super().setUp()
-        self.write("tree/setup.py", "from setuptools import setup\n"
-                                    "setup(name='deepspeed', version='0.0.1',\n"
-                                    "      packages=['deepspeed'])\n")
-        self.write("tree/deepspeed/__init__.py", "")
+        self.make_installable()
         self.op("host", "def cxx_args(self):\n    return ['-O0']")
         self.write("tree/csrc/host.cpp", MODULE)
 

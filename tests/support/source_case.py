@@ -100,6 +100,13 @@ class SourceCase(DeployCase):
             for entry in place.glob(pattern):
                 (self.site / entry.name).symlink_to(entry)
 
+    def make_installable(self):
+        """A setup.py that packs a package of nothing."""
+        self.write("tree/setup.py", "from setuptools import setup\n"
+                                    "setup(name='deepspeed', version='0.0.1',\n"
+                                    "      packages=['deepspeed'])\n")
+        self.write("tree/deepspeed/__init__.py", "")
+
     def op(self, name, body="", base="OpBuilder", before="", sources=True):
         """A module with one builder; `body` goes into its class, `before` above it."""
         self.write("tree/op_builder/%s.py" % name, "import os, sys, time\n%s\n%s\n" % (
