@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host's target interpreter about itself: one line "python TAB {json}". Standard library only,
-reads only, imports nothing of the environment. layout.py stands before this text. Python 3.6."""
-import sys
-sys.path[:] = [entry for entry in sys.path if entry]  # with -c, "" is the current folder
-
+reads only, imports nothing of the environment. layout.py and the other probe_*.py stand before this
+text. Python 3.6."""
 import fcntl
 import hashlib
 import json
 import re
 import signal
 import subprocess
+import sys
 import sysconfig
 
 HEX64 = re.compile(r"^[0-9a-f]{64}$")
@@ -23,13 +22,6 @@ def read(path, limit=1 << 20):
             return source.read(limit)
     except OSError:
         return b""
-
-
-def names_in(folder):
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:
-        return []
 
 
 def python_facts(found):
@@ -231,24 +223,6 @@ def installed_facts(root, site, found):
                          if name in ("ds_ops", "deepspeed") or is_ours(found[name][1], root)}}
 
 
-def disk_facts(path):
-    space = os.statvfs(path)
-    filesystem, best = "", ""
-    for line in read("/proc/self/mountinfo").decode("utf-8", "replace").splitlines():
-        left, _, right = line.partition(" - ")
-        fields = left.split()
-        if len(fields) < 5:
-            continue
-        mount = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code.group(1), 8)), fields[4])
-        inside = path == mount or path.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
-            best, filesystem = mount, right.split()[0] if right else ""
-    # Some file systems count no inodes (btrfs: 0 of 0).
-    inodes = space.f_favail if space.f_files else -1
-    return {"path": path, "filesystem": filesystem, "free_bytes": space.f_bavail * space.f_frsize,
-            "free_inodes": inodes}
-
-
 def main():
     signal.alarm(20)
     facts = {"notes": []}
@@ -260,6 +234,9 @@ def main():
              ("installed", lambda: installed_facts(root, site, found)),
              ("distributions", lambda: all_distributions(root)),
              ("disk", lambda: disk_facts(nearest(root))),
+             ("shared_memory", shared_memory_facts), ("jit", jit_facts),
+             ("earlier_modules", earlier_modules), ("nvidia", driver_facts),
+             ("runtime", lambda: runtime_facts(facts.get("torch", {}).get("folder", ""))),
              ("libraries", lambda: [name for folder in conda_libraries()
                                     for name in names_in(folder) if ".so" in name]))
     for name, ask in parts:

@@ -87,6 +87,29 @@ gpus() {
     }
 }
 
+# NVIDIA's display and 3D controllers, whether the driver has them or lost them.
+bus() {
+    on_bus=0
+    for device in /sys/bus/pci/devices/*; do
+        vendor='' class=''
+        { IFS= read -r vendor < "$device/vendor" && IFS= read -r class < "$device/class"; } \
+            2> /dev/null
+        case $vendor:$class in 0x10de:0x0300* | 0x10de:0x0302*) on_bus=$((on_bus + 1)) ;; esac
+    done
+    say gpus_on_bus "$on_bus"
+}
+
+# "NVRM: Xid (PCI:0000:3b:00): 79, ..." in the kernel's log, which not everybody may read.
+xids() {
+    [ -d /proc/driver/nvidia ] || command -v nvidia-smi > /dev/null 2>&1 || return 0
+    log=$(limited 5 dmesg 2> /dev/null) || return 0
+    say kernel_log read
+    printf '%s\n' "$log" | sed -n 's/.*NVRM: Xid (PCI:\([^)]*\)): \([0-9]*\).*/\2 \1/p' | sort |
+        uniq -c | head -n 64 | while read -r times number place; do
+        say xid "$number$t$place$t$times"
+    done
+}
+
 cached() {
     for tool in ldconfig /sbin/ldconfig /usr/sbin/ldconfig; do
         command -v "$tool" > /dev/null 2>&1 || continue
@@ -134,6 +157,7 @@ interpreter() {
     ! command -v timeout > /dev/null 2>&1 || limit='timeout -k 1 25'
     DS_LIBSTDCXX=$(cached | sed -n 's/.*libstdc++\.so\.6 .*=> //p' | first) \
         $limit "$python" -B -c 'import sys
+sys.path[:] = [entry for entry in sys.path if entry]
 exec(compile(sys.stdin.buffer.read(@SOURCE_BYTES@), "probe.py", "exec"))' ||
         say note "python $python ended with status $?"
 }
@@ -168,6 +192,8 @@ for place in /usr/local/cuda/bin/nvcc /usr/local/cuda-*/bin/nvcc; do toolkit "$p
     's/^NVRM version:.*[[:space:]]\([0-9][0-9]*\.[0-9][0-9.]*\)[[:space:]].*/\1/p' \
     /proc/driver/nvidia/version | first)"
 gpus
+bus
+xids
 say libraries "$(sonames | sort -u | tr '\n' ' ')"
 [ -z "$python" ] || interpreter
 printf '\n%s end\n' "$nonce"

@@ -8,30 +8,17 @@
 #include "audit/python_tag.h"
 #include "packaging/packaging.h"
 #include "support/audit_fixture.h"
+#include "support/audit_rows.h"
 
 using namespace ds;
 
 namespace {
 
-struct Row {
-  const char* rule;
-  std::function<void(AuditCase&)> change;
-  Severity severity;
-  const char* because;  ///< a part of the sentence
-};
-
+using Row = AuditRow;
 using enum Severity;
 
 void check(const Row& row) {
-  AuditCase audited;
-  row.change(audited);
-  CAPTURE(std::string(row.rule));
-  CAPTURE(std::string(row.because));
-  const Finding found = audited.worst(row.rule);
-  CHECK(to_string(found.severity) == to_string(row.severity));
-  CHECK_MESSAGE(found.because.find(row.because) != std::string::npos, found.because);
-  // What is wrong comes with a way out.
-  CHECK((found.severity != fail || !found.fix.empty()));
+  check_row(row);
 }
 
 PythonFacts python(const std::string& version, const std::string& soabi) {

@@ -68,6 +68,17 @@ TEST_CASE("facts: eight H100 under Ubuntu 22.04") {
   CHECK(facts.installed.active == std::vector<std::string>{std::string(64, 'b')});
   CHECK(facts.installed.packages.at("ds_ops").starts_with("0.1.0+g1a2b3c4d5.cu124 /opt"));
   CHECK(facts.notes.empty());
+  CHECK(facts.gpus_on_bus == 8);
+  REQUIRE(facts.xids);
+  CHECK(*facts.xids == std::vector<Xid>{{63, "0000:3b:00", 2}});
+  CHECK(facts.nvidia.cuda == "12.4");
+  CHECK(facts.gpus[0].processes == std::vector<std::string>{"python3 of train (31337)"});
+  CHECK(facts.gpus[7].processes == std::vector<std::string>());
+  CHECK(facts.shared_memory.bytes == 1082128842752);
+  CHECK(facts.jit.locks == std::vector<std::string>{"py310_cu124/fused_adam"});
+  CHECK(facts.earlier_modules->at("tokens") == "/home/train/src");
+  CHECK(facts.runtime.size() == 2);
+  CHECK(facts.disk.noexec == false);
 }
 
 TEST_CASE("facts: every toolkit once, with its headers, also those of the environment") {

@@ -9,58 +9,13 @@
 #include "base/sha256.h"
 #include "base/text.h"
 #include "facts/facts.h"
-#include "support/fake_transport.h"
-#include "support/recording_status.h"
-#include "support/shell.h"
+#include "support/probe_bench.h"
 
 using namespace ds;
 
 namespace {
 
 namespace fs = std::filesystem;
-
-/// A host whose tools lie in one folder, put first in PATH by its env-script.
-struct Bench {
-  TempDir folder;
-  Inventory inventory = local_inventory();
-  ProbeOptions options;
-  std::string prelude;  ///< sh text before the probe
-
-  Bench() {
-    fs::create_directory(folder.path() / "bin");
-    env("PATH=" + (folder.path() / "bin").string() + ":$PATH\n");
-  }
-  void env(const std::string& text) {
-    write_file(folder.path() / "env", text);
-    inventory.hosts[0].env_script = (folder.path() / "env").string();
-  }
-  void tool(const std::string& name, const std::string& body) {
-    write_file(folder.path() / "bin" / name, "#!/bin/sh\n" + body + "\n", 0755);
-  }
-
-  HostFacts ask(const std::string& shell_name = "dash") {
-    FakeTransport transport([&](const Endpoint&, const Exec& exec) {
-      write_file(folder.path() / "in", exec.input.bytes);
-      // As a login shell gets it: one word after -c.
-      const ShellResult ran = shell(prelude + shell_name + " -c " + shell_quote(exec.script) +
-                                    " < " + shell_quote((folder.path() / "in").string()));
-      ExecResult result;
-      result.exit_status = ran.status;
-      result.out = ran.output;
-      return result;
-    });
-    RecordingStatus status;
-    return gather_facts(inventory, options, transport, status).hosts.front();
-  }
-};
-
-bool has_note(const HostFacts& facts, const std::string& text) {
-  for (const std::string& note : facts.notes) {
-    if (note.find(text) != std::string::npos)
-      return true;
-  }
-  return false;
-}
 
 const std::string t4_row =
     "0, GPU-11111111-2222-3333-4444-555555555555, Tesla T4, 7.5, 535.104.05, 15360, [N/A], Enabled";

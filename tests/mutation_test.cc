@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Everything that reads what others wrote, against damaged input: whatever the bytes are, it ends
-// in a value or an Error. A few hundred inputs each; DS_DEPLOY_LONG=1: 200 times as many. What
-// fails names its seed; DS_DEPLOY_SEED=N begins there.
+// in a value or an Error. A few hundred inputs each; DS_DEPLOY_LONG=1: ten minutes for each reader
+// of what strangers write, or DS_DEPLOY_FUZZ_SECONDS. What fails names its seed; DS_DEPLOY_SEED=N
+// begins there.
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -29,6 +31,7 @@
 #include "packaging/packaging.h"
 #include "source/answer.h"
 #include "transport/known_hosts.h"
+#include "wheel/metadata.h"
 #include "wheel/record.h"
 #include "wheel/wheel.h"
 
@@ -42,7 +45,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t short_run = 300;
-constexpr std::uint64_t long_run = 200 * short_run;
+constexpr std::uint64_t long_seconds = 600;
+constexpr std::uint64_t brief_seconds = 20;  // of what we or the user wrote ourselves
 
 const char* current_parser = "";
 std::uint64_t current_seed = 0;
@@ -131,6 +135,7 @@ struct Parser {
   const char* name;
   std::string sample;
   std::function<void(const std::string&)> read;
+  bool strangers = false;  ///< whoever made the wheel or owns the host wrote it
 };
 
 std::uint64_t number_in(const char* variable, std::uint64_t otherwise) {
@@ -159,7 +164,13 @@ void attack(const Parser& parser) {
   CAPTURE(std::string(parser.name));
   REQUIRE_FALSE(parser.sample.empty());
   CHECK(read_one(parser, parser.sample) == "");
-  for (std::uint64_t seed = first; seed < first + (longer ? long_run : short_run); ++seed) {
+  const std::chrono::seconds limit(
+      parser.strangers ? number_in("DS_DEPLOY_FUZZ_SECONDS", long_seconds) : brief_seconds);
+  const auto begin = std::chrono::steady_clock::now();
+  const auto goes_on = [&](std::uint64_t seed) {
+    return seed < first + short_run || (longer && std::chrono::steady_clock::now() - begin < limit);
+  };
+  for (std::uint64_t seed = first; goes_on(seed); ++seed) {
     current_seed = seed;
     Dice dice(seed);
     std::string input = parser.sample;
@@ -224,10 +235,20 @@ TEST_CASE("mutations: text that people and hosts write") {
        [](const std::string& text) {
          const Inventory inventory = parse_hostfile(text, "hosts");
          select_hosts(inventory, {text.substr(0, 20), {}, {text.substr(text.size() / 2)}});
-       }},
-      {"op.yaml", read_file(manifest), [&](const std::string& text) { parse_op(text, manifest); }},
+       },
+       true},
+      {"op.yaml", read_file(manifest), [&](const std::string& text) { parse_op(text, manifest); },
+       true},
       {"probe answer", data("facts/h100-ubuntu2204.answer"),
-       [](const std::string& text) { parse_probe_answer(text, nonce); }},
+       [](const std::string& text) { parse_probe_answer(text, nonce); }, true},
+      {"METADATA",
+       "Metadata-Version: 2.1\nName: Toy\nVersion: 1.0\nRequires-Dist: numpy>=1.2 ; extra == 'x'\n"
+       "Summary: a\n  b\n\nProse: none\n",
+       [](const std::string& text) {
+         metadata_problem(text, "toy");
+         with_version(text, "2.0");
+       },
+       true},
       {"facts", facts_sample(),
        [](const std::string& text) { facts_to_json(facts_from_json(text, "facts.json")); }},
       {"known_hosts", known_hosts_sample,
@@ -268,7 +289,7 @@ TEST_CASE("mutations: text that people and hosts write") {
       {"depfile", "a.o : b.cc \\\n    c\\ d.h \\\r\n e\\#f.h $$g.h\nc.h:\n",
        [](const std::string& text) { parse_depfile(text); }},
       {"RECORD", "\"a,b.py\",sha256=x,3\n\"say \"\"hi\"\"\",sha256=y,0\nx/RECORD,,\n",
-       [](const std::string& text) { parse_record(text, "RECORD"); }},
+       [](const std::string& text) { parse_record(text, "RECORD"); }, true},
   };
   for (const Parser& parser : parsers)
     attack(parser);
@@ -284,13 +305,15 @@ TEST_CASE("mutations: libraries and their device code") {
          const LibraryNeeds needs = inspect_library(bytes, "libscale.so");
          image_for(needs.gpu, "7.0");
          library_symbols(bytes, "libscale.so");
-       }},
+       },
+       true},
       {"fatbin", std::string(code.sections[0].bytes),
        [&code](const std::string& bytes) {
          DeviceCode damaged = code;
          damaged.sections[0].bytes = bytes;
          image_for(read_fatbin(damaged, "libscale.so").images, "9.0");
-       }},
+       },
+       true},
   };
   for (const Parser& parser : parsers)
     attack(parser);
@@ -310,8 +333,10 @@ TEST_CASE("mutations: wheels") {
   const std::string sound = read_file(write_wheel(spec, folder.path()));
   const fs::path damaged = folder.path() / "damaged/toy-1.0-py3-none-any.whl";
   fs::create_directories(damaged.parent_path());
-  attack({"wheel", sound, [&](const std::string& bytes) {
+  attack({"wheel", sound,
+          [&](const std::string& bytes) {
             write_plainly(damaged, bytes);
             inspect_json(inspect_wheel(open_wheel(damaged)));
-          }});
+          },
+          true});
 }

@@ -25,7 +25,11 @@ struct Fleets : AuditCase {
     fleet.hosts.push_back(good_host(name));
     return fleet.hosts.back();
   }
-  void add_v100(const std::string& name) { add(name).gpus = {gpu("7.0", "V100")}; }
+  void add_v100(const std::string& name) {
+    HostFacts& host = add(name);
+    host.gpus = {gpu("7.0", "V100")};
+    host.gpus_on_bus = 1;
+  }
   void add_away(const std::string& name) {
     add(name).state = HostFacts::State::unreachable;
     fleet.hosts.back().problem = "no answer in 15 s";
@@ -107,8 +111,9 @@ TEST_CASE(
   node7          ready        . . ? .
   node[1-3] (3)  ready        . . . .
   F fail   ? unknown   w warn   . ok   - not asked
-  ok wherever it was asked: cpu-level, disk, driver, environment, externally-managed, gpu,
-    libstdc++, machine, needed-libraries, python, same-machine, write-permission
+  ok wherever it was asked: clock, cpu-level, disk, driver, environment, externally-managed, gpu,
+    gpu-busy, gpu-health, jit, libstdc++, machine, needed-libraries, noexec, python, same-machine,
+    shared-environment, shared-memory, write-permission
 )");
 }
 

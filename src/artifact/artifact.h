@@ -81,6 +81,9 @@ struct LibraryNeeds {
   std::string runpath, rpath;  ///< DT_RUNPATH, DT_RPATH: the loader ignores the second beside the
                                ///< first
   std::size_t undefined = 0;   ///< symbols that it needs of others, weak ones apart
+  /// Those of them that have no version and that no library of the wheel gives it, sorted: what
+  /// PyTorch, Python and the driver must have.
+  std::vector<std::string> outside;
   std::string cxx_strings;   ///< which std::string it takes from others: "cxx11", "old", "" neither
   std::string torch_abi;     ///< "exact": PyTorch's C++ interface; "stable": its C shim alone; ""
   std::string cuda_runtime;  ///< "shared", "static"; "" without device code

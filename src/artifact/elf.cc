@@ -7,6 +7,8 @@
 #include <gelf.h>
 #include <libelf.h>
 
+#include <algorithm>
+#include <bit>
 #include <climits>
 #include <cstddef>
 #include <map>
@@ -270,12 +272,9 @@ class ElfReader {
     for (std::uint64_t at = 0; at + 8 <= properties.size();) {
       const std::uint64_t size = properties.u32(at + 4);
       if (properties.u32(at) == isa_needed_property && size >= 4) {
-        const std::uint32_t levels = properties.u32(at + 8);
-        for (int level = 1; level <= 4; ++level) {
-          if ((levels & (1u << (level - 1))) != 0 && level > file_.needs.cpu_level) {
-            file_.needs.cpu_level = level;
-          }
-        }
+        // One bit for each level: the loader refuses those that it does not know yet.
+        const int level = std::bit_width(properties.u32(at + 8));
+        file_.needs.cpu_level = std::max(file_.needs.cpu_level, level);
       }
       at += 8 + ((size + 7) & ~std::uint64_t{7});
     }

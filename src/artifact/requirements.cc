@@ -8,6 +8,7 @@
 #include "artifact/bytes.h"
 #include "artifact/elf.h"
 #include "artifact/fatbin.h"
+#include "artifact/inspected.h"
 #include "artifact/mapped_file.h"
 #include "base/sha256.h"
 #include "base/text.h"
@@ -16,15 +17,6 @@ namespace ds {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Inspected {
-  LibraryNeeds needs;
-  std::string toolkit;
-};
-
-std::string file_name(std::string_view path) {
-  return std::string(path.substr(path.rfind('/') + 1));
-}
 
 /// "x.so", "x.so.1": what a loader opens.
 bool is_library_name(std::string_view path) {
@@ -69,6 +61,8 @@ void take_symbols(const LibrarySymbols& symbols, LibraryNeeds& needs) {
   for (const NeededSymbol& symbol : symbols.undefined) {
     const std::string_view name = symbol.name;
     needs.undefined += symbol.weak ? 0 : 1;
+    if (!symbol.weak && symbol.version.empty())
+      needs.outside.push_back(symbol.name);
     // Itanium C++ ABI: "Ss" abbreviates the std::string of before GCC 5.
     if (name.find("NSt7__cxx11") != std::string_view::npos)
       cxx11 = true;
@@ -80,6 +74,7 @@ void take_symbols(const LibrarySymbols& symbols, LibraryNeeds& needs) {
     torch_c |= starts_with_any(name, {"aoti_torch_", "torch_"});
     registers |= name == "__cudaRegisterFatBinary";
   }
+  std::sort(needs.outside.begin(), needs.outside.end());
   needs.cxx_strings = cxx11 ? "cxx11" : old ? "old" : "";
   if (needs.links_torch)
     needs.torch_abi = torch_cxx ? "exact" : torch_c ? "stable" : "";
@@ -113,6 +108,9 @@ Inspected inspect(std::string_view bytes, const std::string& path, const std::st
   for (const PtxImage& ptx : needs.gpu.ptx)
     raise(inspected.toolkit, catalog.toolkit_of_ptx(ptx.isa));
   take_symbols(symbols, needs);
+  for (const GivenSymbol& symbol : symbols.defined)
+    inspected.gives.push_back(symbol.name);
+  std::sort(inspected.gives.begin(), inspected.gives.end());
   return inspected;
 }
 
@@ -137,6 +135,12 @@ void take(const OpRecord& record, LibraryNeeds& library) {
   library.torch_cxx11_abi = record.torch_cxx11_abi;
   library.toolkit = record.cuda;
   library.cuda_check_skipped = record.cuda_check_skipped;
+}
+
+void add_all(Requirements& sum, std::vector<Inspected> libraries) {
+  resolve_within(libraries);
+  for (Inspected& library : libraries)
+    add(sum, std::move(library));
 }
 
 void sum_needed(Requirements& sum) {
@@ -168,7 +172,9 @@ Requirements inspect_alone(const fs::path& file, const Catalog& catalog) {
   sum.sha256 = sha256_hex(content.bytes());
   sum.installed_bytes = content.bytes().size();
   sum.installed_files = 1;
-  add(sum, inspect(content.bytes(), path, path, catalog));
+  std::vector<Inspected> alone;
+  alone.push_back(inspect(content.bytes(), path, path, catalog));
+  add_all(sum, std::move(alone));
   sum_needed(sum);
   return sum;
 }
@@ -194,23 +200,30 @@ Requirements inspect_folder(const fs::path& folder, const Catalog& catalog) {
   Requirements sum;
   sum.file = folder.string();
   sum.kind = "folder";
+  std::vector<Inspected> libraries;
   for (const fs::path& file : files_below(folder)) {
     const MappedFile content(file);
     ++sum.installed_files;
     sum.installed_bytes += content.bytes().size();
     if (!is_library_name(file.string()) || !content.bytes().starts_with(elf_magic))
       continue;
-    add(sum, inspect(content.bytes(), fs::relative(file, folder).string(), file.string(), catalog));
+    libraries.push_back(
+        inspect(content.bytes(), fs::relative(file, folder).string(), file.string(), catalog));
   }
-  if (sum.libraries.empty()) {
+  if (libraries.empty()) {
     throw Error(folder.string() + ": no library lies in it", "name a folder with .so files",
                 ExitStatus::usage);
   }
+  add_all(sum, std::move(libraries));
   sum_needed(sum);
   return sum;
 }
 
 }  // namespace
+
+std::string file_name(std::string_view path) {
+  return std::string(path.substr(path.rfind('/') + 1));
+}
 
 LibraryNeeds inspect_library(std::string_view bytes, const std::string& path) {
   return inspect(bytes, path, path, builtin_catalog()).needs;
@@ -236,6 +249,7 @@ Requirements inspect_wheel(const Wheel& wheel, const Catalog& catalog) {
     sum.files[entry.path] = entry.sha256;
   }
   std::vector<OpRecord> records;
+  std::vector<Inspected> libraries;
   read_wheel(wheel, [&](const WheelEntry& entry, std::string_view content) {
     if (entry.path == wheel.dist_info + "/" + record_name)
       records = read_op_records(content).value_or(std::vector<OpRecord>());
@@ -243,8 +257,9 @@ Requirements inspect_wheel(const Wheel& wheel, const Catalog& catalog) {
       sum.deepspeed = read_install_record(content);
     if (!is_library_name(entry.path))
       return;
-    add(sum, inspect(content, entry.path, sum.file + ": " + entry.path, catalog));
+    libraries.push_back(inspect(content, entry.path, sum.file + ": " + entry.path, catalog));
   });
+  add_all(sum, std::move(libraries));
   for (LibraryNeeds& library : sum.libraries) {
     for (const OpRecord& record : records) {
       if (record.library == library.path)

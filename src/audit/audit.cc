@@ -31,6 +31,7 @@ constexpr std::array rules = {
     Rule{"cpu-level", cpu_level_rule},
     Rule{"needed-libraries", needed_libraries_rule},
     Rule{"run-path", run_path_rule},
+    Rule{"symbols", symbols_rule},
     Rule{"torch", torch_rule},
     Rule{"c++-abi", cxx_abi_rule},
     Rule{"deepspeed-record", deepspeed_record_rule},
@@ -39,10 +40,18 @@ constexpr std::array rules = {
     Rule{"minimum-capability", minimum_capability_rule},
     Rule{"gpu-image", gpu_image_rule},
     Rule{"driver", driver_rule},
+    Rule{"gpu-health", gpu_health_rule},
+    Rule{"gpu-busy", gpu_busy_rule},
     Rule{"gpu-mode", gpu_mode_rule},
     Rule{"slots", slots_rule},
     Rule{"uniformity", uniformity_rule},
+    Rule{"shadowed", shadowed_rule},
+    Rule{"jit", jit_rule},
+    Rule{"shared-memory", shared_memory_rule},
+    Rule{"clock", clock_rule},
     Rule{"disk", disk_rule},
+    Rule{"noexec", noexec_rule},
+    Rule{"shared-environment", shared_environment_rule},
     Rule{"write-permission", write_permission_rule},
     Rule{"same-machine", same_machine_rule},
 };
@@ -65,8 +74,8 @@ HostAudit audit_unreached(const HostFacts& host) {
   HostAudit audit;
   audit.host = host.host;
   audit.verdict = verdict;
-  audit.findings = {{"reachable", Severity::fail, "", because,
-                     fix + ", or leave the host out: --exclude " + host.host}};
+  audit.findings = {
+      {"reachable", Severity::fail, "", because, fix + ", or " + leave_out_words + host.host}};
   return audit;
 }
 
@@ -150,6 +159,25 @@ IgnoredRule parse_ignored(const std::string& text) {
   return {rule, at < text.size() ? text.substr(at + 1) : ""};
 }
 
+bool take_leave_out(std::string& fix, const std::string& host) {
+  const std::string offer = leave_out_words + host;
+  if (!fix.ends_with(offer))
+    return false;
+  fix.resize(fix.size() - offer.size());
+  for (const std::string_view link : {", or ", "; or ", ", and ", "; ", " "}) {
+    if (fix.ends_with(link)) {
+      fix.resize(fix.size() - link.size());
+      break;
+    }
+  }
+  return true;
+}
+
+const RuntimeExports& AuditOptions::no_exports() {
+  static const RuntimeExports none;
+  return none;
+}
+
 bool AuditReport::all_ready() const {
   return std::all_of(hosts.begin(), hosts.end(),
                      [](const HostAudit& host) { return host.verdict == Verdict::ready; });
@@ -173,6 +201,7 @@ AuditReport audit(const std::vector<SetNeeds>& sets, const Fleet& fleet,
     report.hosts.push_back(
         audit_host({own == wheels.end() ? *others : *own->second, host, fleet, summary, options}));
   }
+  report.way_out = way_out(report.hosts, options.strict);
   return report;
 }
 

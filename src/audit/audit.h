@@ -17,13 +17,21 @@ namespace ds {
 /// 0 is the worst: fail, unknown, warn, ok.
 int rank(Severity severity);
 
+/// What would end a finding: a kind of the table in way_out.cc, and a value of it.
+struct Change {
+  std::string kind;   ///< "arch", "driver", "torch-wheel"
+  std::string value;  ///< "9.0"
+  bool operator==(const Change&) const = default;
+};
+
 struct Finding {
   std::string rule;  ///< "gpu-image", "glibc", ...
   Severity severity = Severity::ok;
   std::string op;  ///< empty: the whole wheel or host
   std::string because;
   std::string fix;
-  bool ignored = false;  ///< --ignore: it is told as a warning and refuses nothing
+  bool ignored = false;           ///< --ignore: it is told as a warning and refuses nothing
+  std::vector<Change> ways = {};  ///< any of them ends it; empty: what `fix` says, on the host
   bool operator==(const Finding&) const = default;
 };
 
@@ -37,8 +45,22 @@ struct HostAudit {
   std::vector<std::string> to_install = {};  ///< with_requirements: for pip, "einops>=0.6"
 };
 
+/// The cheapest changes that together make the most hosts ready.
+struct WayOut {
+  struct Step {
+    std::string change;              ///< "build for compute capability 9.0 too"
+    std::vector<std::string> hosts;  ///< that need it, and are ready with all of the steps
+  };
+  struct Remaining {
+    std::string host, because;
+  };
+  std::vector<Step> steps;  ///< those that help the most hosts first
+  std::vector<Remaining> remaining;
+};
+
 struct AuditReport {
   std::vector<HostAudit> hosts;  ///< in the fleet's order
+  WayOut way_out;
   bool all_ready() const;
 };
 
@@ -60,7 +82,16 @@ struct AuditOptions {
   std::vector<IgnoredRule> ignored;
   std::map<std::string, int> slots;  ///< by host, as the hostfile says; empty: it is not asked
   const Catalog* catalog = &builtin_catalog();
+  /// What the hosts' libraries give; those that are not in it are not known.
+  const RuntimeExports* exports = &no_exports();
+  static const RuntimeExports& no_exports();
 };
+
+inline constexpr const char* leave_out_words = "leave the host out: --exclude ";
+
+/// Takes the offer to leave `host` out, which holds its name, off the end of a fix; false if it makes
+/// none.
+bool take_leave_out(std::string& fix, const std::string& host);
 
 /// What the wheels of one release set need, and the hosts that are to get them.
 struct SetNeeds {
@@ -72,6 +103,8 @@ struct SetNeeds {
 /// no wheel.
 AuditReport audit(const std::vector<SetNeeds>& sets, const Fleet& fleet,
                   const AuditOptions& options);
+
+WayOut way_out(const std::vector<HostAudit>& hosts, bool strict);
 
 /// The same where all hosts get the same wheels, one or several.
 AuditReport audit(const std::vector<Requirements>& wheels, const Fleet& fleet,

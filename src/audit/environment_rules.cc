@@ -31,7 +31,7 @@ std::string label(const LibraryNeeds& library) {
 }
 
 std::string leave_out(const Subject& subject) {
-  return "leave the host out: --exclude " + subject.host.host;
+  return leave_out_words + subject.host.host;
 }
 
 Findings environment_rule(const Subject& subject) {
@@ -111,6 +111,14 @@ Findings disk_rule(const Subject& subject) {
         Severity::fail,
         fmt::format("{} has {} free, and staging needs {}", disk.path,
                     human_bytes(static_cast<std::uint64_t>(disk.free_bytes)), human_bytes(bytes)),
+        fix)};
+  }
+  if (disk.quota_bytes >= 0 && static_cast<std::uint64_t>(disk.quota_bytes) < bytes) {
+    return {finding(
+        Severity::fail,
+        fmt::format("the quota of user {} leaves {} at {}, and staging needs {}", subject.host.user,
+                    human_bytes(static_cast<std::uint64_t>(disk.quota_bytes)), disk.path,
+                    human_bytes(bytes)),
         fix)};
   }
   // Below 0: this file system has no fixed number of inodes.

@@ -24,6 +24,16 @@ std::string gpus_of(const HostFacts& host) {
   return join(texts, ", ");
 }
 
+/// That of the package beside PyTorch; a build of PyTorch with its own does not show.
+std::string nccl_of(const HostFacts& host) {
+  for (const char* name : {"nvidia-nccl-cu13", "nvidia-nccl-cu12", "nvidia-nccl-cu11"}) {
+    const auto version = host.distributions ? host.distributions->find(name) : std::nullopt;
+    if (version)
+      return *version;
+  }
+  return {};
+}
+
 struct Property {
   const char *name, *verb;
   std::string (*value)(const HostFacts&);  ///< empty: not known, or not there
@@ -33,6 +43,7 @@ constexpr std::array properties = {
     Property{"GPUs", "are", gpus_of},
     Property{"NVIDIA driver", "is", driver_of},
     Property{"torch", "is", [](const HostFacts& host) { return host.torch.version; }},
+    Property{"NCCL", "is", nccl_of},
     Property{"Python", "is", [](const HostFacts& host) { return host.python.version; }},
     Property{"kernel", "is", [](const HostFacts& host) { return host.kernel; }},
 };
@@ -48,6 +59,7 @@ FleetSummary summarise(const Fleet& fleet) {
   for (const HostFacts& host : fleet.hosts) {
     summary.machines.emplace(machine_key(host), &host);
     summary.targets.emplace(target_key(host), &host);
+    summary.shared[shared_key(host)].push_back(&host);
     for (const Gpu& gpu : host.gpus) {
       if (is_capability(gpu.compute_capability))
         summary.capabilities.insert(gpu.compute_capability);
@@ -117,17 +129,20 @@ Findings slots_rule(const Subject& subject) {
 
 Findings gpu_mode_rule(const Subject& subject) {
   std::size_t mig = 0, no_ecc = 0;
+  std::int64_t parts = 0;
   for (const Gpu& gpu : subject.host.gpus) {
     mig += gpu.mig == "Enabled" ? 1 : 0;
+    parts += gpu.mig_devices;
     no_ecc += gpu.ecc == "Disabled" ? 1 : 0;
   }
   Findings found;
   const std::size_t all = subject.host.gpus.size();
   if (mig > 0) {
-    found.push_back(finding(Severity::warn,
-                            fmt::format("{} of its {} are split by MIG: a process sees one part",
-                                        mig, count(all, "GPU")),
-                            "nvidia-smi -mig 0, if jobs are meant to have whole GPUs"));
+    found.push_back(
+        finding(Severity::warn,
+                fmt::format("{} of its {} are split by MIG{}: a process sees one part", mig,
+                            count(all, "GPU"), parts == 0 ? "" : fmt::format(" into {}", parts)),
+                "nvidia-smi -mig 0, if jobs are meant to have whole GPUs"));
   }
   if (no_ecc > 0) {
     found.push_back(

@@ -81,14 +81,16 @@ Finding no_image(const Subject& subject, const Requirements& wheel, const Librar
   arch.erase(std::remove(arch.begin(), arch.end(), '.'), arch.end());
   const bool dropped =
       compare_versions(wheel.cuda, "13.0") >= 0 && compare_versions(capability, "7.5") < 0;
-  return finding(Severity::fail,
-                 fmt::format("{} has no code for sm_{} ({}, compute capability {}): it has {}",
-                             label(library), arch, gpu.empty() ? "a GPU of this host" : gpu,
-                             capability, images_text(library.gpu)),
-                 fmt::format("build for {} too{}: TORCH_CUDA_ARCH_LIST=\"{}\", or {}", capability,
-                             dropped ? " (with CUDA 12.9 or older: 13 cannot)" : "",
-                             wider_arch_list(library, subject, capability), leave_out(subject)),
-                 label(library));
+  return with_ways(
+      finding(Severity::fail,
+              fmt::format("{} has no code for sm_{} ({}, compute capability {}): it has {}",
+                          label(library), arch, gpu.empty() ? "a GPU of this host" : gpu,
+                          capability, images_text(library.gpu)),
+              fmt::format("build for {} too{}: TORCH_CUDA_ARCH_LIST=\"{}\", or {}", capability,
+                          dropped ? " (with CUDA 12.9 or older: 13 cannot)" : "",
+                          wider_arch_list(library, subject, capability), leave_out(subject)),
+              label(library)),
+      {Change{dropped ? "old-arch" : "arch", capability}});
 }
 
 bool driver_compiles(const Subject& subject, const LibraryNeeds& library) {
@@ -137,17 +139,43 @@ Finding judge_driver(const Subject& subject, const LibraryNeeds& library, const 
         fmt::format("{} has {}, and which driver that needs is not known", name, floor.reason), "",
         name);
   }
-  if (compare_versions(driver, floor.driver) >= 0) {
+  // The libcuda that a process loads counts: a forward-compatible one takes more than the kernel
+  // driver alone, one that was left behind takes less.
+  const DriverFacts& loads = subject.host.nvidia;
+  const std::string wanted = subject.options.catalog->cuda_of_driver(floor.driver);
+  const bool new_enough = compare_versions(driver, floor.driver) >= 0;
+  const bool loads_newer = compare_versions(loads.cuda, wanted) >= 0;
+  if (!loads.cuda.empty() && !wanted.empty() && new_enough != loads_newer) {
+    const std::string libcuda = fmt::format(
+        "the libcuda that this environment loads, {}, is for "
+        "CUDA {}",
+        loads.libcuda, loads.cuda);
+    if (loads_newer) {
+      return finding(Severity::ok, fmt::format("{} needs CUDA {} of the driver, and {}",
+                                               floor.reason, wanted, libcuda));
+    }
+    return finding(
+        Severity::fail,
+        fmt::format("{} has {}, which needs CUDA {} of the driver, and {}", name, floor.reason,
+                    wanted, libcuda),
+        "take its folder out of LD_LIBRARY_PATH (env-script=): the driver's own is newer", name);
+  }
+  if (new_enough) {
     return finding(Severity::ok, fmt::format("{} needs NVIDIA driver {}, {} is there", floor.reason,
                                              floor.driver, driver));
   }
-  return finding(Severity::fail,
-                 fmt::format("{} has {}, which needs NVIDIA driver {} or newer, and this host has "
-                             "{}",
-                             name, floor.reason, floor.driver, driver),
-                 fmt::format("update the driver to {}, build with an older CUDA, or {}",
-                             floor.driver, leave_out(subject)),
-                 name);
+  std::vector<Change> ways = {{"driver", floor.driver}};
+  if (const std::string cuda = subject.options.catalog->cuda_of_driver(driver); !cuda.empty())
+    ways.push_back({"cuda", cuda});
+  return with_ways(
+      finding(Severity::fail,
+              fmt::format("{} has {}, which needs NVIDIA driver {} or newer, and this host has "
+                          "{}",
+                          name, floor.reason, floor.driver, driver),
+              fmt::format("update the driver to {}, build with an older CUDA, or {}", floor.driver,
+                          leave_out(subject)),
+              name),
+      std::move(ways));
 }
 
 }  // namespace

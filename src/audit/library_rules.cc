@@ -19,6 +19,7 @@ struct Family {
   const char* name;  ///< "glibc ", "GLIBCXX_"
   std::string LibraryNeeds::*needs;
   std::string HostFacts::*has;
+  const char* way;  ///< of way_out
   const char* fix;  ///< {} is what the host has
 };
 
@@ -56,10 +57,12 @@ Findings version_findings(const Subject& subject, const Family& family) {
                     fmt::format("{0}{1} is needed, {0}{2} is there", family.name, highest, has))};
   }
   const std::string op = too_new.size() == 1 ? too_new.front() : "";
-  return {finding(
-      Severity::fail,
-      fmt::format("{} {}{}, and this host has {}", who_needs(too_new), family.name, highest, has),
-      fmt::format(fmt::runtime(family.fix), has) + ", or " + leave_out(subject), op)};
+  return {with_ways(
+      finding(Severity::fail,
+              fmt::format("{} {}{}, and this host has {}", who_needs(too_new), family.name, highest,
+                          has),
+              fmt::format(fmt::runtime(family.fix), has) + ", or " + leave_out(subject), op),
+      {{family.way, has}})};
 }
 
 bool has_own_folder(const LibraryNeeds& library) {
@@ -92,20 +95,21 @@ Finding missing_library(const Subject& subject, const LibraryNeeds& library,
                                label(library), soname, library.runpath),
                    "", label(library));
   }
-  return finding(
-      Severity::fail,
-      fmt::format("{} needs {}, which this host's loader does not know", label(library), soname),
-      fmt::format("install the package that has {}, or put its folder into "
-                  "LD_LIBRARY_PATH (env-script=), or {}",
-                  soname, leave_out(subject)),
-      label(library));
+  return with_ways(finding(Severity::fail,
+                           fmt::format("{} needs {}, which this host's loader does not know",
+                                       label(library), soname),
+                           fmt::format("install the package that has {}, or put its folder into "
+                                       "LD_LIBRARY_PATH (env-script=), or {}",
+                                       soname, leave_out(subject)),
+                           label(library)),
+                   {{"library", soname}});
 }
 
 }  // namespace
 
 Findings glibc_rule(const Subject& subject) {
   return version_findings(subject,
-                          {"glibc ", &LibraryNeeds::glibc, &HostFacts::glibc,
+                          {"glibc ", &LibraryNeeds::glibc, &HostFacts::glibc, "glibc",
                            "build on a machine (or in a container) with glibc {} or older"});
 }
 
@@ -113,10 +117,10 @@ Findings libstdcxx_rule(const Subject& subject) {
   const char* fix =
       "build with a compiler whose newest version is {} or older, or put a newer libstdc++ into "
       "the environment";
-  Findings all =
-      version_findings(subject, {"GLIBCXX_", &LibraryNeeds::glibcxx, &HostFacts::glibcxx, fix});
-  for (Finding& found :
-       version_findings(subject, {"CXXABI_", &LibraryNeeds::cxxabi, &HostFacts::cxxabi, fix})) {
+  Findings all = version_findings(
+      subject, {"GLIBCXX_", &LibraryNeeds::glibcxx, &HostFacts::glibcxx, "glibcxx", fix});
+  for (Finding& found : version_findings(
+           subject, {"CXXABI_", &LibraryNeeds::cxxabi, &HostFacts::cxxabi, "cxxabi", fix})) {
     all.push_back(std::move(found));
   }
   return all;
@@ -148,12 +152,13 @@ Findings cpu_level_rule(const Subject& subject) {
   if (too_high.empty())
     return {
         finding(Severity::ok, fmt::format("x86-64-v{} is needed, the CPU has v{}", highest, has))};
-  return {finding(
-      Severity::fail,
-      fmt::format("{} a CPU of level x86-64-v{}, and this host's is v{}", who_needs(too_high),
-                  highest, has),
-      fmt::format("build for x86-64-v{} (--cpu-level {}), or {}", has, has, leave_out(subject)),
-      too_high.size() == 1 ? too_high.front() : "")};
+  return {with_ways(finding(Severity::fail,
+                            fmt::format("{} a CPU of level x86-64-v{}, and this host's is v{}",
+                                        who_needs(too_high), highest, has),
+                            fmt::format("build for x86-64-v{} (--cpu-level {}), or {}", has, has,
+                                        leave_out(subject)),
+                            too_high.size() == 1 ? too_high.front() : ""),
+                    {{"cpu-level", std::to_string(has)}})};
 }
 
 Findings needed_libraries_rule(const Subject& subject) {

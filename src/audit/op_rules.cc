@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "audit/rule.h"
+#include "base/text.h"
 
 namespace ds {
 namespace {
@@ -14,6 +15,53 @@ bool needs_torch_cuda(const LibraryNeeds& library) {
         return name.starts_with("libtorch_cuda") || name.starts_with("libc10_cuda");
       });
   return by_name || (!library.torch.empty() && library.gpu.units > 0);
+}
+
+/// What would end a failure of the rule torch; others say it in their fix.
+std::vector<Change> ways_of(const OpVerdict& verdict, const OpRules& op, const HostFacts& host) {
+  std::vector<Change> ways;
+  if (verdict.rule != "torch" || verdict.severity != Severity::fail)
+    return ways;
+  if (!op.torch.empty())
+    ways.push_back({"torch", op.torch});
+  if (!op.torch.empty() && !host.torch.version.empty())
+    ways.push_back({"torch-wheel", host.torch.version});
+  return ways;
+}
+
+/// Ops of which the same is said.
+struct Alike {
+  std::vector<std::string> ops;
+  std::string rest;  ///< of the sentence that begins with the op's name
+  Finding finding;
+};
+
+void add(std::vector<Alike>& all, const std::string& op, const OpVerdict& verdict,
+         const std::vector<Change>& ways) {
+  const bool begins = verdict.because.starts_with(op + " ");
+  const std::string rest = begins ? verdict.because.substr(op.size() + 1) : "";
+  for (Alike& one : all) {
+    if (begins && one.rest == rest && one.finding.severity == verdict.severity &&
+        one.finding.fix == verdict.fix) {
+      one.ops.push_back(op);
+      return;
+    }
+  }
+  all.push_back(
+      {{op}, rest, with_ways(finding(verdict.severity, verdict.because, verdict.fix, op), ways)});
+}
+
+/// "a, b are built with", of "a is built with".
+Finding finding_of(const Alike& alike) {
+  Finding all = alike.finding;
+  if (alike.ops.size() == 1)
+    return all;
+  const std::size_t end = std::min(alike.rest.find(' '), alike.rest.size());
+  const std::string verb = alike.rest.substr(0, end);
+  const std::string plural = verb == "is" ? "are" : verb.substr(0, verb.size() - 1);
+  all.because = join(alike.ops, ", ") + " " + plural + alike.rest.substr(end);
+  all.op.clear();
+  return all;
 }
 
 }  // namespace
@@ -35,20 +83,23 @@ OpRules rules_of(const LibraryNeeds& library) {
 }
 
 Findings op_findings(const Subject& subject, const std::string& rule) {
-  Findings found;
+  std::vector<Alike> all;
   for (const Requirements& wheel : subject.wheels) {
     for (const LibraryNeeds& library : wheel.libraries) {
       const OpRules op = rules_of(library);
-      for (const OpVerdict& verdict : judge(op, subject.host)) {
+      for (OpVerdict& verdict : judge(op, subject.host)) {
         if (verdict.rule != rule)
           continue;
-        const std::string fix = verdict.severity == Severity::fail
-                                    ? verdict.fix + ", or " + leave_out(subject)
-                                    : verdict.fix;
-        found.push_back(finding(verdict.severity, verdict.because, fix, op.name));
+        const std::vector<Change> ways = ways_of(verdict, op, subject.host);
+        if (verdict.severity == Severity::fail)
+          verdict.fix += ", or " + leave_out(subject);
+        add(all, op.name, verdict, ways);
       }
     }
   }
+  Findings found;
+  for (const Alike& alike : all)
+    found.push_back(finding_of(alike));
   return found;
 }
 

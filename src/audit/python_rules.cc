@@ -38,10 +38,11 @@ Findings wheel_python(const Subject& subject, const Requirements& wheel) {
   const std::string here = python_tag_of(python);
   const std::string fix = "build for the host's Python, or name another environment (--python)";
   if (!wheel.python_tag.empty() && !tag_fits(wheel.python_tag, python)) {
-    return {finding(Severity::fail,
-                    fmt::format("the wheel is for {}, and this host's Python {} is {}",
-                                wheel.python_tag, python.version, here),
-                    fix)};
+    return {with_ways(finding(Severity::fail,
+                              fmt::format("the wheel is for {}, and this host's Python {} is {}",
+                                          wheel.python_tag, python.version, here),
+                              fix),
+                      {{"python-wheel", here}})};
   }
   const std::optional<bool> fits = version_fits(wheel.requires_python, python.version);
   if (!fits) {
@@ -58,10 +59,11 @@ Findings wheel_python(const Subject& subject, const Requirements& wheel) {
   for (const LibraryNeeds& library : wheel.libraries) {
     if (library_fits(library, python))
       continue;
-    return {finding(Severity::fail,
-                    fmt::format("{} is for {}, and this host's Python {} is {}", library.path,
-                                library.python, python.version, here),
-                    fix, label(library))};
+    return {with_ways(finding(Severity::fail,
+                              fmt::format("{} is for {}, and this host's Python {} is {}",
+                                          library.path, library.python, python.version, here),
+                              fix, label(library)),
+                      {{"python-wheel", here}})};
   }
   return {finding(Severity::ok,
                   wheel.python_tag.empty()
@@ -80,10 +82,11 @@ Findings machine_rule(const Subject& subject) {
     for (const LibraryNeeds& library : wheel.libraries) {
       if (library.machine.empty() || library.machine == host.machine)
         continue;
-      return {finding(Severity::fail,
-                      fmt::format("{} is for {}, and this host is {}", label(library),
-                                  library.machine, host.machine),
-                      fix, label(library))};
+      return {with_ways(finding(Severity::fail,
+                                fmt::format("{} is for {}, and this host is {}", label(library),
+                                            library.machine, host.machine),
+                                fix, label(library)),
+                        {{"machine-wheel", host.machine}})};
     }
     const std::vector<std::string> platforms = platforms_of(wheel);
     const bool fits = platforms.empty() ||

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "audit/audit.h"
@@ -20,11 +21,14 @@ struct FleetSummary {
   std::set<std::string> capabilities;  ///< of all GPUs: "9.0"
   /// The first host of each machine, and of each environment of a machine.
   std::map<std::string, const HostFacts*> machines, targets;
+  /// Hosts of each environment on a file system that others can have too.
+  std::map<std::string, std::vector<const HostFacts*>> shared;
 };
 
 /// Keys of these; empty where the host cannot be told from others.
 std::string machine_key(const HostFacts& host);
 std::string target_key(const HostFacts& host);
+std::string shared_key(const HostFacts& host);
 /// The kernel driver, else what its first GPU says; empty: not known.
 std::string driver_of(const HostFacts& host);
 
@@ -43,6 +47,11 @@ using Findings = std::vector<Finding>;  ///< their `rule` is filled in by audit(
 inline Finding finding(Severity severity, std::string because, std::string fix = {},
                        std::string op = {}) {
   return {{}, severity, std::move(op), std::move(because), std::move(fix)};
+}
+
+inline Finding with_ways(Finding finding, std::vector<Change> ways) {
+  finding.ways = std::move(ways);
+  return finding;
 }
 
 /// A wheel that is only planned has no binaries to read: rules about them stay silent.
@@ -74,6 +83,15 @@ Findings torch_rule(const Subject& subject);
 Findings uniformity_rule(const Subject& subject);
 Findings slots_rule(const Subject& subject);
 Findings gpu_mode_rule(const Subject& subject);
+Findings gpu_health_rule(const Subject& subject);
+Findings gpu_busy_rule(const Subject& subject);
+Findings symbols_rule(const Subject& subject);
+Findings shadowed_rule(const Subject& subject);
+Findings jit_rule(const Subject& subject);
+Findings noexec_rule(const Subject& subject);
+Findings shared_environment_rule(const Subject& subject);
+Findings shared_memory_rule(const Subject& subject);
+Findings clock_rule(const Subject& subject);
 Findings deepspeed_record_rule(const Subject& subject);
 Findings cxx_abi_rule(const Subject& subject);
 Findings run_path_rule(const Subject& subject);

@@ -25,12 +25,14 @@ Finding judge_recorded(const Subject& subject, const InstallRecord& record) {
   const bool cuda_differs =
       !subject.host.gpus.empty() && !record.cuda.empty() && major_minor(torch.cuda) != record.cuda;
   if (torch_differs || cuda_differs) {
-    return finding(
-        Severity::fail,
-        fmt::format("{}, and this host has torch {}{}: DeepSpeed refuses to load them", built,
-                    torch.version, torch.cuda.empty() ? "" : " with CUDA " + torch.cuda),
-        fmt::format("build with torch {}, or install the recorded one, or {}", torch.version,
-                    leave_out(subject)));
+    return with_ways(
+        finding(
+            Severity::fail,
+            fmt::format("{}, and this host has torch {}{}: DeepSpeed refuses to load them", built,
+                        torch.version, torch.cuda.empty() ? "" : " with CUDA " + torch.cuda),
+            fmt::format("build with torch {}, or install the recorded one, or {}", torch.version,
+                        leave_out(subject))),
+        {{"torch", record.torch}, {"torch-wheel", torch.version}});
   }
   return finding(Severity::ok, built + ", which is there");
 }
@@ -90,12 +92,14 @@ Findings cxx_abi_rule(const Subject& subject) {
                                 label(library)));
         continue;
       }
-      found.push_back(finding(
-          Severity::fail,
-          fmt::format("{}, and torch {} of this host has the other", uses,
-                      subject.host.torch.version),
-          "take the wheel that is built for this torch, or build it, or " + leave_out(subject),
-          label(library)));
+      found.push_back(with_ways(
+          finding(
+              Severity::fail,
+              fmt::format("{}, and torch {} of this host has the other", uses,
+                          subject.host.torch.version),
+              "take the wheel that is built for this torch, or build it, or " + leave_out(subject),
+              label(library)),
+          {{"torch-wheel", subject.host.torch.version}}));
     }
   }
   if (found.empty() && good > 0)

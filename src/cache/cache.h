@@ -65,7 +65,8 @@ struct MadeResult {
 using InputHashes = std::vector<std::pair<std::string, std::string>>;  ///< path, SHA-256
 
 struct CacheUse {
-  std::uint64_t outputs = 0, results = 0;                     ///< files
+  std::uint64_t outputs = 0, results = 0;  ///< files
+  std::uint64_t exports = 0;               ///< files: symbols of hosts' libraries
   std::uint64_t packages = 0, sources = 0, environments = 0;  ///< folders that builds of foreign
                                                               ///< trees left
   std::uint64_t bytes = 0;                                    ///< of all

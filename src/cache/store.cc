@@ -45,7 +45,7 @@ void note_use(const fs::path& file) {
     fs::last_write_time(file, now, failure);
 }
 
-enum class Kind { output, result, package, source, environment };
+enum class Kind { output, result, exports, package, source, environment };
 
 /// One that is used or dropped as a whole: a file, or a folder of packages or sources.
 struct Stored {
@@ -53,13 +53,15 @@ struct Stored {
   std::uint64_t bytes = 0;
   fs::file_time_type used;
   Kind kind = Kind::output;
-  bool is_folder() const { return kind != Kind::output && kind != Kind::result; }
+  bool is_folder() const { return kind >= Kind::package; }
 };
 
 /// Every file of the store. Others may add and remove files meanwhile.
 std::vector<Stored> stored_files(const fs::path& folder) {
   std::vector<Stored> files;
-  for (const auto& [name, kind] : {std::pair("outputs", Kind::output), {"results", Kind::result}}) {
+  for (const auto& [name, kind] : {std::pair("outputs", Kind::output),
+                                   {"results", Kind::result},
+                                   {"exports", Kind::exports}}) {
     std::error_code failure;
     fs::recursive_directory_iterator entry(folder / name, failure), end;
     for (; !failure && entry != end; entry.increment(failure)) {
@@ -192,6 +194,7 @@ CacheUse Cache::use() const {
   for (const Stored& one : stored_in(folder_)) {
     ++(one.kind == Kind::output        ? use.outputs
        : one.kind == Kind::result      ? use.results
+       : one.kind == Kind::exports     ? use.exports
        : one.kind == Kind::package     ? use.packages
        : one.kind == Kind::environment ? use.environments
                                        : use.sources);

@@ -82,7 +82,8 @@ std::string host_text(const HostFacts& host) {
   row("libraries", fmt::format("glibc {}, GLIBCXX_{}, CXXABI_{}", host.glibc, or_none(host.glibcxx),
                                or_none(host.cxxabi)));
   row("gpus", gpus_text(host));
-  row("driver", or_none(host.driver));
+  row("driver", or_none(host.driver) +
+                    (host.nvidia.cuda.empty() ? "" : ", libcuda for CUDA " + host.nvidia.cuda));
   row("nvcc", tools_text(host.nvcc));
   row("c++", tools_text(host.cxx));
   row("python", host.python.executable.empty()
@@ -100,6 +101,9 @@ std::string host_text(const HostFacts& host) {
                   : fmt::format("{} free at {} ({})",
                                 human_bytes(static_cast<std::uint64_t>(host.disk.free_bytes)),
                                 host.disk.path, host.disk.filesystem));
+  row("/dev/shm", host.shared_memory.bytes < 0
+                      ? "unknown"
+                      : human_bytes(static_cast<std::uint64_t>(host.shared_memory.bytes)));
   for (const std::string& note : host.notes)
     row("note", note);
   return text;

@@ -17,6 +17,7 @@
 #include "audit/audit.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "cli/hosts_exports.h"
 #include "cli/jit.h"
 #include "cli/look.h"
 #include "cli/pack_wheel.h"
@@ -129,7 +130,10 @@ ExitStatus deploy(Session& session) {
   times.finished("wheel");
   // From here on the wheels do not change.
 
-  report.audit = audit(needs, fleet, audit_options(session));
+  const RuntimeExports exports = hosts_exports(needs, session);
+  AuditOptions options = audit_options(session);
+  options.exports = &exports;
+  report.audit = audit(needs, fleet, options);
   times.finished("audit");
   for (const std::string& warning : session.transport().warnings())
     session.status().warning(warning);

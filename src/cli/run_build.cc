@@ -160,17 +160,22 @@ ExitStatus manage_cache(Session& session) {
   const CacheUse use = cache.use();
   std::string text;
   if (options.json) {
-    const nlohmann::ordered_json json = {
-        {"schema", "ds-deploy.cache/1"},    {"folder", cache.folder().string()},
-        {"outputs", use.outputs},           {"results", use.results},
-        {"packages", use.packages},         {"sources", use.sources},
-        {"environments", use.environments}, {"bytes", use.bytes}};
+    const nlohmann::ordered_json json = {{"schema", "ds-deploy.cache/1"},
+                                         {"folder", cache.folder().string()},
+                                         {"outputs", use.outputs},
+                                         {"results", use.results},
+                                         {"exports", use.exports},
+                                         {"packages", use.packages},
+                                         {"sources", use.sources},
+                                         {"environments", use.environments},
+                                         {"bytes", use.bytes}};
     text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   } else {
-    text = fmt::format("{}\n{} in {}, {}, {}, {} and {}\n", clean_line(cache.folder().string()),
+    text = fmt::format("{}\n{} in {}, {}, {}, {}, {} and {}\n", clean_line(cache.folder().string()),
                        human_bytes(use.bytes), count(use.outputs, "output"),
                        count(use.results, "result"), count(use.packages, "package"),
-                       count(use.sources, "source"), count(use.environments, "environment"));
+                       count(use.sources, "source"), count(use.environments, "environment"),
+                       count(use.exports, "symbol table"));
     if (!did.empty())
       text += did + "\n";
   }

@@ -27,7 +27,12 @@ class CatalogReader {
                 {"date", [this](const YamlValue& at) { catalog_.date = clean_line(at.text, 40); }},
                 {"toolkits", [this](const YamlValue& at) { toolkits(at); }},
                 {"majors", [this](const YamlValue& at) { majors(at); }},
-                {"gpus", [this](const YamlValue& at) { gpus(at); }}});
+                {"gpus", [this](const YamlValue& at) { gpus(at); }},
+                {"xids", [this](const YamlValue& at) { xids(at); }},
+                {"floors", [this](const YamlValue& at) {
+                   entry(at, {{"shared_memory_mib", number(catalog_.shared_memory_mib)},
+                              {"clock_seconds", number(catalog_.clock_seconds)}});
+                 }}});
     if (said != schema) {
       problem(top,
               fmt::format("it is no catalog of a kind known here: catalog is '{}'",
@@ -86,7 +91,7 @@ class CatalogReader {
 
   Use number(int& into) {
     return [this, &into](const YamlValue& at) {
-      const auto value = parse_integer(at.text, 1, 1000);
+      const auto value = parse_integer(at.text, 1, 1'000'000);
       if (!value)
         return problem(at, fmt::format("'{}' is no number", clean_line(at.text, 80)),
                        "write a whole number");
@@ -156,6 +161,17 @@ class CatalogReader {
     });
   }
 
+  void xids(const YamlValue& list) {
+    each(list, [this](const YamlValue& at) {
+      Catalog::Xid xid;
+      entry(at, {{"number", number(xid.number)}, {"meaning", [&xid](const YamlValue& value) {
+                                                    xid.meaning = clean_line(value.text, 200);
+                                                  }}});
+      need(at, "meaning", xid.meaning);
+      catalog_.xids.push_back(std::move(xid));
+    });
+  }
+
   const std::string& file_;
   Catalog catalog_;
   std::vector<Problem> problems_;
@@ -186,6 +202,15 @@ const Catalog::Gpu* Catalog::gpu(const std::string& capability) const {
 std::string Catalog::toolkit_of_ptx(const std::string& isa) const {
   const Toolkit* found = isa.empty() ? nullptr : find(toolkits, &Toolkit::ptx_isa, isa);
   return found == nullptr ? std::string() : found->cuda;
+}
+
+std::string Catalog::cuda_of_driver(const std::string& driver) const {
+  std::string newest;
+  for (const Toolkit& toolkit : toolkits) {
+    if (!toolkit.driver.empty() && compare_versions(toolkit.driver, driver) <= 0)
+      newest = toolkit.cuda;
+  }
+  return newest;
 }
 
 Catalog read_catalog(const std::string& text, const std::string& file) {

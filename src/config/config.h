@@ -74,16 +74,26 @@ struct Catalog {
     std::vector<std::string> models;
     bool operator==(const Gpu&) const = default;
   };
+  struct Xid {
+    int number = 0;
+    std::string meaning;  ///< "it has fallen off the bus"
+    bool operator==(const Xid&) const = default;
+  };
   std::string date;
   std::vector<Toolkit> toolkits;  ///< oldest first
   std::vector<Major> majors;
   std::vector<Gpu> gpus;
+  std::vector<Xid> xids;                         ///< errors that tell of a GPU's hardware
+  int shared_memory_mib = 0, clock_seconds = 0;  ///< floors; 0: none
   bool operator==(const Catalog&) const = default;
 
   const Toolkit* toolkit(const std::string& cuda) const;  ///< nullptr: not known
   const Major* major_of(const std::string& cuda) const;   ///< of "12.4"
   const Gpu* gpu(const std::string& capability) const;
   std::string toolkit_of_ptx(const std::string& isa) const;  ///< "9.0" -> "13.0"
+  /// The CUDA version that this driver brings: that of the newest toolkit whose own driver is not
+  /// above it; empty: none is.
+  std::string cuda_of_driver(const std::string& driver) const;
 };
 
 /// InputError with every problem of the file.

@@ -28,6 +28,11 @@ struct Gpu {
   std::string mig;                 ///< "Enabled", "Disabled", "[N/A]"
   std::string ecc;
   std::int64_t memory_mb = 0;
+  std::int64_t mig_devices = 0;
+  std::string remapping;  ///< of damaged rows of its memory: "none", "pending", "failed"; "" not
+                          ///< known, or no such GPU
+  /// With a CUDA context on it: "python3 of alice (4711)"; nothing: not known.
+  std::optional<std::vector<std::string>> processes;
   bool operator==(const Gpu&) const = default;
 };
 
@@ -96,7 +101,38 @@ class Distributions {
 struct DiskFacts {
   std::string path, filesystem;
   std::int64_t free_bytes = -1, free_inodes = -1;
+  std::string source = {};          ///< device, or "server:/export"
+  std::int64_t quota_bytes = -1;    ///< that the user's quota leaves; -1: none, or not known
+  std::optional<bool> noexec = {};  ///< mount option: nothing on it can be run or loaded
   bool operator==(const DiskFacts&) const = default;
+};
+
+/// The driver as its libraries tell of it (NVML, libcuda).
+struct DriverFacts {
+  std::string cuda;     ///< newest CUDA that the libcuda of this environment takes: "13.0"
+  std::string libcuda;  ///< its path: a forward-compatible one lies elsewhere
+  std::vector<std::string> lost;  ///< GPUs that it cannot open: "GPU 3 (NVML status 15)"
+  bool operator==(const DriverFacts&) const = default;
+};
+
+/// An error that the driver wrote to the kernel's log.
+struct Xid {
+  int number = 0;   ///< NVIDIA's "Xid Errors"
+  std::string gpu;  ///< PCI address
+  std::int64_t times = 0;
+  bool operator==(const Xid&) const = default;
+};
+
+struct SharedMemoryFacts {  ///< /dev/shm
+  std::int64_t bytes = -1, free_bytes = -1;
+  bool operator==(const SharedMemoryFacts&) const = default;
+};
+
+/// Where PyTorch compiles extensions at first use.
+struct JitFacts {
+  std::string folder;
+  std::vector<std::string> locks;  ///< folders in it that hold a lock no process can still own
+  bool operator==(const JitFacts&) const = default;
 };
 
 struct HostFacts {
@@ -120,12 +156,23 @@ struct HostFacts {
   std::vector<Tool> cxx;                       ///< C++ compilers
   std::vector<Tool> nvcc;  ///< all that were found, CUDA_HOME's and PATH's first
   std::string driver;      ///< NVIDIA kernel driver
+  DriverFacts nvidia;
   std::vector<Gpu> gpus;
-  std::vector<std::string> libraries;  ///< sonames the dynamic loader knows, sorted
+  int gpus_on_bus = -1;                  ///< NVIDIA's on the PCI bus; -1: not known
+  std::optional<std::vector<Xid>> xids;  ///< nothing: the kernel's log could not be read
+  std::vector<std::string> libraries;    ///< sonames the dynamic loader knows, sorted
+  /// Build-ids of the interpreter ("python"), its library and those of its PyTorch, by name.
+  std::map<std::string, std::string> runtime;
+  /// Top-level modules that come before those of site-packages, and the folder of each; nothing:
+  /// not known.
+  std::optional<std::map<std::string, std::string>> earlier_modules;
   DiskFacts disk;
-  std::int64_t clock = 0;          ///< seconds since 1970, UTC
-  double seconds = 0;              ///< what the probe took
-  std::vector<std::string> notes;  ///< "nvidia-smi gave no answer in 10 s"
+  SharedMemoryFacts shared_memory;
+  JitFacts jit;
+  std::int64_t clock = 0;                   ///< seconds since 1970, UTC
+  std::optional<std::int64_t> clock_ahead;  ///< seconds before the coordinator's; below 0: behind
+  double seconds = 0;                       ///< what the probe took
+  std::vector<std::string> notes;           ///< "nvidia-smi gave no answer in 10 s"
   bool operator==(const HostFacts&) const = default;
 };
 
@@ -148,6 +195,33 @@ std::string target_python(const Host& host, const ProbeOptions& options);
 
 Fleet gather_facts(const Inventory& inventory, const ProbeOptions& options, Transport& transport,
                    Status& status);
+
+/// What a library of an interpreter's process gives to others, and needs of them. Its text: the
+/// sonames that it needs in the first line, then one symbol a line.
+class Exports {
+ public:
+  explicit Exports(std::string text);
+  Exports(const Exports&) = delete;
+  Exports& operator=(const Exports&) = delete;
+  bool has(std::string_view symbol) const;
+  const std::vector<std::string>& needed() const { return needed_; }
+
+ private:
+  const std::string text_;
+  std::vector<std::string> needed_;
+  std::vector<std::string_view> symbols_;  ///< sorted, in text_
+};
+
+/// By build-id, which names one build of a library wherever it lies.
+using RuntimeExports = std::map<std::string, Exports>;
+
+/// Those of the fleet's `runtime` that are kept in `folder`.
+RuntimeExports kept_exports(const Fleet& fleet, const std::filesystem::path& folder);
+
+/// Adds those that are lacking: each is asked for once, of the first host that has it, and kept.
+/// About 10 MB and 0.3 s of a host's CPU for one PyTorch.
+void fetch_exports(const Fleet& fleet, const Inventory& inventory, Transport& transport,
+                   const std::filesystem::path& folder, RuntimeExports& exports);
 
 /// Replay and record (--facts, --save-facts): {"schema":"ds-deploy.facts/1","hosts":[...]}.
 std::string facts_to_json(const Fleet& fleet);

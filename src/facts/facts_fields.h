@@ -17,6 +17,35 @@ void fields(Gpu& gpu, Visit&& visit) {
   visit("memory_mb", gpu.memory_mb);
   visit("mig", gpu.mig);
   visit("ecc", gpu.ecc);
+  visit("mig_devices", gpu.mig_devices);
+  visit("remapping", gpu.remapping);
+  visit("processes", gpu.processes);
+}
+
+template <typename Visit>
+void fields(DriverFacts& driver, Visit&& visit) {
+  visit("cuda", driver.cuda);
+  visit("libcuda", driver.libcuda);
+  visit("lost", driver.lost);
+}
+
+template <typename Visit>
+void fields(Xid& xid, Visit&& visit) {
+  visit("number", xid.number);
+  visit("gpu", xid.gpu);
+  visit("times", xid.times);
+}
+
+template <typename Visit>
+void fields(SharedMemoryFacts& memory, Visit&& visit) {
+  visit("bytes", memory.bytes);
+  visit("free_bytes", memory.free_bytes);
+}
+
+template <typename Visit>
+void fields(JitFacts& jit, Visit&& visit) {
+  visit("folder", jit.folder);
+  visit("locks", jit.locks);
 }
 
 template <typename Visit>
@@ -71,8 +100,11 @@ template <typename Visit>
 void fields(DiskFacts& disk, Visit&& visit) {
   visit("path", disk.path);
   visit("filesystem", disk.filesystem);
+  visit("source", disk.source);
   visit("free_bytes", disk.free_bytes);
   visit("free_inodes", disk.free_inodes);
+  visit("quota_bytes", disk.quota_bytes);
+  visit("noexec", disk.noexec);
 }
 
 template <typename Visit>
@@ -104,10 +136,18 @@ void fields(HostFacts& host, Visit&& visit) {
   visit("cxx", host.cxx);
   visit("nvcc", host.nvcc);
   visit("driver", host.driver);
+  visit("nvidia", host.nvidia);
   visit("gpus", host.gpus);
+  visit("gpus_on_bus", host.gpus_on_bus);
+  visit("xids", host.xids);
   visit("libraries", host.libraries);
+  visit("runtime", host.runtime);
+  visit("earlier_modules", host.earlier_modules);
   visit("disk", host.disk);
+  visit("shared_memory", host.shared_memory);
+  visit("jit", host.jit);
   visit("clock", host.clock);
+  visit("clock_ahead", host.clock_ahead);
   visit("seconds", host.seconds);
   visit("notes", host.notes);
 }

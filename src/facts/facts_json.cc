@@ -46,8 +46,9 @@ struct Writer {
     }
     return "failed";
   }
-  static ordered_json value_of(std::optional<bool>& value) {
-    return value ? ordered_json(*value) : ordered_json(nullptr);
+  template <typename Value>
+  static ordered_json value_of(std::optional<Value>& value) {
+    return value ? value_of(*value) : ordered_json(nullptr);
   }
   static ordered_json value_of(std::optional<Distributions>& value) {
     if (!value)
@@ -129,12 +130,14 @@ struct Reader {
     }
     problems.push_back(where + " is no state");
   }
-  void read(const ordered_json& json, std::optional<bool>& value, const std::string& where) const {
-    if (json.is_boolean()) {
-      value = json.get<bool>();
-    } else if (!json.is_null()) {
-      problems.push_back(where + " is neither true, false nor null");
-    }
+  template <typename Value>
+  void read(const ordered_json& json, std::optional<Value>& value, const std::string& where) const {
+    if (json.is_null())
+      return;
+    const std::size_t before = problems.size();
+    read(json, value.emplace(), where);
+    if (problems.size() > before)
+      value.reset();
   }
   void read(const ordered_json& json, std::optional<Distributions>& value,
             const std::string& where) const {
@@ -179,6 +182,26 @@ struct Reader {
       read(*found, value, path.empty() ? name : path + "." + name);
   }
 };
+
+/// What NVML says of the GPUs that nvidia-smi listed is added to them; where it listed none, they
+/// are NVML's.
+void read_driver_answer(const Reader& reader, HostFacts& host) {
+  fields(host.nvidia, reader);
+  reader("notes", host.notes);
+  std::vector<Gpu> gpus;
+  reader("gpus", gpus);
+  for (Gpu& gpu : gpus) {
+    const auto known = std::find_if(host.gpus.begin(), host.gpus.end(),
+                                    [&gpu](const Gpu& one) { return one.uuid == gpu.uuid; });
+    if (known != host.gpus.end()) {
+      known->mig_devices = gpu.mig_devices;
+      known->remapping = gpu.remapping;
+      known->processes = std::move(gpu.processes);
+    }
+  }
+  if (host.gpus.empty() && gpus.size() <= 64)
+    host.gpus = std::move(gpus);
+}
 
 }  // namespace
 
@@ -237,7 +260,14 @@ std::vector<std::string> read_python_answer(const std::string& text, HostFacts& 
   reader("installed", host.installed);
   reader("distributions", host.distributions);
   reader("disk", host.disk);
+  reader("shared_memory", host.shared_memory);
+  reader("jit", host.jit);
+  reader("earlier_modules", host.earlier_modules);
+  reader("runtime", host.runtime);
   reader("notes", host.notes);
+  const auto nvidia = answer.find("nvidia");
+  if (nvidia != answer.end() && nvidia->is_object())
+    read_driver_answer(Reader{*nvidia, "nvidia", problems}, host);
   reader("libraries", host.libraries);
   std::vector<Tool> toolkits;
   reader("nvcc", toolkits);

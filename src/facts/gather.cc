@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
+#include <algorithm>
+#include <ctime>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -11,8 +12,10 @@ namespace {
 
 Exec probe_exec(const Host& host, const std::string& python, const std::string& nonce,
                 std::chrono::milliseconds limit) {
-  const std::string source =
-      std::string(template_text("layout.py")) + std::string(template_text("probe.py"));
+  std::string source;
+  for (const char* part :
+       {"layout.py", "probe_driver.py", "probe_place.py", "probe_runtime.py", "probe.py"})
+    source += template_text(part);
   const Replacement values[] = {{"NONCE", nonce},
                                 {"PYTHON", shell_path(python)},
                                 {"ENV_SCRIPT", shell_path(host.env_script)},
@@ -38,6 +41,13 @@ HostFacts::State state_of(ExecResult::Outcome outcome) {
   }
 }
 
+/// Seconds that `clock` was ahead of ours within the last `seconds`; 0 if it lay in them.
+std::int64_t ahead(std::int64_t clock, double seconds) {
+  const std::int64_t now = std::time(nullptr);
+  const std::int64_t asked = now - static_cast<std::int64_t>(seconds) - 1;
+  return clock > now ? clock - now : std::min<std::int64_t>(clock - asked, 0);
+}
+
 HostFacts facts_from(const ExecResult& result, const std::string& nonce) {
   // A whole answer is an answer, also where the session ended badly after it.
   HostFacts facts = parse_probe_answer(result.out, nonce);
@@ -54,6 +64,9 @@ HostFacts facts_from(const ExecResult& result, const std::string& nonce) {
     facts.notes.push_back("the answer was whole, but then: " + clean_line(result.message));
   }
   facts.seconds = result.seconds;
+  // The host's clock was read somewhere between the question and its answer.
+  if (facts.clock > 0)
+    facts.clock_ahead = ahead(facts.clock, result.seconds);
   return facts;
 }
 

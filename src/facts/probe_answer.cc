@@ -72,6 +72,14 @@ void take_gpu(HostFacts& host, const std::string& value) {
   }
 }
 
+void take_xid(HostFacts& host, const std::string& value) {
+  const std::vector<std::string> cells = split(clean(value, 4096), '\t');
+  const Xid xid{static_cast<int>(number(cell(cells, 0), 100000)), cell(cells, 1),
+                number(cell(cells, 2))};
+  if (host.xids && xid.number > 0 && host.xids->size() < 64)
+    host.xids->push_back(xid);
+}
+
 void take(HostFacts& host, const std::string& key, const std::string& value) {
   const std::pair<const char*, std::string*> texts[] = {
       {"kernel", &host.kernel},
@@ -105,6 +113,12 @@ void take(HostFacts& host, const std::string& key, const std::string& value) {
     add_tool(host.nvcc, value);
   if (key == "gpu")
     take_gpu(host, value);
+  if (key == "gpus_on_bus")
+    host.gpus_on_bus = static_cast<int>(number(value, 4096));
+  if (key == "kernel_log")
+    host.xids.emplace();
+  if (key == "xid")
+    take_xid(host, value);
   if (key == "note" || key == "env_script_problem")
     add_note(host, value);
   if (key != "python")

@@ -55,6 +55,15 @@ ordered_json host_json(const HostOutcome& host, const HostAudit* audit, const Re
           {"seconds", host.seconds}};
 }
 
+ordered_json way_out_json(const WayOut& way) {
+  ordered_json steps = ordered_json::array(), remaining = ordered_json::array();
+  for (const WayOut::Step& step : way.steps)
+    steps.push_back({{"change", step.change}, {"hosts", step.hosts}});
+  for (const WayOut::Remaining& one : way.remaining)
+    remaining.push_back({{"host", one.host}, {"because", one.because}});
+  return {{"steps", steps}, {"remaining", remaining}};
+}
+
 }  // namespace
 
 std::string report_json(const Report& report) {
@@ -77,6 +86,7 @@ std::string report_json(const Report& report) {
                         {"left_out", report.left_out},
                         {"notes", report.notes},
                         {"hosts", hosts},
+                        {"way_out", way_out_json(report.audit.way_out)},
                         {"seconds", report.seconds}};
   const std::vector<std::string> plans = lines(report.plan_json);
   if (plans.size() == 1)

@@ -13,27 +13,10 @@
 namespace ds {
 namespace {
 
-/// The audit's words, which hold the host's own name and would keep equal results apart.
-const std::string leave_out = "leave the host out: --exclude ";
-
-/// Takes them off the end of `text`; false if they are not there.
-bool take_leave_out(std::string& text, const std::string& host) {
-  if (!text.ends_with(leave_out + host))
-    return false;
-  text.resize(text.size() - leave_out.size() - host.size());
-  for (const std::string_view link : {", or ", "; ", " "}) {
-    if (text.ends_with(link)) {
-      text.resize(text.size() - link.size());
-      break;
-    }
-  }
-  return true;
-}
-
 std::string words_to_leave_out(const std::vector<std::string>& hosts) {
   constexpr std::size_t most_named = 8;
   if (hosts.size() == 1)
-    return leave_out + hosts.front();
+    return leave_out_words + hosts.front();
   return "leave these hosts out: --exclude " +
          (hosts.size() <= most_named ? join(hosts, "@") : std::string("..."));
 }

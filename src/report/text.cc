@@ -136,6 +136,19 @@ std::string summary(const Report& report) {
                      join(pieces, ", "), human_bytes(sent), human_seconds(total(report.seconds)));
 }
 
+/// What to change, as findings say it of one host each.
+std::string way_out_text(const WayOut& way, bool verbose) {
+  std::string text;
+  for (const WayOut::Step& step : way.steps)
+    text += fmt::format("  {}  {}\n", names_in_line(step.hosts, verbose), step.change);
+  std::map<std::string, std::vector<std::string>> remaining;
+  for (const WayOut::Remaining& one : way.remaining)
+    remaining[one.because].push_back(one.host);
+  for (const auto& [because, hosts] : remaining)
+    text += fmt::format("  {}  leave out: {}\n", names_in_line(hosts, verbose), because);
+  return text.empty() ? text : "way out\n" + text;
+}
+
 /// The plan names ops that are left out and notes too; they are not said twice.
 std::string plan_section(const Report& report) {
   std::string text;
@@ -159,6 +172,7 @@ std::string report_text(const Report& report, bool verbose) {
     text += planned(note) ? "" : "note         " + note + "\n";
   text += plan_section(report);
   text += findings_text(report, verbose);
+  text += way_out_text(report.audit.way_out, verbose);
   if (report.dry_run || verbose)
     text += grid_text(report, verbose);
   text += self_tests_text(report, verbose);

@@ -46,6 +46,8 @@ struct AuditCase {
     made.compute_capability = capability;
     made.name = name;
     made.uuid = "GPU-" + capability;
+    made.remapping = "none";
+    made.processes.emplace();
     return made;
   }
 
@@ -75,7 +77,13 @@ struct AuditCase {
     host.driver = "550.54.15";
     host.gpus = {gpu("8.0", "NVIDIA A100"), gpu("8.0", "NVIDIA A100")};
     host.libraries = {"libc.so.6", "libgomp.so.1"};
-    host.disk = {"/opt", "ext4", 1'000'000'000, 100'000};
+    host.disk = {"/opt", "ext4", 1'000'000'000, 100'000, "/dev/sda1", -1, false};
+    host.shared_memory = {64'000'000'000, 64'000'000'000};
+    host.jit.folder = "/home/ops/.cache/torch_extensions";
+    host.earlier_modules.emplace();
+    host.xids.emplace();
+    host.gpus_on_bus = 2;
+    host.clock_ahead = 0;
     return host;
   }
 

@@ -6,7 +6,8 @@ import json
 from support import recorded_wheel
 
 V100 = {"index": 0, "name": "Tesla V100-SXM2-16GB", "uuid": "GPU-1", "compute_capability": "7.0",
-        "driver": "580.65.06", "mig": "[N/A]", "ecc": "Enabled", "memory_mb": 16160}
+        "driver": "580.65.06", "mig": "[N/A]", "ecc": "Enabled", "memory_mb": 16160,
+        "remapping": "none", "processes": []}
 
 # What differs from the recorded host; the words are the test's own, not the program's.
 KINDS = {
@@ -21,7 +22,12 @@ KINDS = {
 def host(name, **changes):
     with open(recorded_wheel.DATA / "facts" / "a100.json", encoding="utf-8") as file:
         made = copy.deepcopy(json.load(file)["hosts"][0])
-    made.update(name=name, machine_id="id-" + name, boot_id="boot-" + name, hostname=name)
+    made.update(name=name, machine_id="id-" + name, boot_id="boot-" + name, hostname=name,
+                clock_ahead=0, earlier_modules={}, xids=[],
+                shared_memory={"bytes": 64 << 30, "free_bytes": 64 << 30})
+    made["disk"]["noexec"] = False
+    for gpu in made["gpus"]:
+        gpu.update(remapping="none", processes=[])
     made.update(changes)
     return made
 

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Rules about where processes of the environment work: file systems, shared memory, the clock, and
+// what would be used in the wheel's place.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <set>
+
+#include "audit/rule.h"
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+/// File systems that several machines can have mounted.
+bool is_network(const std::string& filesystem) {
+  static constexpr std::array names = {"nfs",    "lustre", "gpfs", "beegfs", "ceph",
+                                       "wekafs", "cifs",   "smb3", "9p",     "afs",
+                                       "panfs",  "pvfs2",  "gfs2", "ocfs2",  "virtiofs"};
+  return filesystem.starts_with("fuse.") ||
+         std::any_of(names.begin(), names.end(),
+                     [&](const char* name) { return filesystem.starts_with(name); });
+}
+
+/// What `import` would look for: the first parts of the paths of the wheel's files.
+std::set<std::string> top_level_modules(const Requirements& wheel) {
+  std::set<std::string> names;
+  for (const auto& [path, sha256] : wheel.files) {
+    std::string name = path.substr(0, path.find('/'));
+    if (name.ends_with(".dist-info") || name.ends_with(".data"))
+      continue;
+    if (name.size() == path.size()) {
+      const bool module = name.ends_with(".py") || name.ends_with(".so");
+      name = module ? name.substr(0, name.find('.')) : "";
+    }
+    if (!name.empty())
+      names.insert(name);
+  }
+  return names;
+}
+
+}  // namespace
+
+/// The device number of a mount differs from machine to machine, the inode does not.
+std::string shared_key(const HostFacts& host) {
+  const std::string& id = host.python.prefix_id;
+  const std::size_t colon = id.find(':');
+  if (!is_network(host.disk.filesystem) || host.disk.source.empty() || colon == std::string::npos)
+    return {};
+  return host.disk.source + "\n" + id.substr(colon);
+}
+
+Findings shared_environment_rule(const Subject& subject) {
+  const DiskFacts& disk = subject.host.disk;
+  if (subject.host.python.executable.empty())
+    return {};
+  if (disk.filesystem.empty())
+    return {
+        finding(Severity::unknown, "whether other hosts have the same environment is not known")};
+  if (!is_network(disk.filesystem))
+    return {finding(Severity::ok, "the environment lies on this host's own " + disk.filesystem)};
+  const std::string where = fmt::format("the environment lies on {} {}", disk.filesystem,
+                                        disk.source.empty() ? "of an unknown server" : disk.source);
+  const auto found = subject.summary.shared.find(shared_key(subject.host));
+  const std::size_t hosts = found == subject.summary.shared.end() ? 0 : found->second.size();
+  if (hosts < 2)
+    return {finding(Severity::ok, where + ", which no other host of the run has")};
+  return {finding(Severity::warn,
+                  fmt::format("{}: {} of the run have one copy of it", where, count(hosts, "host")),
+                  fmt::format("name one of them alone: --limit {}", found->second.front()->host))};
+}
+
+Findings noexec_rule(const Subject& subject) {
+  const DiskFacts& disk = subject.host.disk;
+  if (subject.host.python.executable.empty())
+    return {};
+  if (!disk.noexec)
+    return {finding(Severity::unknown,
+                    "whether libraries can be loaded from the place of releases "
+                    "is not known")};
+  if (!*disk.noexec)
+    return {finding(Severity::ok, "libraries can be loaded from " + disk.path)};
+  return {
+      finding(Severity::fail,
+              fmt::format("{} is mounted noexec: no library can be loaded from there", disk.path),
+              "mount it without noexec, or name an environment elsewhere (--python PATH)")};
+}
+
+Findings shared_memory_rule(const Subject& subject) {
+  const SharedMemoryFacts& memory = subject.host.shared_memory;
+  const std::int64_t floor = static_cast<std::int64_t>(subject.options.catalog->shared_memory_mib)
+                             << 20;
+  if (subject.host.gpus.empty() || floor == 0)
+    return {};
+  if (memory.bytes < 0 || memory.free_bytes < 0)
+    return {finding(Severity::unknown, "how much shared memory this host has is not known")};
+  const std::string said = fmt::format("/dev/shm has {} free of {}",
+                                       human_bytes(static_cast<std::uint64_t>(memory.free_bytes)),
+                                       human_bytes(static_cast<std::uint64_t>(memory.bytes)));
+  if (memory.free_bytes >= floor)
+    return {finding(Severity::ok, said)};
+  return {finding(Severity::warn,
+                  fmt::format("{}, and NCCL and data loaders want {}", said,
+                              human_bytes(static_cast<std::uint64_t>(floor))),
+                  memory.bytes >= floor ? "remove what ended jobs left in /dev/shm"
+                                        : "make it larger: in a container --shm-size=1g or more")};
+}
+
+Findings clock_rule(const Subject& subject) {
+  const std::optional<std::int64_t> ahead = subject.host.clock_ahead;
+  const std::int64_t limit = subject.options.catalog->clock_seconds;
+  if (!ahead)
+    return {finding(Severity::unknown, "whether its clock is right is not known")};
+  if (limit == 0 || std::abs(*ahead) <= limit)
+    return {finding(Severity::ok, fmt::format("its clock is within {} s of this machine's",
+                                              std::max<std::int64_t>(limit, std::abs(*ahead))))};
+  return {finding(Severity::warn,
+                  fmt::format("its clock is {} s {} this machine's", std::abs(*ahead),
+                              *ahead > 0 ? "ahead of" : "behind"),
+                  "set it: chronyc makestep, or timedatectl set-ntp true")};
+}
+
+Findings shadowed_rule(const Subject& subject) {
+  const auto& earlier = subject.host.earlier_modules;
+  std::set<std::string> names;
+  for (const Requirements& wheel : subject.wheels)
+    names.merge(top_level_modules(wheel));
+  if (names.empty())
+    return {};
+  if (!earlier)
+    return {finding(Severity::unknown,
+                    "whether other modules come before the wheel's on this host is not known")};
+  Findings found;
+  for (const std::string& name : names) {
+    const auto other = earlier->find(name);
+    if (other == earlier->end())
+      continue;
+    found.push_back(
+        finding(Severity::fail,
+                fmt::format("Python imports {} from {}, before the wheel's", name, other->second),
+                "take that folder out of PYTHONPATH (env-script=), or remove the copy in it"));
+  }
+  if (found.empty())
+    return {finding(Severity::ok, "no other module comes before the wheel's")};
+  return found;
+}
+
+Findings jit_rule(const Subject& subject) {
+  const HostFacts& host = subject.host;
+  if (host.torch.version.empty())
+    return {};
+  Findings found;
+  if (!host.jit.locks.empty()) {
+    found.push_back(finding(
+        Severity::warn,
+        fmt::format("a compile that has ended left its lock in {}: {}; the next one of {} waits "
+                    "for ever",
+                    host.jit.folder, join(host.jit.locks, ", "),
+                    host.jit.locks.size() == 1 ? "it" : "these"),
+        fmt::format("rm {}/{}/lock", host.jit.folder, host.jit.locks.front())));
+  }
+  const std::string toolkit = host.nvcc.empty() ? "" : host.nvcc.front().version;
+  const bool differs = !toolkit.empty() && !host.torch.cuda.empty() && !host.gpus.empty() &&
+                       major_of(toolkit) != major_of(host.torch.cuda);
+  if (differs) {
+    found.push_back(finding(
+        Severity::warn,
+        fmt::format(
+            "an op that is not in the wheel would be compiled there with CUDA {}, and torch "
+            "{} is built with {}",
+            toolkit, host.torch.version, host.torch.cuda),
+        fmt::format("set CUDA_HOME to a toolkit of CUDA {} (env-script=), if ops are compiled at "
+                    "first use there",
+                    major_of(host.torch.cuda))));
+  }
+  if (!found.empty())
+    return found;
+  if (host.jit.folder.empty())
+    return {finding(Severity::unknown, "whether a lock stops compiles at first use is not known")};
+  return {finding(Severity::ok, "no lock stops compiles at first use")};
+}
+
+}  // namespace ds

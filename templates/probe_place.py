@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+# Where processes of this environment work: file systems, shared memory, PyTorch's folder of
+# extensions, and modules that come before those of the environment.
+import re
+import subprocess
+import sys
+import sysconfig
+import time
+
+STALE_LOCK = 3600  # seconds: no op takes longer to compile
+
+
+def names_in(folder):
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def mount_of(path):
+    """(file system, source, options) of the mount that holds it, from proc_pid_mountinfo(5)."""
+    best, found = "", ("", "", "")
+    with open("/proc/self/mountinfo", "rb") as source:
+        text = source.read(1 << 20).decode("utf-8", "replace")
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, tail = left.split(), right.split()
+        if len(fields) < 6 or len(tail) < 2:
+            continue
+        mount = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code.group(1), 8)), fields[4])
+        inside = path == mount or path.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, found = mount, (tail[0], tail[1], fields[5])
+    return found
+
+
+def quota_left(source):
+    """Bytes that this user may still write there, as quota(1) says; -1: no quota, or not known."""
+    try:
+        said = subprocess.run(["quota", "-w", "-p"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, timeout=5, check=False).stdout
+    except (OSError, subprocess.SubprocessError):
+        return -1
+    for line in said.decode("utf-8", "replace").splitlines():
+        fields = line.split()  # device, blocks of 1 KiB, soft limit, hard limit, ...
+        if len(fields) >= 4 and fields[0] == source:
+            used, soft, hard = (int(re.sub(r"\D", "", one) or 0) for one in fields[1:4])
+            limit = hard or soft
+            return max(0, limit - used) * 1024 if limit else -1
+    return -1
+
+
+def disk_facts(path):
+    space = os.statvfs(path)
+    filesystem, source, options = mount_of(os.path.realpath(path))
+    # Some file systems count no inodes (btrfs: 0 of 0).
+    inodes = space.f_favail if space.f_files else -1
+    return {"path": path, "filesystem": filesystem, "source": source,
+            "free_bytes": space.f_bavail * space.f_frsize, "free_inodes": inodes,
+            "quota_bytes": quota_left(source), "noexec": "noexec" in options.split(",")}
+
+
+def shared_memory_facts():
+    space = os.statvfs("/dev/shm")
+    return {"bytes": space.f_blocks * space.f_frsize,
+            "free_bytes": space.f_bavail * space.f_frsize}
+
+
+def extensions_folder():
+    """As torch.utils.cpp_extension finds it: where ops that are compiled at first use lie."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.environ.get("TORCH_EXTENSIONS_DIR") or os.path.join(cache, "torch_extensions")
+
+
+def jit_facts():
+    """Its locks that no compile can still hold: whoever builds that op waits for ever."""
+    root = extensions_folder()
+    locks = []
+    for name in names_in(root)[:1000]:
+        inner = [os.path.join(name, more) for more in names_in(os.path.join(root, name))[:1000]]
+        for folder in [name] + inner:
+            lock = os.path.join(root, folder, "lock")
+            try:
+                if time.time() - os.lstat(lock).st_mtime > STALE_LOCK and len(locks) < 100:
+                    locks.append(folder)
+            except OSError:
+                pass
+    return {"folder": root, "locks": locks}
+
+
+def earlier_modules():
+    """Top-level module -> the folder that gives it, for folders of sys.path before site-packages:
+    PYTHONPATH, and what a user installed for themselves."""
+    paths = sysconfig.get_paths()
+    own = {os.path.realpath(paths[name]) for name in ("stdlib", "platstdlib")}
+    found = {}
+    for folder in sys.path:
+        if os.path.realpath(folder) == os.path.realpath(paths["purelib"]):
+            break
+        if os.path.realpath(os.path.dirname(folder)) in own or os.path.realpath(folder) in own:
+            continue
+        for entry in names_in(folder):
+            path = os.path.join(folder, entry)
+            package = os.path.isfile(os.path.join(path, "__init__.py"))
+            name = entry if package else re.sub(r"(\.[\w-]+)?\.(py|so)$", "", entry, flags=re.A)
+            if (package or name != entry) and name.isidentifier() and len(found) < 1000:
+                found.setdefault(name, folder)
+    return found

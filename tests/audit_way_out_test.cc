@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include "support/audit_fixture.h"
+
+using namespace ds;
+
+namespace {
+
+using Changes = std::vector<std::function<void(HostFacts&)>>;
+
+/// One host for each change.
+AuditReport audited(const Changes& changes, bool strict = false) {
+  AuditCase fleet;
+  fleet.fleet.hosts.clear();
+  for (const auto& change : changes) {
+    fleet.fleet.hosts.push_back(
+        AuditCase::good_host("node" + std::to_string(fleet.fleet.hosts.size() + 1)));
+    change(fleet.fleet.hosts.back());
+  }
+  fleet.options.strict = strict;
+  return audit(fleet.wheels, fleet.fleet, fleet.options);
+}
+
+void good(HostFacts&) {}
+void hopper(HostFacts& host) {
+  host.gpus = {AuditCase::gpu("9.0", "NVIDIA H100")};
+  host.gpus_on_bus = 1;
+}
+void old_driver(HostFacts& host) {
+  host.driver = "470.82.01";
+}
+void old_glibc(HostFacts& host) {
+  host.glibc = "2.28";
+}
+void older_glibc(HostFacts& host) {
+  host.glibc = "2.17";
+}
+void lost_gpu(HostFacts& host) {
+  host.nvidia.lost = {"GPU 1 (NVML status 15)"};
+}
+void no_room(HostFacts& host) {
+  host.disk.free_bytes = 1;
+}
+
+using Names = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("way out: nothing to change where all are ready") {
+  const WayOut way = audited({good, good}).way_out;
+  CHECK(way.steps.empty());
+  CHECK(way.remaining.empty());
+}
+
+TEST_CASE("way out: what helps the most hosts comes first") {
+  const WayOut way = audited({old_glibc, hopper, hopper, good, hopper}).way_out;
+  REQUIRE(way.steps.size() == 2);
+  CHECK(way.steps[0].change == "build for compute capability 9.0 too");
+  CHECK(way.steps[0].hosts == Names{"node2", "node3", "node5"});
+  CHECK(way.steps[1].change == "build where glibc is 2.28 or older");
+}
+
+TEST_CASE("way out: one build for the oldest glibc serves the newer ones too") {
+  const WayOut way = audited({old_glibc, older_glibc}).way_out;
+  REQUIRE(way.steps.size() == 1);
+  CHECK(way.steps[0].change == "build where glibc is 2.17 or older");
+  CHECK(way.steps[0].hosts == Names{"node1", "node2"});
+}
+
+TEST_CASE("way out: a few drivers are updated; for many the wheel is built with an older CUDA") {
+  WayOut way = audited({old_driver, old_driver, old_driver}).way_out;
+  REQUIRE(way.steps.size() == 1);
+  CHECK(way.steps[0].change == "update the NVIDIA driver to 525.60.13 or newer");
+  way = audited({old_driver, old_driver, old_driver, old_driver}).way_out;
+  REQUIRE(way.steps.size() == 1);
+  CHECK(way.steps[0].change == "build with CUDA 11.4 or older");
+}
+
+TEST_CASE("way out: a host that nothing helps is not counted for what else it needs") {
+  const auto both = [](HostFacts& host) {
+    host.machine_id.clear();
+    hopper(host);
+    host.python.externally_managed = true;
+  };
+  const WayOut way = audited({both, no_room}).way_out;
+  CHECK(way.remaining.empty());
+  REQUIRE(way.steps.size() == 3);
+  const WayOut lost = audited({[](HostFacts& host) {
+                        lost_gpu(host);
+                        hopper(host);
+                      }}).way_out;
+  // A host that has to be repaired can be repaired.
+  CHECK(lost.steps.size() == 2);
+}
+
+TEST_CASE("way out: hosts that do not answer are looked at") {
+  const WayOut way = audited({[](HostFacts& host) {
+                       host.state = HostFacts::State::unreachable;
+                       host.problem = "no route to host";
+                     }}).way_out;
+  REQUIRE(way.steps.size() == 1);
+  CHECK(way.steps[0].change == "check its name, its route and that sshd runs");
+}
