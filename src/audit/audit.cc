@@ -195,11 +195,12 @@ AuditReport audit(const std::vector<SetNeeds>& sets, const Fleet& fleet,
       wheels[host] = &set.wheels;
   }
   const FleetSummary summary = summarise(fleet);
+  SymbolLookup symbols(*options.exports);
   AuditReport report;
   for (const HostFacts& host : fleet.hosts) {
     const auto own = wheels.find(host.host);
-    report.hosts.push_back(
-        audit_host({own == wheels.end() ? *others : *own->second, host, fleet, summary, options}));
+    report.hosts.push_back(audit_host(
+        {own == wheels.end() ? *others : *own->second, host, fleet, summary, options, symbols}));
   }
   report.way_out = way_out(report.hosts, options.strict);
   return report;

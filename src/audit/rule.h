@@ -34,12 +34,32 @@ std::string driver_of(const HostFacts& host);
 
 FleetSummary summarise(const Fleet& fleet);
 
+/// What a library finds of the symbols that it takes from PyTorch and Python.
+struct LookedUp {
+  std::size_t there = 0;
+  /// Those that are not there, and those of which nobody knows.
+  std::vector<std::string> of_torch, of_python, unknown;
+};
+
+/// Hosts with the same libraries find the same: each is looked up once.
+class SymbolLookup {
+ public:
+  explicit SymbolLookup(const RuntimeExports& exports) : exports_(exports) {}
+  const LookedUp& find(const LibraryNeeds& library, const HostFacts& host);
+
+ private:
+  using Runtime = std::map<std::string, std::string>;
+  const RuntimeExports& exports_;
+  std::map<Runtime, std::map<const LibraryNeeds*, LookedUp>> found_;
+};
+
 struct Subject {
   const std::vector<Requirements>& wheels;
   const HostFacts& host;
   const Fleet& fleet;
   const FleetSummary& summary;  ///< of the fleet
   const AuditOptions& options;
+  SymbolLookup& symbols;
 };
 
 using Findings = std::vector<Finding>;  ///< their `rule` is filled in by audit()

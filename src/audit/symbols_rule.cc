@@ -81,24 +81,8 @@ Scope scope_of(const LibraryNeeds& library, const HostFacts& host, const Runtime
   return scope;
 }
 
-/// Libraries that lack something, and all that they lack.
-struct Lack {
-  std::vector<std::string> libraries;
-  std::set<std::string> symbols;
-
-  void add(const std::string& library, const std::string& symbol) {
-    if (libraries.empty() || libraries.back() != library)
-      libraries.push_back(library);
-    symbols.insert(symbol);
-  }
-};
-
-struct LookedUp {
-  std::size_t there = 0;
-  Lack of_torch, of_python, unknown;
-};
-
-void look_up(const LibraryNeeds& library, const Scope& scope, LookedUp& all) {
+LookedUp look_up(const LibraryNeeds& library, const Scope& scope) {
+  LookedUp all;
   for (const std::string& symbol : library.outside) {
     const bool torch = is_of_torch(symbol);
     // The rest is CUDA's and the driver's, whose libraries the rule needed-libraries looks for, or
@@ -111,11 +95,24 @@ void look_up(const LibraryNeeds& library, const Scope& scope, LookedUp& all) {
     if (there)
       ++all.there;
     else if (!(torch ? scope.has_torch : scope.has_python))
-      all.unknown.add(label(library), symbol);
+      all.unknown.push_back(symbol);
     else
-      (torch ? all.of_torch : all.of_python).add(label(library), symbol);
+      (torch ? all.of_torch : all.of_python).push_back(symbol);
   }
+  return all;
 }
+
+/// Libraries that lack something, and all that they lack.
+struct Lack {
+  std::vector<std::string> libraries;
+  std::set<std::string> symbols;
+
+  void add(const std::string& library, const std::vector<std::string>& more) {
+    if (!more.empty())
+      libraries.push_back(library);
+    symbols.insert(more.begin(), more.end());
+  }
+};
 
 /// Another torch than it was built with has been told of, and lacks symbols as a matter of course.
 bool is_told(const LibraryNeeds& library, const HostFacts& host) {
@@ -166,25 +163,40 @@ Finding not_known(const Lack& lack) {
 
 }  // namespace
 
+const LookedUp& SymbolLookup::find(const LibraryNeeds& library, const HostFacts& host) {
+  auto& of_runtime = found_[host.runtime];
+  const auto known = of_runtime.find(&library);
+  if (known != of_runtime.end())
+    return known->second;
+  return of_runtime.emplace(&library, look_up(library, scope_of(library, host, exports_)))
+      .first->second;
+}
+
 Findings symbols_rule(const Subject& subject) {
-  LookedUp all;
+  std::size_t there = 0;
+  Lack of_torch, of_python, unknown;
   for (const Requirements& wheel : subject.wheels) {
     for (const LibraryNeeds& library : wheel.libraries) {
-      if (!library.outside.empty() && !is_told(library, subject.host))
-        look_up(library, scope_of(library, subject.host, *subject.options.exports), all);
+      if (library.outside.empty() || is_told(library, subject.host))
+        continue;
+      const LookedUp& found = subject.symbols.find(library, subject.host);
+      there += found.there;
+      of_torch.add(label(library), found.of_torch);
+      of_python.add(label(library), found.of_python);
+      unknown.add(label(library), found.unknown);
     }
   }
   Findings found;
-  if (!all.of_torch.symbols.empty())
-    found.push_back(lacks_torch(subject, all.of_torch));
-  if (!all.of_python.symbols.empty())
-    found.push_back(lacks_python(subject, all.of_python));
-  if (!all.unknown.symbols.empty())
-    found.push_back(not_known(all.unknown));
-  if (found.empty() && all.there > 0) {
+  if (!of_torch.symbols.empty())
+    found.push_back(lacks_torch(subject, of_torch));
+  if (!of_python.symbols.empty())
+    found.push_back(lacks_python(subject, of_python));
+  if (!unknown.symbols.empty())
+    found.push_back(not_known(unknown));
+  if (found.empty() && there > 0) {
     return {
         finding(Severity::ok, fmt::format("{} of PyTorch and Python that the ops need are there",
-                                          count(all.there, "symbol")))};
+                                          count(there, "symbol")))};
   }
   return found;
 }

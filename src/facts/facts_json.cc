@@ -203,6 +203,28 @@ void read_driver_answer(const Reader& reader, HostFacts& host) {
     host.gpus = std::move(gpus);
 }
 
+/// The text without the hosts, which are read one by one as they end: a fleet of thousands is never
+/// there twice.
+ordered_json read_hosts(const std::string& text, Fleet& fleet, std::vector<std::string>& problems) {
+  using Event = ordered_json::parse_event_t;
+  bool in_hosts = false;
+  const auto take = [&](int depth, Event event, ordered_json& parsed) {
+    if (depth == 1 && event == Event::key)
+      in_hosts = parsed == "hosts";
+    const bool ends =
+        event == Event::object_end || event == Event::array_end || event == Event::value;
+    if (!in_hosts || depth != 2 || !ends)
+      return true;
+    if (fleet.hosts.size() < list_limit) {
+      const std::string where = fmt::format("hosts[{}]", fleet.hosts.size());
+      fleet.hosts.emplace_back();
+      Reader{parsed, "", problems}.read(parsed, fleet.hosts.back(), where);
+    }
+    return false;
+  };
+  return ordered_json::parse(text, take, false);
+}
+
 }  // namespace
 
 std::string facts_to_json(const Fleet& fleet) {
@@ -217,16 +239,16 @@ Fleet facts_from_json(const std::string& text, const std::string& file) {
   const auto refuse = [&file](const std::string& what) {
     throw InputError({{file, 0, 0, what, "write it anew: ds-deploy facts --save-facts FILE"}});
   };
-  const ordered_json whole = ordered_json::parse(text, nullptr, false);
+  Fleet fleet;
+  std::vector<std::string> problems;
+  const ordered_json whole = read_hosts(text, fleet, problems);
   if (!whole.is_object())
     refuse("is no JSON object");
   if (whole.value("schema", ordered_json()) != "ds-deploy.facts/1") {
     refuse("is no file of facts: its schema is not ds-deploy.facts/1");
   }
-  Fleet fleet;
-  std::vector<std::string> problems;
-  const Reader reader{whole, "", problems};
-  reader.read(whole.value("hosts", ordered_json()), fleet.hosts, "hosts");
+  if (!whole.value("hosts", ordered_json()).is_array())
+    problems.emplace_back("hosts is no list");
   std::set<std::string> names;
   for (std::size_t i = 0; i < fleet.hosts.size(); ++i) {
     const std::string& name = fleet.hosts[i].host;
