@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What it costs to know beforehand.
 
-    python3 tests/bench/audit.py --build build-bench [--library FILE.so] [--cuobjdump FILE] [--rounds 5]
+    python3 tests/bench/audit.py --build build-bench [--library FILE.so] [--cuobjdump FILE]
+        [--python PY] [--hosts 200] [--rounds 5]
 
-Two tables. Inspection: the needs of one large library read by `ds-deploy inspect`, beside
+Three tables. Inspection: the needs of one large library read by `ds-deploy inspect`, beside
 `cuobjdump --list-elf --list-ptx` on it, in turns, and by itself without the hash that inspect prints
 too. The library should be PyTorch's largest. Audit: 4,000 replayed hosts against a wheel with 25
-libraries, all good, and with every fourth host's GPUs too old: time, and the most memory.
+libraries, all good, and with every fourth host's GPUs too old: time, and the most memory. Live: what
+an audit of sshd hosts of this machine costs the coordinator for each of them, and what the probe of
+this machine's own PY costs a host, its CPU and that of all that it runs.
 """
 import argparse
 import hashlib
@@ -21,6 +24,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from support import fleet as fleet_module  # noqa: E402
 from support import recorded_wheel, report_fleet  # noqa: E402
 
 HOSTS, LIBRARIES = 4000, 25
@@ -33,7 +37,8 @@ def timed(words):
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
-    return time.monotonic() - before, usage.ru_maxrss / 1024, child.returncode
+    return (time.monotonic() - before, usage.ru_maxrss / 1024, child.returncode,
+            usage.ru_utime + usage.ru_stime)
 
 
 def spread(values, unit):
@@ -79,6 +84,29 @@ def audits(program, folder, rounds):
             name, spread([run[0] for run in runs], "s"), max(run[1] for run in runs), runs[0][2]))
 
 
+def live(program, folder, number, python, rounds):
+    reason = fleet_module.missing()
+    if reason:
+        print("\nno live audit: %s" % reason)
+        return
+    wheel = recorded_wheel.pack(folder, {"ds_ops/scale/libscale.so": recorded_wheel.cuda_library()})
+    with fleet_module.Fleet(folder / "fleet", number, wildcard=True, noise=False,
+                            separate=False) as hosts:
+        cluster = folder / "cluster"
+        cluster.write_text("".join("%s slots=8 port=%d\n" % (name, host["port"])
+                                   for name, host in hosts.hosts.items()))
+        words = [program, "audit", wheel, "--hostfile", cluster, "-q", "-F", "none",
+                 "-o", "IdentityFile=%s" % hosts.user_key, "-o", "IdentitiesOnly=yes",
+                 "-o", "UserKnownHostsFile=%s" % hosts.known_hosts, "--python", python]
+        runs = [timed(words) for _ in range(rounds)]
+    probes = [timed([program, "facts", "-l", "--python", python])[3] for _ in range(rounds)]
+    print("\n### Live audit of %d hosts, -F none\n" % number)
+    print("| what | median (min to max) | |\n|---|---|---|")
+    print("| coordinator, CPU for each host | %s | exit %d |" % (
+        spread([run[3] * 1000 / number for run in runs], "ms"), runs[0][2]))
+    print("| a host, CPU for its probe | %s | |" % spread(probes, "s"))
+
+
 def fleet(old):
     """Every host of the number `old` has a GPU that the wheel has no code for; 0: none has."""
     return [report_fleet.host("node%04d" % at, **(
@@ -90,12 +118,16 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--library", type=pathlib.Path)
     parser.add_argument("--cuobjdump")
+    parser.add_argument("--python", default="/usr/bin/python3", help="on all hosts")
+    parser.add_argument("--hosts", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     program = pathlib.Path(given.build).resolve() / "ds-deploy"
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory(prefix="ds-deploy-bench.") as folder:
         audits(program, pathlib.Path(folder), given.rounds)
+        os.environ["DS_DEPLOY_TEST_BUILD"] = str(program.parent)
+        live(program, pathlib.Path(folder), given.hosts, given.python, given.rounds)
     if given.library:
         inspection(program, given.library, given.cuobjdump, given.rounds)
 
