@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's side of a rollout: stage, verify, activate, roll back. Standard library only.
+"""The host's side of a rollout: stage, verify, activate, roll back, and of a look at what is active.
+Standard library only.
 
 Reads one JSON request line from stdin (stage: the wheel's bytes follow), prints one line: nonce,
 blank, JSON answer. layout.py (release_root) and receive.py (a wheel from stdin) stand before this
@@ -283,6 +284,22 @@ def verify(request, root):
     return {}
 
 
+def check(_, root):
+    """The active releases, each held against its own seal; changes nothing."""
+    releases = []
+    for sha256 in read_pointer(root):
+        seal = read_seal(root, sha256)
+        manifest = seal.get("manifest", {}) if seal else {}
+        try:
+            damage = ", ".join(compare(release_folder(root, sha256), manifest,
+                                       seal.get("compiled", []))) if seal else "it is not sealed"
+        except (KeyError, TypeError, AttributeError):
+            damage = "its seal is damaged"
+        wheel = manifest.get("wheel", {})
+        releases.append({"sha256": sha256, "file": str(wheel.get("file", "")), "damage": damage})
+    return {"releases": releases}
+
+
 def install_hook(request, root):
     """Our module and the two files that start it; written only where they differ."""
     site = sysconfig.get_paths()["purelib"]
@@ -344,7 +361,8 @@ def roll_back(request, root):
 def main():
     os.umask(0o022)
     request = json.loads(sys.stdin.buffer.readline().decode("utf-8"))
-    phases = {"stage": stage, "verify": verify, "activate": activate, "rollback": roll_back}
+    phases = {"stage": stage, "verify": verify, "activate": activate, "rollback": roll_back,
+              "check": check}
     try:
         answer = phases[request["phase"]](request, release_root(sys.prefix))
         answer["ok"] = True

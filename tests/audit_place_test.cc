@@ -146,6 +146,35 @@ TEST_CASE("audit: modules that come before the wheel's") {
     check_row(row);
 }
 
+TEST_CASE("audit: what is active on a host") {
+  const auto with = [](std::optional<std::vector<CheckedRelease>> checked) {
+    return [=](AuditCase& c) {
+      c.options.installed = true;
+      c.host().installed.checked = checked;
+      c.host().installed.hook = true;
+      if (checked && !checked->empty())
+        c.host().installed.active = {checked->front().sha256};
+    };
+  };
+  const std::string sha256(64, 'b');
+  using Releases = std::vector<CheckedRelease>;
+  const AuditRow rows[] = {{"installed", with(Releases{{sha256, "a.whl", ""}}), ok,
+                            "release bbbbbbbbbbbb (a.whl) is active and whole"},
+                           {"installed", with(Releases{{sha256, "a.whl", "x.so is missing"}}), fail,
+                            "is active and not as it was sealed: x.so is missing"},
+                           {"installed", with(std::nullopt), unknown, "not known"},
+                           {"installed", with(Releases{}), warn, "nothing is installed"},
+                           {"installed",
+                            [&](auto& c) {
+                              with(Releases{{sha256, "a.whl", ""}})(c);
+                              c.host().installed.hook = false;
+                            },
+                            fail, "no process of Python sees it"}};
+  for (const AuditRow& row : rows)
+    check_row(row);
+  CHECK(AuditCase().findings("installed").empty());
+}
+
 TEST_CASE("audit: the libcuda that a process loads decides") {
   const auto with = [](const char* driver, const char* cuda) {
     return [=](AuditCase& c) {

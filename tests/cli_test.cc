@@ -6,8 +6,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "cli/host_ops.h"
 #include "cli/options.h"
-#include "cli/package_answer.h"
 #include "cli/plan_wheel.h"
 #include "cli/replay.h"
 #include "cli/session.h"
@@ -34,11 +34,12 @@ std::string refusal(Work&& work) {
   return "no error";
 }
 
-PackageAnswer answer(const std::string& out) {
+/// What a host said, framed as it must be.
+HostOps answer(const std::string& json, const std::string& noise = "") {
   ExecResult result;
   result.exit_status = 0;
-  result.out = out;
-  return read_package_answer(result);
+  result.out = noise + "\nNONCE " + json + "\n";
+  return read_host_ops(result, "NONCE");
 }
 
 Fleet saved_fleet() {
@@ -104,34 +105,42 @@ TEST_CASE("options: a relative --python") {
   }
 }
 
-TEST_CASE("report: what the package on a host says") {
-  const std::string good =
-      R"({"version":"0.1.0","ops":[{"name":"utils","loads":true,"state":"passed","message":""}]})";
-  const PackageAnswer read = answer("Welcome\n" + good + "\nbye\n");
-  CHECK(read.installed);
-  CHECK(read.problem.empty());
-  CHECK(read.ops == std::vector<PackageAnswer::Op>{{"utils", "passed", ""}});
-  CHECK(answer("No module named ds_ops\n") == PackageAnswer{});
+TEST_CASE("report: what a host has installed") {
+  const HostOps read = answer(
+      R"({"packages":[{"name":"deepspeed","version":"0.19.8","folder":"/x","record":{"torch":"2.11",)"
+      R"("cuda":"13.0","accelerator":"cuda"},"ops":[{"name":"fused_adam","installed":true,)"
+      R"("loads":false,"message":"libcuda.so.1: no","sass":["80","90a"],"ptx":["90"]},)"
+      R"({"name":"gds","installed":false,"loads":null}]}]})",
+      "Welcome\n");
+  REQUIRE(read.packages.size() == 1);
+  const HostPackage& package = read.packages[0];
+  CHECK(package.torch == "2.11");
+  REQUIRE(package.ops.size() == 2);
+  CHECK(package.ops[0] ==
+        HostOp{"fused_adam", true, false, "libcuda.so.1: no", "", {"80", "90a"}, {"90"}});
+  CHECK(package.ops[1] == HostOp{"gds", false, std::nullopt, "", "", {}, {}});
 }
 
 TEST_CASE("report: a hostile answer of one host is that host's problem") {
-  for (const char* line :
-       {R"({"ops":"all"})", R"({"ops":{"name":"x"}})", R"({"ops":["x"]})", R"({"ops":[{}]})",
-        R"({"ops":[{"name":7,"state":"passed"}]})", R"({"ops":[{"name":"x","state":null}]})",
-        R"({"ops":[{"name":"x","state":"passed","message":[]}]})", R"({"version":1,"ops":[]})"}) {
-    CAPTURE(std::string(line));
-    CHECK_FALSE(answer(line).installed);
-    CHECK(answer(line).problem == "ds_ops answered in a form that cannot be read");
-  }
-  const std::string deep = R"({"ops":[)" + std::string(100000, '[');
-  CHECK_FALSE(answer(deep + std::string(100000, ']') + "]}").installed);
-  CHECK_FALSE(answer("{\"ops\":[{\"name\":\"\xff\",\"state\":\"x\"}]}").installed);
-  const std::string red = answer(R"({"ops":[{"name":"\u001b[31mx","state":"a\nb"}]})").ops[0].name;
-  CHECK(red == "\\x1b[31mx");
+  for (const char* json :
+       {R"({"packages":"all"})", R"({"packages":[3,[],null]})", R"({})", "[]", "7", "{"})
+    CHECK(answer(json).packages.empty());
+  CHECK(answer("{").problem == "the interpreter gave no answer");
+  const HostOps odd =
+      answer(R"({"packages":[{"name":"x","record":[],"ops":[7,{"name":7},{"name":"\u001b[31mred",)"
+             R"("installed":"yes","loads":1,"message":[],"sass":["80","; rm",9]}]}]})");
+  REQUIRE(odd.packages.size() == 1);
+  REQUIRE(odd.packages[0].ops.size() == 1);
+  CHECK(odd.packages[0].ops[0] == HostOp{"\\x1b[31mred", false, std::nullopt, "", "", {"80"}, {}});
+  const std::string deep = R"({"packages":[)" + std::string(100000, '[');
+  CHECK(answer(deep + std::string(100000, ']') + "]}").packages.empty());
   ExecResult late;
   late.outcome = ExecResult::Outcome::timed_out;
   late.message = "it took longer than 120 s";
-  CHECK(read_package_answer(late).problem == "ds_ops gave no answer: it took longer than 120 s");
+  CHECK(read_host_ops(late, "NONCE").problem == "it took longer than 120 s");
+  ExecResult crashed;
+  crashed.err = "Traceback\nMemoryError\n";
+  CHECK(read_host_ops(crashed, "NONCE").problem == "the interpreter said: MemoryError");
 }
 
 TEST_CASE("facts: replayed hosts are chosen like those of a hostfile") {

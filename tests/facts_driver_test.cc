@@ -158,6 +158,57 @@ TEST_CASE("driver: what the kernel's log says of GPUs") {
   CHECK_FALSE(facts.xids);
 }
 
+TEST_CASE("place: locks that nobody holds, and modules that come first") {
+  if (!needs("test -x /usr/bin/python3", "where processes work", "there is no /usr/bin/python3"))
+    return;
+  Bench bench;
+  bench.options.python = "/usr/bin/python3";
+  const std::filesystem::path here = bench.folder.path();
+  for (const char* folder :
+       {"extensions/py311_cu130/cpu_adam", "extensions/fresh", "earlier/deepspeed"})
+    std::filesystem::create_directories(here / folder);
+  write_file(here / "extensions/py311_cu130/cpu_adam/lock", "");
+  write_file(here / "extensions/fresh/lock", "");
+  write_file(here / "earlier/deepspeed/__init__.py", "");
+  write_file(here / "earlier/one.py", "");
+  write_file(here / "earlier/no-module.txt", "");
+  REQUIRE(
+      shell("touch -d '2 hours ago' " + (here / "extensions/py311_cu130/cpu_adam/lock").string())
+          .status == 0);
+  bench.env("export TORCH_EXTENSIONS_DIR=" + (here / "extensions").string() +
+            "\nexport PYTHONPATH=" + (here / "earlier").string() + "\n");
+  const HostFacts facts = bench.ask();
+  CHECK(facts.jit.folder == (here / "extensions").string());
+  CHECK(facts.jit.locks == std::vector<std::string>{"py311_cu130/cpu_adam"});
+  REQUIRE(facts.earlier_modules);
+  CHECK(facts.earlier_modules->at("deepspeed") == (here / "earlier").string());
+  CHECK(facts.earlier_modules->contains("one"));
+  CHECK_FALSE(facts.earlier_modules->contains("no-module"));
+  CHECK(facts.shared_memory.bytes > 0);
+  CHECK(facts.disk.noexec == false);
+  REQUIRE_FALSE(facts.disk.source.empty());
+
+  bench.tool("quota",
+             "echo 'Disk quotas for user x (uid 1):'\necho ' Filesystem blocks quota limit'\n"
+             "echo ' " +
+                 facts.disk.source + " 1000* 900 5000 none 5 0 0'");
+  bench.env("PATH=" + (here / "bin").string() + ":$PATH\n");
+  CHECK(bench.ask("bash").disk.quota_bytes == 4000 * 1024);
+}
+
+TEST_CASE("place: the clock of a host is held against ours") {
+  Bench bench;
+  bench.tool("date", "echo 1000000000");
+  HostFacts facts = bench.ask();
+  REQUIRE(facts.clock_ahead);
+  CHECK(*facts.clock_ahead < -100'000'000);
+  bench.tool("date", "echo 9000000000");
+  facts = bench.ask();
+  CHECK(*facts.clock_ahead > 100'000'000);
+  bench.tool("date", "exec /bin/date \"$@\"");
+  CHECK(bench.ask().clock_ahead == 0);
+}
+
 TEST_CASE("driver: hostile answers stay in range") {
   const std::string nonce(32, '0');
   const auto answer = [&](const std::string& body) {

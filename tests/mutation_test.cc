@@ -24,7 +24,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "build/depfile.h"
-#include "cli/package_answer.h"
+#include "cli/host_ops.h"
 #include "config/config.h"
 #include "facts/facts.h"
 #include "inventory/inventory.h"
@@ -219,10 +219,11 @@ const char* const op_records_sample =
     R"({"schema":"ds-deploy.requirements/1","ops":[{"name":"aio","kind":"cpu","self_test":)"
     R"("ds_ops.aio:self_test","archs":[],"needed":["libc.so.6"],"host_needs":["libaio.so.1"]}]})";
 
-const char* const package_answer_sample =
-    R"({"schema":"ds_ops.self-test/1","version":"0.1.0","ops":[{"name":"utils","loads":true,)"
-    R"("state":"passed","message":"","seconds":0.01},{"name":"fused_adam","state":"cannot-run",)"
-    R"("message":"no GPU"}]})";
+const std::string host_ops_sample =
+    nonce +
+    R"( {"packages":[{"name":"ds_ops","version":"0.1.0","folder":"/x","problem":"",)"
+    R"("record":{"torch":"","cuda":""},"ops":[{"name":"utils","installed":true,"loads":true,)"
+    R"("message":"","self_test":"passed","sass":["80","90a"],"ptx":["90"]}]}]})";
 
 }  // namespace
 
@@ -259,11 +260,11 @@ TEST_CASE("mutations: text that people and hosts write") {
          lines.check("127.0.0.1", 2222, "a key");
        }},
       {"record of ops", op_records_sample, [](const std::string& text) { read_op_records(text); }},
-      {"answer of ds_ops", package_answer_sample,
+      {"answer about installed ops", host_ops_sample,
        [](const std::string& text) {
          ExecResult result;
          result.out = text;
-         read_package_answer(result);
+         read_host_ops(result, nonce);
        }},
       {"answer about a source", data("source/answer.json"),
        [](const std::string& text) { parse_source_answer(text, "tree", "python3"); }},

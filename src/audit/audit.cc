@@ -24,6 +24,7 @@ constexpr std::array rules = {
     Rule{"environment", environment_rule},
     Rule{"env-script", env_script_rule},
     Rule{"externally-managed", externally_managed_rule},
+    Rule{"installed", installed_rule},
     Rule{"machine", machine_rule},
     Rule{"python", python_rule},
     Rule{"glibc", glibc_rule},

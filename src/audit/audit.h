@@ -79,6 +79,7 @@ struct AuditOptions {
   bool strict = false;             ///< warnings and unknowns refuse a host
   bool needs_environment = true;   ///< a host without a target interpreter fails (deploy)
   bool with_requirements = false;  ///< Python packages that are missing will be installed
+  bool installed = false;          ///< what is active there is looked at
   std::vector<IgnoredRule> ignored;
   std::map<std::string, int> slots;  ///< by host, as the hostfile says; empty: it is not asked
   const Catalog* catalog = &builtin_catalog();

@@ -139,7 +139,7 @@ Findings cpu_level_rule(const Subject& subject) {
         too_high.push_back(label(library));
     }
   }
-  if (!any_built)
+  if (!any_built && highest == 0)
     return {};
   if (highest <= 1)
     return {finding(Severity::ok, "no library states a CPU level above x86-64-v1")};

@@ -148,6 +148,44 @@ Findings shadowed_rule(const Subject& subject) {
   return found;
 }
 
+Findings installed_rule(const Subject& subject) {
+  const InstalledFacts& installed = subject.host.installed;
+  if (!subject.options.installed || subject.host.python.executable.empty())
+    return {};
+  if (!installed.checked)
+    return {finding(Severity::unknown, "whether what is active there is whole is not known")};
+  Findings found;
+  for (const CheckedRelease& release : *installed.checked) {
+    const std::string name =
+        fmt::format("release {} ({})", release.sha256.substr(0, 12),
+                    release.file.empty() ? "of an unknown wheel" : release.file);
+    if (release.damage.empty()) {
+      found.push_back(finding(Severity::ok, name + " is active and whole"));
+      continue;
+    }
+    found.push_back(
+        finding(Severity::fail,
+                fmt::format("{} is active and not as it was sealed: {}", name, release.damage),
+                "deploy another wheel first, then this one anew"));
+  }
+  if (!installed.active.empty() && !installed.hook) {
+    found.push_back(finding(Severity::fail,
+                            "a release is active, and what starts it is not in site-packages: no "
+                            "process of Python sees it",
+                            "deploy it again"));
+  }
+  if (!found.empty())
+    return found;
+  for (const auto& [name, said] : installed.packages)
+    found.push_back(finding(
+        Severity::warn, fmt::format("no release of ours is active; {} {} was installed by other "
+                                    "means",
+                                    name, said)));
+  if (found.empty())
+    found.push_back(finding(Severity::warn, "nothing is installed there"));
+  return found;
+}
+
 Findings jit_rule(const Subject& subject) {
   const HostFacts& host = subject.host;
   if (host.torch.version.empty())

@@ -29,6 +29,9 @@ void refuse_contradictions(const Options& options) {
   if (options.verbose && options.quiet) {
     throw UsageError("--verbose and --quiet contradict each other", "give one of them");
   }
+  if (options.command == "audit" && options.wheels.empty() && !options.installed) {
+    throw UsageError("audit: no wheel was named", "name one, or give --installed");
+  }
   if (!options.source.empty() && !options.ops.empty()) {
     throw UsageError(
         "--source and --ops contradict each other: one wheel is built from one of them",

@@ -9,7 +9,6 @@
 
 #include "artifact/artifact.h"
 #include "base/text.h"
-#include "cli/package_answer.h"
 #include "cli/reach.h"
 
 namespace ds {
@@ -139,84 +138,6 @@ ExitStatus show_facts(Session& session) {
     print("environment  " + session.environment() + "\n");
     for (const HostFacts& host : fleet.hosts)
       print(host_text(host));
-  }
-  return status_of(fleet.hosts);
-}
-
-namespace {
-
-/// What `python -m ds_ops --json` said on each host that has the package.
-std::vector<PackageAnswer> ask_packages(Session& session, const Fleet& fleet) {
-  std::vector<PackageAnswer> answers(fleet.hosts.size());
-  for (std::size_t i = 0; i < fleet.hosts.size(); ++i) {
-    const HostFacts& facts = fleet.hosts[i];
-    const Host& host = session.inventory().hosts[i];
-    if (facts.python.executable.empty())
-      continue;
-    Exec exec;
-    exec.script = "cd /\n";
-    if (!host.env_script.empty())
-      exec.script += ". " + shell_path(host.env_script) + "\n";
-    exec.script += "exec " + shell_path(facts.python.asked) + " -B -m ds_ops --json";
-    exec.output_limit = 1u << 20;
-    session.transport().start(host.endpoint, exec, [&answers, i](const ExecResult& result) {
-      answers[i] = read_package_answer(result);
-    });
-  }
-  session.transport().run();
-  return answers;
-}
-
-/// The field's table: "op name ..... installed .. compatible".
-std::string ops_table(const PackageAnswer& answer) {
-  if (!answer.installed) {
-    return "  " + (answer.problem.empty() ? "ds_ops is not installed" : answer.problem) + "\n";
-  }
-  const std::string rule = "  " + std::string(50, '-') + "\n";
-  std::string text = rule + "  op name ................ installed .. loads\n" + rule;
-  for (const PackageAnswer::Op& op : answer.ops)
-    text += fmt::format("  {:.<23} [YES] ...... {}\n", op.name + " ", op.state);
-  return text;
-}
-
-ordered_json package_json(const PackageAnswer& answer) {
-  if (!answer.installed)
-    return nullptr;
-  ordered_json ops = ordered_json::array();
-  for (const PackageAnswer::Op& op : answer.ops)
-    ops.push_back({{"name", op.name}, {"state", op.state}, {"message", op.message}});
-  return {{"version", answer.version}, {"ops", ops}};
-}
-
-std::string packages_json(Session& session, const std::vector<PackageAnswer>& answers) {
-  const Fleet& fleet = session.fleet();
-  ordered_json hosts = ordered_json::array();
-  for (std::size_t i = 0; i < fleet.hosts.size(); ++i) {
-    hosts.push_back({{"name", fleet.hosts[i].host},
-                     {"package", package_json(answers[i])},
-                     {"problem", answers[i].problem}});
-  }
-  const ordered_json whole = {{"schema", "ds-deploy.ops/1"},
-                              {"environment", session.environment()},
-                              {"facts", ordered_json::parse(facts_to_json(fleet))},
-                              {"hosts", hosts}};
-  return one_line(whole);
-}
-
-}  // namespace
-
-ExitStatus show_report(Session& session) {
-  const Fleet& fleet = session.fleet();
-  const std::vector<PackageAnswer> answers = ask_packages(session, fleet);
-  if (session.options().json) {
-    print(packages_json(session, answers));
-    return status_of(fleet.hosts);
-  }
-  print("environment  " + session.environment() + "\n");
-  for (std::size_t i = 0; i < fleet.hosts.size(); ++i) {
-    print(host_text(fleet.hosts[i]));
-    if (fleet.hosts[i].state == HostFacts::State::reached)
-      print(ops_table(answers[i]));
   }
   return status_of(fleet.hosts);
 }

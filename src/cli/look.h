@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The commands that only look: facts, report, inspect, ping.
+// The commands that only look: facts, inspect, ping.
 #pragma once
 
 #include "base/error.h"
@@ -11,7 +11,6 @@ namespace ds {
 
 ExitStatus inspect_files(const Options& options);
 ExitStatus show_facts(Session& session);
-ExitStatus show_report(Session& session);
 ExitStatus ping(Session& session);
 
 }  // namespace ds

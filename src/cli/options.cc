@@ -211,7 +211,9 @@ const std::vector<CommandEntry>& commands() {
        }},
       {"audit", "holds a wheel that exists against every host; changes nothing",
        [](CLI::App& app, Options& options) {
-         app.add_option("WHEEL", options.wheels, "the wheel, or several")->required();
+         app.add_option("WHEEL", options.wheels, "the wheel, or several");
+         app.add_flag("--installed", options.installed,
+                      "what is active on each host, and whether it is as it was sealed");
          add_fleet(app, options);
          add_facts(app, options);
          add_audit(app, options);
@@ -219,8 +221,11 @@ const std::vector<CommandEntry>& commands() {
          add_data(app, options);
          add_talk(app, options);
        }},
-      {"report", "what is installed and what could run",
+      {"report", "what is installed and whether it can be loaded",
        [](CLI::App& app, Options& options) {
+         app.add_flag("--gpus", options.gpus,
+                      "the GPUs that are known, with what compiles for them; no host is asked");
+         add_data(app, options);
          add_fleet(app, options);
          add_talk(app, options);
        }},

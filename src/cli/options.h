@@ -52,6 +52,8 @@ struct Options {
   std::vector<std::string> wheels;  ///< --wheel, or the argument of audit
   std::vector<std::string> files;   ///< arguments of inspect
   bool diff = false;                ///< compare the two files
+  bool installed = false;           ///< of audit: what is active on the hosts
+  bool gpus = false;                ///< of report: the GPUs that are known
   std::string action;               ///< argument of cache, op of jit
   bool require_gpu = false;
   bool strict = false;

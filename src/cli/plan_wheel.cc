@@ -177,6 +177,7 @@ Requirements predicted_requirements(const PlannedWheel& planned) {
     needs.path = library_path(op);
     needs.op = op.name;
     needs.machine = planned.builder.machine;
+    needs.cpu_level = planned.plan.cpu_level;
     needs.opens = op.rules.host_needs;
     needs.minimum_capability = op.rules.minimum_compute_capability;
     needs.links_torch = op.rules.links_torch;
@@ -186,13 +187,9 @@ Requirements predicted_requirements(const PlannedWheel& planned) {
     needs.cuda_check_skipped = op.rules.skip_cuda_check;
     if (op.kind == Op::Kind::cuda)
       needs.gpu.units = 1;
-    for (const std::string& arch : op.archs) {
-      if (arch.ends_with("+PTX")) {
-        needs.gpu.ptx.push_back({arch.substr(0, arch.size() - 4), planned.plan.cuda});
-      } else {
-        needs.gpu.sass.push_back(arch);
-      }
-    }
+    needs.gpu.sass = op.archs;
+    for (const std::string& arch : op.ptx)
+      needs.gpu.ptx.push_back({arch, planned.plan.cuda});
     needs.gpu.sass_all_units = needs.gpu.sass;
     needs.gpu.ptx_all_units = needs.gpu.ptx;
     requirements.libraries.push_back(std::move(needs));

@@ -24,6 +24,7 @@
 #include "cli/plan_source.h"
 #include "cli/plan_wheel.h"
 #include "cli/publish.h"
+#include "cli/report_ops.h"
 #include "cli/run_build.h"
 #include "cli/session.h"
 #include "cli/trust.h"
@@ -55,6 +56,7 @@ AuditOptions audit_options(Session& session) {
       audit.slots[host.name] = host.slots;
   }
   audit.with_requirements = options.with_requirements;
+  audit.installed = options.installed;
   return audit;
 }
 
@@ -110,6 +112,8 @@ ExitStatus deploy(Session& session) {
 
   warn_idle_mirror(session);
   refuse_missing_environment(session);
+  if (session.options().installed)
+    session.check_releases();
   const Fleet& fleet = session.fleet();
   times.finished("facts");
   // From here on no host is added.

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/replay.h"
+#include "rollout/rollout.h"
 
 namespace ds {
 namespace {
@@ -125,6 +126,12 @@ const Fleet& Session::fleet() {
   if (!options_.save_facts.empty())
     write_file(options_.save_facts, facts_to_json(*fleet_));
   return *fleet_;
+}
+
+void Session::check_releases() {
+  fleet();
+  if (options_.facts.empty())
+    ds::check_releases(inventory(), probe_, *fleet_, *transport_, *status_);
 }
 
 Fleet Session::replayed() {

@@ -36,6 +36,9 @@ class Session {
   /// Their facts: replayed, or asked for now (and saved, if that is wanted). Without a hostfile
   /// the hosts are those of the replayed facts.
   const Fleet& fleet();
+  /// Adds to the facts what is active on the hosts, and whether it is whole; replayed facts stay as
+  /// they are.
+  void check_releases();
 
   /// This machine's facts, for compiling, with this interpreter ("": none): those of a local host
   /// of the fleet, else asked for now.

@@ -78,6 +78,8 @@ std::vector<WheelSet> wheels_of_dry_run(Session& session, Report& report) {
   const Options& options = session.options();
   if (!options.wheels.empty())
     return {{named_wheels(options), {}, {}}};
+  if (options.installed)
+    return {};
   const std::vector<PlannedWheel> planned = plan_wheels(session);
   say_left_out(planned, report);
   report.plan_text = plans_text(planned, options.verbose);

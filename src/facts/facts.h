@@ -70,6 +70,14 @@ struct WheelPart {
   bool operator==(const WheelPart&) const = default;
 };
 
+/// An active release, held against its own seal.
+struct CheckedRelease {
+  std::string sha256;
+  std::string file;    ///< of the wheel that it came from
+  std::string damage;  ///< what is not as it was sealed; empty: nothing
+  bool operator==(const CheckedRelease&) const = default;
+};
+
 /// What of ours, or of the same package, is in the target environment.
 struct InstalledFacts {
   std::string root;                 ///< our folder beside the environment, see rollout
@@ -78,7 +86,8 @@ struct InstalledFacts {
   std::vector<WheelPart> parts;     ///< of wheels that have not wholly arrived
   std::vector<std::string> active;  ///< sha256 of the active release set; empty: none
   bool hook = false;                ///< our module is in site-packages
-  std::map<std::string, std::string> packages;  ///< op wheels: name -> "version path"
+  std::map<std::string, std::string> packages;         ///< op wheels: name -> "version path"
+  std::optional<std::vector<CheckedRelease>> checked;  ///< nothing: they were not looked at
   bool operator==(const InstalledFacts&) const = default;
 };
 

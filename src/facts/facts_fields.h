@@ -86,6 +86,13 @@ void fields(WheelPart& part, Visit&& visit) {
 }
 
 template <typename Visit>
+void fields(CheckedRelease& release, Visit&& visit) {
+  visit("sha256", release.sha256);
+  visit("file", release.file);
+  visit("damage", release.damage);
+}
+
+template <typename Visit>
 void fields(InstalledFacts& installed, Visit&& visit) {
   visit("root", installed.root);
   visit("root_writable", installed.root_writable);
@@ -94,6 +101,7 @@ void fields(InstalledFacts& installed, Visit&& visit) {
   visit("active", installed.active);
   visit("hook", installed.hook);
   visit("packages", installed.packages);
+  visit("checked", installed.checked);
 }
 
 template <typename Visit>

@@ -39,10 +39,11 @@ struct Job {
 struct PlannedOp {
   std::string name;
   Op::Kind kind = Op::Kind::cpu;
-  std::vector<std::string> archs;  ///< "80", "90a"; empty for cpu ops
-  std::filesystem::path library;   ///< output of its link job
-  OpRules rules = {};              ///< what it asks of a host, for the wheel's record
-  std::string path = {};           ///< of the library inside the wheel
+  std::vector<std::string> archs;     ///< "80", "90a"; empty for cpu ops
+  std::filesystem::path library;      ///< output of its link job
+  OpRules rules = {};                 ///< what it asks of a host, for the wheel's record
+  std::string path = {};              ///< of the library inside the wheel
+  std::vector<std::string> ptx = {};  ///< "90": that GPUs newer than these can run from
 };
 
 /// A CUDA toolkit of the build machine, and why it compiles the ops or not.

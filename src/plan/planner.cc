@@ -96,6 +96,10 @@ void Planner::add(const ChosenOp& chosen, const Fleet& fleet, const HostFacts& b
   if (op.kind == Op::Kind::cuda)
     archs = archs_from(archs_.archs, op.minimum_compute_capability);
   PlannedOp planned{op.name, op.kind, sass_names(archs), {}, rules_for(op), path_of(op)};
+  for (const Arch& arch : archs) {
+    if (arch.ptx)
+      planned.ptx.push_back(to_string(Arch{arch.number, arch.suffix, false}));
+  }
   Fit found;
   found.obstacle = problem_of(op);
   if (found.obstacle.empty())

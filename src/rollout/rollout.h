@@ -95,6 +95,11 @@ RolloutResult roll_out(const Inventory& inventory, const Fleet& fleet, const Aud
 std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,
                                  const std::vector<ReleaseSet>& sets);
 
+/// Reads every file of the active releases on each host and fills in `installed.checked`; a host that
+/// gives no answer keeps none, and a note says why. Changes nothing there.
+void check_releases(const Inventory& inventory, const ProbeOptions& probe, Fleet& fleet,
+                    Transport& transport, Status& status);
+
 /// The manifest that is sent over SSH: path, size, mode, SHA-256 of each file, bound to the
 /// wheel's SHA-256. {"schema":"ds-deploy.manifest/1",...}
 std::string manifest_json(const Wheel& wheel);

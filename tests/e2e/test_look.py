@@ -73,19 +73,19 @@ class Report(DeployCase):
                                               for pair in pythons.items()))
         done = self.run_program("report", "--hostfile", hosts)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertRegex(done.stdout, r"utils \.+ \[YES\] \.+ passed\n")
+        self.assertIn("utils .................. [YES] ...... [OKAY] (self-test: passed)\n", done.stdout)
         self.assertIn("ds_ops answered in a form that cannot be read\n", done.stdout)
-        self.assertIn("ds_ops is not installed\n", done.stdout)
+        self.assertIn("neither ds_ops nor deepspeed is installed\n", done.stdout)
         self.assertNotIn("\x1b", done.stdout)
 
         done = self.run_program("report", "--hostfile", hosts, "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
         said = json.loads(done.stdout)
         self.assertIn("good/bin/python", said["environment"])
-        packages = {host["name"]: host["package"] for host in said["hosts"]}
-        self.assertEqual(packages["good"]["ops"][0]["state"], "passed")
-        self.assertIsNone(packages["evil"])
-        self.assertIsNone(packages["bare"])
+        packages = {host["name"]: host["packages"] for host in said["hosts"]}
+        self.assertEqual(packages["good"][0]["ops"][0]["self_test"], "passed")
+        self.assertEqual(packages["evil"][0]["ops"], [])
+        self.assertEqual(packages["bare"], [])
 
     def test_what_was_deployed(self):
         python = self.make_environment()
@@ -93,7 +93,38 @@ class Report(DeployCase):
         self.deploy("-l", "--python", python, env=env)
         done = self.run_program("report", "-l", "--python", python)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertRegex(done.stdout, r"utils \.+ \[YES\] \.+ passed\n")
+        self.assertIn("utils .................. [YES] ...... [OKAY] (self-test: passed)\n", done.stdout)
+        self.assertRegex(done.stdout, r"\nlocalhost \(1 host\)\n-{50}\nds_ops op report\n")
+        self.assertRegex(done.stdout, r"\nglibc \.{28} \d")
+
+    def test_a_library_that_cannot_be_loaded(self):
+        python = self.make_environment()
+        env = clean_environment(DS_BUILD_UTILS="1")
+        deployed = self.deploy("-l", "--python", python, env=env)
+        release = next(self.folder.glob(".ds-deploy/env/releases/%s"
+                                        % deployed["wheels"][0]["sha256"]))
+        library = release / "ds_ops/utils/libutils.so"
+        library.chmod(0o644)
+        library.write_bytes(library.read_bytes()[:5000])
+        done = self.run_program("report", "-l", "--python", python)
+        self.assertEqual(done.returncode, 3, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"utils \.+ \[YES\] \.+ \[FAIL\]")
+        self.assertIn("\n  it ended the process that loaded it", done.stdout)
+
+    def test_hosts_that_say_the_same_say_it_once(self):
+        python = self.make_environment()
+        hosts = self.write("cluster", "".join("n%d slots=1 transport=local python=%s\n" % (at, python)
+                                              for at in (1, 2, 3)))
+        done = self.run_program("report", "--hostfile", hosts)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("\nn[1-3] (3 hosts)\n", done.stdout)
+        self.assertEqual(done.stdout.count("neither ds_ops nor deepspeed"), 1)
+
+    def test_known_gpus(self):
+        done = self.run_program("report", "--gpus")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"\n9\.0 +11\.8 or newer +a +H100, H200")
+        self.assertRegex(done.stdout, r"\n7\.0 +9\.0 to 12\.9 +V100")
 
     def test_a_relative_interpreter_is_one_of_this_machine(self):
         python = self.make_environment()
