@@ -61,7 +61,7 @@ TEST_CASE("an inspection as JSON is one line of ds-deploy.inspect/1") {
             R"("cxxabi":"","gcc":"","weak_versions":[],"cpu_level":0,)"
             R"("needed":["libcudart.so.13","libc.so.6"],"opens":["libaio.so.1"],)"
             R"("runpath":"","rpath":"","undefined":0,"cxx_strings":"","torch_abi":"",)"
-            R"("cuda_runtime":"","gpu":{"units":2,"sass":["80","90"],)"
+            R"("cuda":"","cuda_runtime":"","gpu":{"units":2,"sass":["80","90"],)"
             R"("sass_all_units":["80"],"ptx":[{"arch":"90","isa":"9.0"}],"lto":[],)"
             R"("compression":["none","zstd"]}}]})");
   all.libraries[0].gpu = {};

@@ -145,6 +145,21 @@ TEST_CASE("audit: driver floors") {
   }
 }
 
+TEST_CASE("audit: libraries of several toolkits in one wheel") {
+  AuditCase audited;
+  audited.wheel().libraries.push_back(audited.cuda());
+  audited.wheel().libraries.back().op = "newer";
+  audited.wheel().libraries.back().cuda = "13";
+  audited.host().driver = "550.54.15";
+  const std::vector<Finding> found = audited.findings("driver");
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].because ==
+        "newer has CUDA 13, which needs NVIDIA driver 580.65.06 or newer, and this host has "
+        "550.54.15");
+  CHECK(found[0].ways == std::vector<Change>{{"driver", "580.65.06"}, {"cuda", "12.4"}});
+  CHECK(to_string(found[1].severity) == "ok");
+}
+
 TEST_CASE("audit: PTX needs the driver of the toolkit that wrote it") {
   AuditCase audited;
   audited.host().gpus = {AuditCase::gpu("9.0", "H100")};

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs what tests/run built: unit tests, rules, golden cases, whole deployments, the ops' own tests.
-First it looks for a real torch and real trees, see support/prepare_torch.py.
+First it looks for a real torch and real trees, see support/prepare_torch.py, and for wheels of
+others, see support/third_party.py.
 
 The last line is "N passed, N failed, N skipped"; every skip stands above it with its reason.
 """
@@ -165,9 +166,10 @@ def main():
     os.environ["DS_DEPLOY_TEST_BUILD"] = str(build)
     os.environ["DS_DEPLOY_LONG"] = "1" if options.long else ""
     sys.path.insert(0, str(TESTS))
-    from support import prepare_torch
+    from support import prepare_torch, third_party
     # A few tests by their name are not worth gigabytes.
     prepare_torch.prepare(download=options.pattern is None)
+    third_party.prepare()
 
     totals = Totals()
     began = time.monotonic()

@@ -84,8 +84,10 @@ struct LibraryNeeds {
   /// Those of them that have no version and that no library of the wheel gives it, sorted: what
   /// PyTorch, Python and the driver must have.
   std::vector<std::string> outside;
-  std::string cxx_strings;   ///< which std::string it takes from others: "cxx11", "old", "" neither
-  std::string torch_abi;     ///< "exact": PyTorch's C++ interface; "stable": its C shim alone; ""
+  std::string cxx_strings;  ///< which std::string it takes from others: "cxx11", "old", "" neither
+  std::string torch_abi;    ///< "exact": PyTorch's C++ interface; "stable": its C shim alone; ""
+  std::string cuda;  ///< toolkit of its device code as far as it shows: "13.0", or "12" where
+                     ///< the run time that it is linked with is all that tells; ""
   std::string cuda_runtime;  ///< "shared", "static"; "" without device code
   int cpu_level = 0;         ///< from GNU_PROPERTY_X86_ISA_1_NEEDED; 0: not stated
   std::string python;        ///< "cp311", "abi3" from the file name; empty: any

@@ -85,6 +85,19 @@ void take_symbols(const LibrarySymbols& symbols, LibraryNeeds& needs) {
     needs.cuda_runtime = shared || registers ? "shared" : "static";
 }
 
+/// "12" of "libcudart.so.12", "libcudart-5a077122.so.12.0.107"; a cubin of CUDA 13 does not tell.
+std::string runtime_major(const std::vector<std::string>& needed) {
+  for (const std::string& name : needed) {
+    constexpr std::string_view mark = ".so.";
+    const std::size_t at = name.find(mark);
+    if (!name.starts_with("libcudart") || at == std::string::npos)
+      continue;
+    const std::string rest = name.substr(at + mark.size());
+    return rest.substr(0, rest.find_first_not_of("0123456789"));
+  }
+  return {};
+}
+
 void raise(std::string& highest, const std::string& version) {
   if (compare_versions(version, highest) > 0)
     highest = version;
@@ -107,6 +120,9 @@ Inspected inspect(std::string_view bytes, const std::string& path, const std::st
   needs.gpu = std::move(fatbin.images);
   for (const PtxImage& ptx : needs.gpu.ptx)
     raise(inspected.toolkit, catalog.toolkit_of_ptx(ptx.isa));
+  if (inspected.toolkit.empty() && needs.gpu.units > 0)
+    inspected.toolkit = runtime_major(needs.needed);
+  needs.cuda = needs.gpu.units > 0 ? inspected.toolkit : "";
   take_symbols(symbols, needs);
   for (const GivenSymbol& symbol : symbols.defined)
     inspected.gives.push_back(symbol.name);

@@ -51,6 +51,7 @@ Json library_json(const LibraryNeeds& library) {
           {"undefined", library.undefined},
           {"cxx_strings", library.cxx_strings},
           {"torch_abi", library.torch_abi},
+          {"cuda", library.cuda},
           {"cuda_runtime", library.cuda_runtime},
           {"gpu", gpu_json(library.gpu)}};
 }

@@ -25,6 +25,11 @@ std::vector<const LibraryNeeds*> device_libraries(const Subject& subject) {
   return found;
 }
 
+/// One wheel can hold libraries of several toolkits.
+const std::string& toolkit_of(const Requirements& wheel, const LibraryNeeds& library) {
+  return library.cuda.empty() ? wheel.cuda : library.cuda;
+}
+
 /// Compute capability to the GPU's name.
 std::map<std::string, std::string> gpu_kinds(const HostFacts& host) {
   std::map<std::string, std::string> kinds;
@@ -79,8 +84,8 @@ Finding no_image(const Subject& subject, const Requirements& wheel, const Librar
                  const std::string& capability, const std::string& gpu) {
   std::string arch = capability;
   arch.erase(std::remove(arch.begin(), arch.end(), '.'), arch.end());
-  const bool dropped =
-      compare_versions(wheel.cuda, "13.0") >= 0 && compare_versions(capability, "7.5") < 0;
+  const bool dropped = compare_versions(toolkit_of(wheel, library), "13") >= 0 &&
+                       compare_versions(capability, "7.5") < 0;
   return with_ways(
       finding(Severity::fail,
               fmt::format("{} has no code for sm_{} ({}, compute capability {}): it has {}",
@@ -267,8 +272,8 @@ Findings driver_rule(const Subject& subject) {
       if (library.gpu.units == 0)
         continue;
       const Floor floor = driver_compiles(subject, library)
-                              ? ptx_floor(wheel.cuda, library.gpu, catalog)
-                              : sass_floor(wheel.cuda, library.gpu, catalog);
+                              ? ptx_floor(toolkit_of(wheel, library), library.gpu, catalog)
+                              : sass_floor(toolkit_of(wheel, library), library.gpu, catalog);
       found.push_back(judge_driver(subject, library, floor, driver));
     }
   }
