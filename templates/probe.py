@@ -235,7 +235,8 @@ def main():
              ("distributions", lambda: all_distributions(root)),
              ("disk", lambda: disk_facts(nearest(root))),
              ("shared_memory", shared_memory_facts), ("jit", jit_facts),
-             ("earlier_modules", earlier_modules), ("nvidia", driver_facts),
+             ("earlier_modules", lambda: earlier_modules(os.path.join(root, "releases"))),
+             ("nvidia", driver_facts),
              ("runtime", lambda: runtime_facts(facts.get("torch", {}).get("folder", ""))),
              ("libraries", lambda: [name for folder in conda_libraries()
                                     for name in names_in(folder) if ".so" in name]))

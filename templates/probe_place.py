@@ -89,9 +89,9 @@ def jit_facts():
     return {"folder": root, "locks": locks}
 
 
-def earlier_modules():
+def earlier_modules(releases):
     """Top-level module -> the folder that gives it, for folders of sys.path before site-packages:
-    PYTHONPATH, and what a user installed for themselves."""
+    PYTHONPATH, and what a user installed for themselves; not ours, which lie below `releases`."""
     paths = sysconfig.get_paths()
     own = {os.path.realpath(paths[name]) for name in ("stdlib", "platstdlib")}
     found = {}
@@ -99,6 +99,8 @@ def earlier_modules():
         if os.path.realpath(folder) == os.path.realpath(paths["purelib"]):
             break
         if os.path.realpath(os.path.dirname(folder)) in own or os.path.realpath(folder) in own:
+            continue
+        if os.path.realpath(folder).startswith(os.path.realpath(releases) + os.sep):
             continue
         for entry in names_in(folder):
             path = os.path.join(folder, entry)

@@ -29,7 +29,7 @@ def version_of(name, folder):
 
 
 def op_of(path):
-    """"fused_adam" of ".../fused_adam_op.cpython-311-x86_64-linux-gnu.so" and ".../libfused_adam.so"."""
+    """"fused_adam" of ".../fused_adam_op.cpython-311-x86_64-linux-gnu.so", ".../libfused_adam.so"."""
     name = os.path.basename(path).split(".")[0]
     return name[3:] if name.startswith("lib") else re.sub(r"_op$", "", name)
 

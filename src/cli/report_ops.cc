@@ -28,9 +28,6 @@ void print(const std::string& text) {
 }
 
 std::vector<HostOps> ask_hosts(Session& session, const Fleet& fleet) {
-  std::string source;
-  for (const char* part : {"layout.py", "probe_runtime.py", "report_ops.py"})
-    source += template_text(part);
   std::vector<HostOps> answers(fleet.hosts.size());
   session.status().stage_started("report", fleet.hosts.size());
   for (std::size_t i = 0; i < fleet.hosts.size(); ++i) {
@@ -39,15 +36,9 @@ std::vector<HostOps> ask_hosts(Session& session, const Fleet& fleet) {
     if (facts.python.executable.empty())
       continue;
     const std::string nonce = random_nonce();
-    Exec exec;
-    exec.script = "cd /\n";
-    if (!host.env_script.empty())
-      exec.script += ". " + shell_path(host.env_script) + " < /dev/null\n";
-    exec.script += fmt::format(
-        "exec {} -B -c 'import sys; sys.path[:] = [entry for entry in sys.path if entry]; "
-        "exec(compile(sys.stdin.buffer.read({}), \"report_ops.py\", \"exec\"))'",
-        shell_path(facts.python.asked), source.size());
-    exec.input.bytes = source + ordered_json({{"nonce", nonce}}).dump() + "\n";
+    Exec exec =
+        host_program(host, facts.python.asked, {"layout.py", "probe_runtime.py", "report_ops.py"},
+                     ordered_json({{"nonce", nonce}}).dump(), true);
     exec.time_limit = std::chrono::minutes(10);
     exec.output_limit = 4u << 20;
     session.status().item_started(facts.host);

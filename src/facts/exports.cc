@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
@@ -66,21 +64,11 @@ void keep(const fs::path& folder, const Told& told) {
 
 Exec exports_exec(const Host& host, const HostFacts& facts, const std::vector<std::string>& names,
                   const std::string& nonce) {
-  std::string source;
-  for (const char* part : {"layout.py", "probe_runtime.py", "exports.py"})
-    source += template_text(part);
   const nlohmann::json request = {
       {"nonce", nonce}, {"torch", facts.torch.folder}, {"names", names}};
-  Exec exec;
-  exec.script = "cd /\n";
-  if (!host.env_script.empty())
-    exec.script += ". " + shell_path(host.env_script) + " < /dev/null\n";
-  exec.script += fmt::format(
-      "exec {} -I -B -c 'import sys; exec(compile(sys.stdin.buffer.read({}), \"exports.py\", "
-      "\"exec\"))'",
-      shell_path(facts.python.asked), source.size());
-  exec.input.bytes =
-      source + request.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) + "\n";
+  Exec exec =
+      host_program(host, facts.python.asked, {"layout.py", "probe_runtime.py", "exports.py"},
+                   request.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace), false);
   exec.time_limit = std::chrono::seconds(120);
   exec.output_limit = most_bytes;
   return exec;

@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-std::string source_of(const PhaseDescription& phase, const PhaseCommand& command) {
+std::vector<std::string> files_of(const PhaseDescription& phase, const PhaseCommand& command) {
   std::vector<std::string> files = {"layout.py", "receive.py", "host.py"};
   if (!phase.script.empty())
     files = {"layout.py", phase.script};
@@ -21,30 +21,17 @@ std::string source_of(const PhaseDescription& phase, const PhaseCommand& command
     files = {"confirm_calls.py", "confirm_deepspeed.py", "confirm.py"};
   else if (phase.name == "confirm")
     files = {"confirm.py"};
-  std::string source;
-  for (const std::string& file : files)
-    source += template_text(file);
-  return source;
+  return files;
 }
 
 /// confirm runs as a job would (its own environment); the other phases in isolated mode, so that
 /// PYTHON* variables and the user site change nothing in what they write.
 Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const PhaseCommand& command,
                 const std::string& nonce) {
-  const bool as_job = phase.name == "confirm";
-  const std::string source = source_of(phase, command);
   json request = command.request;
   request["nonce"] = nonce;
-  Exec exec;
-  exec.script = "cd /\n";
-  if (!host.host->env_script.empty()) {
-    exec.script += ". " + shell_path(host.host->env_script) + " < /dev/null\n";
-  }
-  exec.script += fmt::format(
-      "exec {} {} -c 'import sys; exec(compile(sys.stdin.buffer.read({}), \"ds-deploy\", "
-      "\"exec\"))'",
-      shell_path(host.python), as_job ? "-B" : "-I -B", source.size());
-  exec.input.bytes = source + request.dump() + "\n";
+  Exec exec = host_program(*host.host, host.python, files_of(phase, command), request.dump(),
+                           phase.name == "confirm");
   exec.input.file = command.file;
   exec.input.offset = command.offset;
   exec.time_limit = phase.time_limit;
