@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # GPUs as the driver's own libraries tell of them: what nvidia-smi does not say, or all of it where
 # that is missing. libcuda is asked for its version alone, so that no CUDA context is made.
-# Sources: NVML API Reference Guide; CUDA Driver API, "Version Management".
-import json
-import select
-import signal
-
+# ask_child.py stands before this text. Sources: NVML API Reference Guide; CUDA Driver API, "Version Management".
 DRIVER_LIMIT = 8  # seconds
 NO_PERMISSION = 4  # NVML_ERROR_NO_PERMISSION
 
@@ -125,11 +121,7 @@ def ask_libcuda(ctypes, found):
                                  if "/libcuda.so" in line), "")
 
 
-def in_child(writer):
-    """A driver that hangs in the kernel must hold nothing that anybody waits for."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in range(3):
-        os.dup2(nothing, stream)
+def ask_driver(say):
     import ctypes
     found = {"gpus": [], "lost": [], "notes": []}
     for ask in (ask_nvml, ask_libcuda):
@@ -137,8 +129,7 @@ def in_child(writer):
             ask(ctypes, found)
         except (OSError, AttributeError):  # no such library, or not this function
             pass
-    with os.fdopen(writer, "w") as answer:
-        answer.write(json.dumps(found))
+    say(found)
 
 
 def driver_facts():
@@ -146,23 +137,8 @@ def driver_facts():
     tools = [os.path.join(folder, "nvidia-smi") for folder in os.get_exec_path()]
     if not (os.path.exists("/proc/driver/nvidia") or any(map(os.path.exists, tools))):
         return {}
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reader)
-            in_child(writer)
-        finally:
-            os._exit(0)
-    os.close(writer)
-    said, block = b"", b"?"
-    while block and select.select([reader], [], [], DRIVER_LIMIT)[0]:
-        block = os.read(reader, 1 << 16)
-        said += block
-    if block:
-        os.kill(child, signal.SIGKILL)
-    os.waitpid(child, os.WNOHANG)  # closing a device can hang too
-    if block or not said:
-        how = "gave no answer in %d s" % DRIVER_LIMIT if block else "ended the process that asked"
+    said, ended = ask_child(ask_driver, DRIVER_LIMIT)
+    if not said:
+        how = "ended the process that asked" if ended else "gave no answer in %d s" % DRIVER_LIMIT
         return {"notes": ["the NVIDIA driver's libraries " + how]}
-    return json.loads(said.decode())
+    return said[0]

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # What compiled ops the interpreter's environment holds, for which GPUs they have code, and whether
-# each can be loaded, tried in a process of its own. probe_runtime.py stands before this text; one
-# line of JSON follows it. Answer: "NONCE {json}".
+# each can be loaded, tried in a process of its own. ask_child.py and probe_runtime.py stand before
+# this text; one line of JSON follows it. Answer: "NONCE {json}".
 import ast
 import ctypes
 import glob
 import importlib
 import json
-import select
-import signal
 import subprocess
-import time
 
 LOAD_LIMIT = 90   # seconds, for PyTorch and all libraries of a package
 TEST_LIMIT = 120  # seconds, for the self-tests of a package
@@ -93,42 +90,10 @@ def try_one(path, others):
         return str(error)
 
 
-def in_child(work, writer):
-    """Ends the child; whatever `work` says is written as lines of JSON while it goes on."""
-    try:
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for stream in range(3):
-            os.dup2(nothing, stream)
-        work(lambda said: os.write(writer, (json.dumps(said) + "\n").encode()))
-    finally:
-        os._exit(0)
-
-
-def ask(work, limit):
-    """What a child said before it ended, or was ended."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        in_child(work, writer)
-    os.close(writer)
-    said, latest = b"", time.monotonic() + limit
-    while True:
-        ready = select.select([reader], [], [], max(0, latest - time.monotonic()))[0]
-        block = os.read(reader, 1 << 16) if ready else b""
-        said += block
-        if not block:
-            break
-    if not ready:
-        os.kill(child, signal.SIGKILL)
-    os.close(reader)
-    os.waitpid(child, 0 if ready else os.WNOHANG)
-    return [json.loads(line.decode()) for line in said.split(b"\n")[:-1]]
-
-
 def load_all(ops):
     """Fills in whether each op loads. Those that need PyTorch are tried where it is imported."""
     for needs_torch in (False, True):
-        chosen = [op for op in ops if op["torch"] == needs_torch and not op["message"]]
+        chosen = [op for op in ops if op["torch"] == needs_torch]
         others = [op["path"] for op in ops]
 
         def work(say, chosen=chosen, needs_torch=needs_torch, others=others):
@@ -139,11 +104,11 @@ def load_all(ops):
                     say({"problem": "torch cannot be imported: %s" % error})
                     return
             for op in chosen:
-                said = ask(lambda tell, path=op["path"]: tell(try_one(path, others)), 30)
+                said, _ = ask_child(lambda tell, path=op["path"]: tell(try_one(path, others)), 30)
                 say({"path": op["path"], "said": said[0] if said else
                      "it ended the process that loaded it, or gave no answer in 30 s"})
 
-        answers = ask(work, LOAD_LIMIT) if chosen else []
+        answers, _ = ask_child(work, LOAD_LIMIT) if chosen else ([], True)
         problem = next((one["problem"] for one in answers if "problem" in one),
                        "no answer in %d s" % LOAD_LIMIT)
         by_path = {one["path"]: one["said"] for one in answers if "path" in one}

@@ -12,7 +12,6 @@ namespace ds {
 
 struct Inspected {
   LibraryNeeds needs;
-  std::string toolkit;                  ///< CUDA that it was built with, as far as it shows
   std::vector<std::string> gives = {};  ///< symbols, sorted
 };
 

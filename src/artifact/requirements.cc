@@ -50,11 +50,6 @@ std::string python_of(std::string_view path) {
   return "cp" + std::string(rest.substr(0, digits)) + (free_threaded ? "t" : "");
 }
 
-bool starts_with_any(std::string_view name, std::initializer_list<std::string_view> starts) {
-  return std::any_of(starts.begin(), starts.end(),
-                     [name](std::string_view start) { return name.starts_with(start); });
-}
-
 /// What the names of symbols tell; `needs` has its device code by now.
 void take_symbols(const LibrarySymbols& symbols, LibraryNeeds& needs) {
   bool cxx11 = false, old = false, torch_cxx = false, torch_c = false, registers = false;
@@ -108,7 +103,7 @@ Inspected inspect(std::string_view bytes, const std::string& path, const std::st
   ElfFile elf = read_elf(bytes, shown);
   Fatbin fatbin = read_fatbin(elf.device, shown);
   const LibrarySymbols symbols = read_symbols(elf.symbols, shown);
-  Inspected inspected{.needs = std::move(elf.needs), .toolkit = std::move(fatbin.toolkit)};
+  Inspected inspected{std::move(elf.needs)};
   LibraryNeeds& needs = inspected.needs;
   needs.path = path;
   needs.op = op_of(path);
@@ -118,11 +113,11 @@ Inspected inspect(std::string_view bytes, const std::string& path, const std::st
         return name.starts_with("libtorch") || name.starts_with("libc10");
       });
   needs.gpu = std::move(fatbin.images);
+  needs.cuda = std::move(fatbin.toolkit);
   for (const PtxImage& ptx : needs.gpu.ptx)
-    raise(inspected.toolkit, catalog.toolkit_of_ptx(ptx.isa));
-  if (inspected.toolkit.empty() && needs.gpu.units > 0)
-    inspected.toolkit = runtime_major(needs.needed);
-  needs.cuda = needs.gpu.units > 0 ? inspected.toolkit : "";
+    raise(needs.cuda, catalog.toolkit_of_ptx(ptx.isa));
+  if (needs.cuda.empty() && needs.gpu.units > 0)
+    needs.cuda = runtime_major(needs.needed);
   take_symbols(symbols, needs);
   for (const GivenSymbol& symbol : symbols.defined)
     inspected.gives.push_back(symbol.name);
@@ -135,7 +130,7 @@ void add(Requirements& sum, Inspected inspected) {
   raise(sum.glibc, needs.glibc);
   raise(sum.glibcxx, needs.glibcxx);
   raise(sum.cxxabi, needs.cxxabi);
-  raise(sum.cuda, inspected.toolkit);
+  raise(sum.cuda, needs.cuda);
   sum.cpu_level = std::max(sum.cpu_level, needs.cpu_level);
   if (needs.links_torch)
     sum.torch = "any";

@@ -16,11 +16,6 @@
 namespace ds {
 namespace {
 
-bool starts_with_any(std::string_view text, std::initializer_list<std::string_view> starts) {
-  return std::any_of(starts.begin(), starts.end(),
-                     [text](std::string_view start) { return text.starts_with(start); });
-}
-
 /// Names of PyTorch's C++ and C interfaces. A mangled name begins with _Z, for a table or a type's
 /// name two letters more, then N, qualifiers, and the outermost namespace (Itanium C++ ABI).
 bool is_of_torch(const std::string& symbol) {

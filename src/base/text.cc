@@ -202,6 +202,11 @@ int compare_versions(std::string_view left, std::string_view right) {
   return 0;
 }
 
+bool starts_with_any(std::string_view text, std::initializer_list<std::string_view> starts) {
+  return std::any_of(starts.begin(), starts.end(),
+                     [text](std::string_view start) { return text.starts_with(start); });
+}
+
 std::string major_minor(const std::string& version) {
   const std::vector<std::string> pieces = split(version, '.');
   return pieces.size() < 2 ? version : pieces[0] + "." + pieces[1];

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -39,6 +40,8 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text);
 /// Compares dotted version numbers piece by piece as numbers: "2.9" < "2.17". Pieces that are
 /// absent count as 0, text after the first character that is no digit or dot is ignored.
 int compare_versions(std::string_view left, std::string_view right);
+
+bool starts_with_any(std::string_view text, std::initializer_list<std::string_view> starts);
 
 /// "2.11" of "2.11.0+cu130"; a version without a dot as it is.
 std::string major_minor(const std::string& version);

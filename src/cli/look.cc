@@ -26,15 +26,6 @@ std::string one_line(const ordered_json& json) {
   return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
-ExitStatus status_of(const std::vector<HostFacts>& hosts) {
-  bool unreachable = false, key = false;
-  for (const HostFacts& host : hosts) {
-    key |= host.state == HostFacts::State::key_refused;
-    unreachable |= host.state != HostFacts::State::reached;
-  }
-  return key ? ExitStatus::key_refused : unreachable ? ExitStatus::unreachable : ExitStatus::ok;
-}
-
 std::string or_none(const std::string& text) {
   return text.empty() ? "none" : text;
 }
@@ -139,7 +130,7 @@ ExitStatus show_facts(Session& session) {
     for (const HostFacts& host : fleet.hosts)
       print(host_text(host));
   }
-  return status_of(fleet.hosts);
+  return status_of(fleet);
 }
 
 ExitStatus ping(Session& session) {

@@ -22,4 +22,13 @@ std::vector<ExecResult> reach_all(Session& session, const std::vector<Host>& hos
   return results;
 }
 
+ExitStatus status_of(const Fleet& fleet) {
+  bool unreachable = false, key = false;
+  for (const HostFacts& host : fleet.hosts) {
+    key |= host.state == HostFacts::State::key_refused;
+    unreachable |= host.state != HostFacts::State::reached;
+  }
+  return key ? ExitStatus::key_refused : unreachable ? ExitStatus::unreachable : ExitStatus::ok;
+}
+
 }  // namespace ds

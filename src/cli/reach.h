@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "cli/session.h"
 
 namespace ds {
@@ -14,5 +15,8 @@ namespace ds {
 std::vector<ExecResult> reach_all(Session& session, const std::vector<Host>& hosts,
                                   std::string_view stage, std::string_view well,
                                   const std::function<bool(const ExecResult&)>& is_well);
+
+/// Of a command that asks every host: refused keys before hosts that gave no answer.
+ExitStatus status_of(const Fleet& fleet);
 
 }  // namespace ds

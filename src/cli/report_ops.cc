@@ -13,6 +13,7 @@
 #include "base/random.h"
 #include "base/text.h"
 #include "cli/host_ops.h"
+#include "cli/reach.h"
 #include "report/report.h"
 
 namespace ds {
@@ -36,9 +37,9 @@ std::vector<HostOps> ask_hosts(Session& session, const Fleet& fleet) {
     if (facts.python.executable.empty())
       continue;
     const std::string nonce = random_nonce();
-    Exec exec =
-        host_program(host, facts.python.asked, {"layout.py", "probe_runtime.py", "report_ops.py"},
-                     ordered_json({{"nonce", nonce}}).dump(), true);
+    Exec exec = host_program(host, facts.python.asked,
+                             {"layout.py", "ask_child.py", "probe_runtime.py", "report_ops.py"},
+                             ordered_json({{"nonce", nonce}}).dump(), true);
     exec.time_limit = std::chrono::minutes(10);
     exec.output_limit = 4u << 20;
     session.status().item_started(facts.host);
@@ -213,21 +214,21 @@ std::string report_json(Session& session, const std::vector<HostOps>& answers, E
   return whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
-ExitStatus status_of(const Fleet& fleet, const std::vector<HostOps>& answers) {
-  bool key = false, unreachable = false, fault = false;
-  for (std::size_t i = 0; i < fleet.hosts.size(); ++i) {
-    const HostFacts& host = fleet.hosts[i];
-    key |= host.state == HostFacts::State::key_refused;
-    unreachable |= host.state != HostFacts::State::reached;
-    for (const HostPackage& package : answers[i].packages) {
-      fault |= std::any_of(package.ops.begin(), package.ops.end(),
-                           [&host](const HostOp& op) { return is_fault(op, host); });
-    }
+bool has_fault(const HostOps& installed, const HostFacts& host) {
+  return std::any_of(installed.packages.begin(), installed.packages.end(),
+                     [&host](const HostPackage& package) {
+                       return std::any_of(package.ops.begin(), package.ops.end(),
+                                          [&host](const HostOp& op) { return is_fault(op, host); });
+                     });
+}
+
+ExitStatus verdict_of(const Fleet& fleet, const std::vector<HostOps>& answers) {
+  const ExitStatus reached = status_of(fleet);
+  for (std::size_t i = 0; reached == ExitStatus::ok && i < fleet.hosts.size(); ++i) {
+    if (has_fault(answers[i], fleet.hosts[i]))
+      return ExitStatus::incompatible;
   }
-  return key           ? ExitStatus::key_refused
-         : unreachable ? ExitStatus::unreachable
-         : fault       ? ExitStatus::incompatible
-                       : ExitStatus::ok;
+  return reached;
 }
 
 /// What is known of GPUs, of which the audit and the plan speak.
@@ -252,7 +253,7 @@ ExitStatus show_report(Session& session) {
   }
   const Fleet& fleet = session.fleet();
   const std::vector<HostOps> answers = ask_hosts(session, fleet);
-  const ExitStatus status = status_of(fleet, answers);
+  const ExitStatus status = verdict_of(fleet, answers);
   if (session.options().json) {
     print(report_json(session, answers, status));
     return status;

@@ -13,8 +13,8 @@ namespace {
 Exec probe_exec(const Host& host, const std::string& python, const std::string& nonce,
                 std::chrono::milliseconds limit) {
   std::string source;
-  for (const char* part :
-       {"layout.py", "probe_driver.py", "probe_place.py", "probe_runtime.py", "probe.py"})
+  for (const char* part : {"layout.py", "ask_child.py", "probe_driver.py", "probe_place.py",
+                           "probe_runtime.py", "probe.py"})
     source += template_text(part);
   const Replacement values[] = {{"NONCE", nonce},
                                 {"PYTHON", shell_path(python)},
