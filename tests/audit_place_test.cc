@@ -91,6 +91,7 @@ TEST_CASE("audit: rules about the place where processes work") {
          c.host().disk.source = "10.0.0.1@o2ib:/x";
        },
        ok, "which no other host of the run has"},
+      {"shared-environment", on("nfs4", ""), unknown, "not known"},
       {"shared-environment", [](auto& c) { c.host().disk.filesystem.clear(); }, unknown,
        "not known"},
       {"shared-memory", [](auto&) {}, ok, "64.0 GB free of 64.0 GB"},

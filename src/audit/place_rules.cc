@@ -57,14 +57,15 @@ Findings shared_environment_rule(const Subject& subject) {
   const DiskFacts& disk = subject.host.disk;
   if (subject.host.python.executable.empty())
     return {};
-  if (disk.filesystem.empty())
+  const std::string key = shared_key(subject.host);
+  if (disk.filesystem.empty() || (is_network(disk.filesystem) && key.empty()))
     return {
         finding(Severity::unknown, "whether other hosts have the same environment is not known")};
   if (!is_network(disk.filesystem))
     return {finding(Severity::ok, "the environment lies on this host's own " + disk.filesystem)};
-  const std::string where = fmt::format("the environment lies on {} {}", disk.filesystem,
-                                        disk.source.empty() ? "of an unknown server" : disk.source);
-  const auto found = subject.summary.shared.find(shared_key(subject.host));
+  const std::string where =
+      fmt::format("the environment lies on {} {}", disk.filesystem, disk.source);
+  const auto found = subject.summary.shared.find(key);
   const std::size_t hosts = found == subject.summary.shared.end() ? 0 : found->second.size();
   if (hosts < 2)
     return {finding(Severity::ok, where + ", which no other host of the run has")};
