@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 # Where processes of this environment work: file systems, shared memory, PyTorch's folder of
 # extensions, and modules that come before those of the environment.
+import pwd
 import re
+import signal
 import subprocess
 import sys
 import sysconfig
 import time
 
 STALE_LOCK = 3600  # seconds: no op takes longer to compile
+# What decides which libraries, modules and toolkit a job gets.
+DECIDES = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME", "CUDA_HOME",
+           "TORCH_EXTENSIONS_DIR")
+# The scripts of DeepSpeed's wheels.
+SCRIPTS = ("deepspeed", "deepspeed.pt", "ds", "ds_ssh", "ds_report", "ds_bench", "dsr",
+           "ds_elastic", "ds_nvme_tune", "ds_io")
 
 
 def names_in(folder):
@@ -109,3 +117,42 @@ def earlier_modules(releases):
             if (package or name != entry) and name.isidentifier() and len(found) < 1000:
                 found.setdefault(name, folder)
     return found
+
+
+def earlier_scripts():
+    """DeepSpeed's script -> the folder of PATH that gives it, if that is not this interpreter's."""
+    own = os.path.realpath(sysconfig.get_path("scripts"))
+    found = {}
+    for name in SCRIPTS:
+        for folder in os.environ.get("PATH", "").split(os.pathsep):
+            if os.access(os.path.join(folder, name), os.X_OK):
+                if os.path.realpath(folder) != own:
+                    found[name] = folder
+                break
+    return found
+
+
+def login_facts():
+    """Variables of DECIDES that a login shell has otherwise than a command over SSH, as this is
+    one. It is no question without SSH, or where an environment script says what a job gets."""
+    if "SSH_CONNECTION" not in os.environ or os.environ.get("DS_ENV_SCRIPT"):
+        return {"asked": False}
+    shell = pwd.getpwuid(os.getuid()).pw_shell
+    if os.path.basename(shell) not in ("sh", "bash", "dash", "ksh", "zsh", "fish"):
+        return {"asked": True}
+    child = subprocess.Popen([shell, "-l", "-c", r"printf '\000'; env -0"], cwd="/",
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        said = child.communicate(timeout=5)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        return {"asked": True}
+    pairs = [line.partition(b"=") for line in said.split(b"\0")[1:]]
+    there = {name: value for name, _, value in pairs}
+    if child.returncode != 0 or not there:
+        return {"asked": True}
+    return {"asked": True, "differs": [
+        name for name in DECIDES
+        if there.get(name.encode(), b"") != os.environb.get(name.encode(), b"")]}

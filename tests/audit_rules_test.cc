@@ -209,13 +209,23 @@ TEST_CASE("audit: rules about a host among others") {
       {"slots", [](auto& c) { c.options.slots["node1"] = 8; }, warn,
        "the hostfile gives it 8 slots, and it has 2 GPUs"},
       {"slots", [](auto& c) { c.options.slots["node1"] = 1; }, warn, "1 slot, and it has 2 GPUs"},
+      {"gpu-mode", [](auto&) {}, ok, "no GPU is split by MIG or runs without ECC"},
+      {"gpu-mode", [](auto& c) { c.host().gpus[1].ecc.clear(); }, unknown, "is not known"},
       {"gpu-mode", [](auto& c) { c.host().gpus[0].mig = "Enabled"; }, warn,
-       "1 of its 2 GPUs are split by MIG"},
+       "1 of its 2 GPUs is split by MIG"},
       {"gpu-mode", [](auto& c) { c.host().gpus[1].ecc = "Disabled"; }, warn, "without ECC"}};
   for (const Row& row : rows)
     check(row);
-  for (const char* rule : {"uniformity", "slots", "gpu-mode"})
+  for (const char* rule : {"uniformity", "slots"})
     CHECK(AuditCase().findings(rule).empty());
+}
+
+/// What a scan found in a library, on a host whose CPU has AVX2 and FMA.
+std::function<void(AuditCase&)> code_of(std::vector<InstructionSet> sets, bool asks_cpu) {
+  return [=](AuditCase& c) {
+    c.cpu().instructions = Instructions{true, sets, asks_cpu};
+    c.host().cpu_flags = {"avx", "avx2", "fma", "sse2"};
+  };
 }
 
 TEST_CASE("audit: rules about libraries and the CPU") {
@@ -239,6 +249,22 @@ TEST_CASE("audit: rules about libraries and the CPU") {
          c.host().cpu_level = 0;
        },
        unknown, "not known"},
+      {"instructions", code_of({}, false), ok, "every instruction that a scan"},
+      {"instructions", code_of({{"avx2", 3, 7, "scale+0x1c"}}, false), ok, "every instruction"},
+      {"instructions", code_of({{"avx512f", 4, 7, "scale+0x1c"}, {"fma", 3, 1, "0x10"}}, false),
+       warn,
+       "cpu_adam has instructions that this CPU has not: avx512f (7 instructions, the first in "
+       "scale+0x1c); it does not ask the CPU what it can do"},
+      {"instructions", code_of({{"avx512f", 4, 1, "0x10"}}, true), warn,
+       "(1 instruction, the first in 0x10); it asks the CPU (CPUID), so it may have other code"},
+      {"instructions",
+       [](auto& c) {
+         code_of({{"avx512f", 4, 1, "0x10"}}, true)(c);
+         c.host().cpu_flags.clear();
+       },
+       unknown, "cpu_adam has instructions beyond x86-64-v1, and what this host's CPU can do"},
+      {"instructions", [](auto& c) { c.cpu().instructions = Instructions{false}; }, unknown,
+       "cpu_adam is not for x86-64, and only that can be scanned"},
       {"needed-libraries", [](auto&) {}, ok, "all needed libraries are there"},
       {"needed-libraries", [](auto& c) { c.cpu().needed.push_back("libaio.so.1"); }, fail,
        "cpu_adam needs libaio.so.1, which this host's loader does not know"},

@@ -77,6 +77,29 @@ TEST_CASE("way out: a few drivers are updated; for many the wheel is built with 
   CHECK(way.steps[0].change == "build with CUDA 11.4 or older");
 }
 
+TEST_CASE("way out: an older CUDA that cannot compile for the other hosts makes a second wheel") {
+  const auto blackwell = [](HostFacts& host) {
+    host.gpus = {AuditCase::gpu("10.0", "NVIDIA B200")};
+    host.gpus_on_bus = 1;
+  };
+  const WayOut way = audited({old_driver, old_driver, old_driver, old_driver, blackwell}).way_out;
+  REQUIRE(way.steps.size() == 2);
+  CHECK(way.steps[0].change ==
+        "build with CUDA 11.4 or older, as a second wheel: other hosts need a newer CUDA");
+  CHECK(way.steps[1].change == "build for compute capability 10.0 too");
+}
+
+TEST_CASE("way out: an architecture more costs as much as those that are there") {
+  AuditCase fleet;
+  hopper(fleet.host());
+  fleet.cuda().gpu.bytes = {{"sm_80", 3000}, {"sm_86", 1000}, {"compute_86", 500}};
+  fleet.cuda().gpu.units = 3;
+  const WayOut way = audit(fleet.wheels, fleet.fleet, fleet.options).way_out;
+  REQUIRE(way.steps.size() == 1);
+  CHECK(way.steps[0].units == 3);
+  CHECK(way.steps[0].bytes == 2000);
+}
+
 TEST_CASE("way out: a host that nothing helps is not counted for what else it needs") {
   const auto both = [](HostFacts& host) {
     host.machine_id.clear();

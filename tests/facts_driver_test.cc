@@ -196,6 +196,38 @@ TEST_CASE("place: locks that nobody holds, and modules that come first") {
   CHECK(bench.ask("bash").disk.quota_bytes == 4000 * 1024);
 }
 
+TEST_CASE("place: scripts that PATH finds elsewhere, and what a login shell has otherwise") {
+  if (!needs("test -x /usr/bin/python3", "scripts and login shells",
+             "there is no /usr/bin/python3"))
+    return;
+  Bench bench;
+  bench.options.python = "/usr/bin/python3";
+  bench.tool("ds_report", "exit 0");
+  HostFacts facts = bench.ask();
+  CHECK(facts.earlier_scripts ==
+        std::map<std::string, std::string>{{"ds_report", (bench.folder.path() / "bin").string()}});
+  CHECK_FALSE(facts.login.asked);  // not over SSH
+
+  if (!needs(R"x(getent passwd "$(id -un)" | grep -qE '/(ba|da|)sh$')x", "login shells",
+             "this user's shell reads no ~/.profile"))
+    return;
+  const std::string home = bench.folder.path().string();
+  bench.inventory.hosts[0].env_script.clear();
+  bench.prelude = "export HOME=" + home + " SSH_CONNECTION='10.0.0.1 22 10.0.0.2 22'\n";
+  const auto differs = [&bench] { return join(bench.ask().login.differs.value(), " "); };
+  const std::string before = differs();
+  write_file(home + "/.profile", "echo welcome\nexport LD_LIBRARY_PATH=/opt/of-the-login-shell\n");
+  CHECK(differs() == trim("LD_LIBRARY_PATH " + before));
+  for (const char* profile : {"exit 1\n", "sleep 60\n"}) {
+    write_file(home + "/.profile", profile);
+    const LoginFacts login = bench.ask().login;
+    CHECK(login.asked);
+    CHECK_FALSE(login.differs);
+  }
+  bench.env("true\n");
+  CHECK_FALSE(bench.ask().login.asked);
+}
+
 TEST_CASE("place: the clock of a host is held against ours") {
   Bench bench;
   bench.tool("date", "echo 1000000000");

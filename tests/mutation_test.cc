@@ -303,7 +303,8 @@ TEST_CASE("mutations: libraries and their device code") {
   const Parser parsers[] = {
       {"ELF", library,
        [](const std::string& bytes) {
-         const LibraryNeeds needs = inspect_library(bytes, "libscale.so");
+         const LibraryNeeds needs =
+             inspect_library(bytes, "libscale.so", {.scan_instructions = true});
          image_for(needs.gpu, "7.0");
          library_symbols(bytes, "libscale.so");
        },

@@ -68,6 +68,23 @@ struct LibrarySymbols {
   std::vector<GivenSymbol> defined;
 };
 
+/// An extension of the x86-64 instruction set that a library's code uses.
+struct InstructionSet {
+  std::string flag;         ///< of /proc/cpuinfo: "avx512f"
+  int level = 0;            ///< of the x86-64 psABI that has it: 2..4; 0: none has
+  std::uint64_t count = 0;  ///< instructions
+  std::string first;        ///< the one at the lowest address: "scale+0x1c", or "0x11f0"
+  bool operator==(const InstructionSet&) const = default;
+};
+
+/// What a disassembly finds. Whether a CPU ever comes to an instruction, it cannot tell.
+struct Instructions {
+  bool read = true;                       ///< false: the library is not for x86-64
+  std::vector<InstructionSet> sets = {};  ///< beyond x86-64-v1, by flag
+  bool asks_cpu = false;  ///< it holds CPUID: it may choose among its code while it runs
+  bool operator==(const Instructions&) const = default;
+};
+
 struct LibraryNeeds {
   std::string path;                    ///< inside the wheel, or the file's
   std::string op;                      ///< ds_ops/<op>/lib<op>.so, or as the wheel's record says
@@ -88,9 +105,10 @@ struct LibraryNeeds {
   std::string torch_abi;    ///< "exact": PyTorch's C++ interface; "stable": its C shim alone; ""
   std::string cuda;  ///< toolkit of its device code as far as it shows: "13.0", or "12" where
                      ///< the run time that it is linked with is all that tells; ""
-  std::string cuda_runtime;  ///< "shared", "static"; "" without device code
-  int cpu_level = 0;         ///< from GNU_PROPERTY_X86_ISA_1_NEEDED; 0: not stated
-  std::string python;        ///< "cp311", "abi3" from the file name; empty: any
+  std::string cuda_runtime;                  ///< "shared", "static"; "" without device code
+  int cpu_level = 0;                         ///< from GNU_PROPERTY_X86_ISA_1_NEEDED; 0: not stated
+  std::optional<Instructions> instructions;  ///< if they were scanned
+  std::string python;                        ///< "cp311", "abi3" from the file name; empty: any
   bool links_torch = false;
   std::string minimum_capability;       ///< its op says so: "7.0"; empty: none
   std::string torch;                    ///< that it was built with, as its op says; else empty
@@ -160,16 +178,21 @@ std::optional<std::vector<OpRecord>> read_op_records(std::string_view text);
 std::optional<InstallRecord> read_install_record(std::string_view text);
 inline constexpr const char* install_record_path = "deepspeed/git_version_info_installed.py";
 
+struct Inspection {
+  const Catalog* catalog = &builtin_catalog();
+  bool scan_instructions = false;  ///< seconds for hundreds of MB
+};
+
 /// Reads one ELF file. Error (usage) for anything damaged or hostile; never reads out of bounds.
-LibraryNeeds inspect_library(std::string_view bytes, const std::string& path);
+LibraryNeeds inspect_library(std::string_view bytes, const std::string& path,
+                             const Inspection& how = {});
 
 /// Its dynamic symbols; the same errors.
 LibrarySymbols library_symbols(std::string_view bytes, const std::string& path);
 
 /// A wheel, an ELF file, or a folder with some below it. Error (usage) if it is none of these.
-Requirements inspect_file(const std::filesystem::path& file,
-                          const Catalog& catalog = builtin_catalog());
-Requirements inspect_wheel(const Wheel& wheel, const Catalog& catalog = builtin_catalog());
+Requirements inspect_file(const std::filesystem::path& file, const Inspection& how = {});
+Requirements inspect_wheel(const Wheel& wheel, const Inspection& how = {});
 
 /// {"schema":"ds-deploy.inspect/1",...} on one line.
 std::string inspect_json(const Requirements& requirements);

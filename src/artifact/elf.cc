@@ -90,12 +90,19 @@ class ElfReader {
       } else if (section.header.sh_type == SHT_DYNSYM) {
         file_.symbols.symbols = content(section);
         file_.symbols.names = content(linked(section));
+        if (file_.functions.symbols.empty())
+          file_.functions = {file_.symbols.symbols, file_.symbols.names};
+      } else if (section.header.sh_type == SHT_SYMTAB) {
+        file_.functions = {content(section), content(linked(section))};
       } else if (section.header.sh_type == SHT_GNU_versym) {
         file_.symbols.versions = content(section);
       } else if (section.header.sh_type == SHT_GNU_verneed) {
         read_versions(section);
       } else if (section.header.sh_type == SHT_NOTE && header.e_machine == EM_X86_64) {
         read_notes(section);
+      } else if (section.header.sh_type == SHT_PROGBITS &&
+                 (section.header.sh_flags & SHF_EXECINSTR) != 0) {
+        file_.code.push_back({content(section), section.header.sh_addr});
       } else if (section.name == "__nv_relfatbin") {
         file_.device.relocatable = true;
       } else if (section.name == ".nv_fatbin") {

@@ -3,9 +3,11 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "artifact/artifact.h"
 #include "artifact/fatbin.h"
+#include "artifact/instructions.h"
 #include "artifact/symbols.h"
 
 namespace ds {
@@ -14,6 +16,8 @@ struct ElfFile {
   LibraryNeeds needs;    ///< without what its name, symbols and device code say
   DeviceCode device;     ///< points into the bytes that were read, as does the next
   SymbolTables symbols;  ///< empty for a library without a dynamic symbol table
+  std::vector<CodeSection> code;
+  FunctionTable functions;
 };
 
 /// A 64-bit little-endian shared library or program. Error (usage) for everything else.

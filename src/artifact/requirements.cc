@@ -99,7 +99,7 @@ void raise(std::string& highest, const std::string& version) {
 }
 
 Inspected inspect(std::string_view bytes, const std::string& path, const std::string& shown,
-                  const Catalog& catalog) {
+                  const Inspection& how) {
   ElfFile elf = read_elf(bytes, shown);
   Fatbin fatbin = read_fatbin(elf.device, shown);
   const LibrarySymbols symbols = read_symbols(elf.symbols, shown);
@@ -114,8 +114,13 @@ Inspected inspect(std::string_view bytes, const std::string& path, const std::st
       });
   needs.gpu = std::move(fatbin.images);
   needs.cuda = std::move(fatbin.toolkit);
+  if (how.scan_instructions) {
+    needs.instructions = needs.machine == "x86_64"
+                             ? scan_instructions(elf.code, elf.functions, shown)
+                             : Instructions{false};
+  }
   for (const PtxImage& ptx : needs.gpu.ptx)
-    raise(needs.cuda, catalog.toolkit_of_ptx(ptx.isa));
+    raise(needs.cuda, how.catalog->toolkit_of_ptx(ptx.isa));
   if (needs.cuda.empty() && needs.gpu.units > 0)
     needs.cuda = runtime_major(needs.needed);
   take_symbols(symbols, needs);
@@ -169,7 +174,7 @@ void sum_needed(Requirements& sum) {
 
 constexpr std::string_view elf_magic = "\177ELF";
 
-Requirements inspect_alone(const fs::path& file, const Catalog& catalog) {
+Requirements inspect_alone(const fs::path& file, const Inspection& how) {
   const MappedFile content(file);
   const std::string path = file.string();
   if (!content.bytes().starts_with(elf_magic)) {
@@ -184,7 +189,7 @@ Requirements inspect_alone(const fs::path& file, const Catalog& catalog) {
   sum.installed_bytes = content.bytes().size();
   sum.installed_files = 1;
   std::vector<Inspected> alone;
-  alone.push_back(inspect(content.bytes(), path, path, catalog));
+  alone.push_back(inspect(content.bytes(), path, path, how));
   add_all(sum, std::move(alone));
   sum_needed(sum);
   return sum;
@@ -207,7 +212,7 @@ std::vector<fs::path> files_below(const fs::path& folder) {
 }
 
 /// What is no ELF file for loading (a linker's script, an object file) is passed over.
-Requirements inspect_folder(const fs::path& folder, const Catalog& catalog) {
+Requirements inspect_folder(const fs::path& folder, const Inspection& how) {
   Requirements sum;
   sum.file = folder.string();
   sum.kind = "folder";
@@ -219,7 +224,7 @@ Requirements inspect_folder(const fs::path& folder, const Catalog& catalog) {
     if (!is_library_name(file.string()) || !content.bytes().starts_with(elf_magic))
       continue;
     libraries.push_back(
-        inspect(content.bytes(), fs::relative(file, folder).string(), file.string(), catalog));
+        inspect(content.bytes(), fs::relative(file, folder).string(), file.string(), how));
   }
   if (libraries.empty()) {
     throw Error(folder.string() + ": no library lies in it", "name a folder with .so files",
@@ -236,15 +241,16 @@ std::string file_name(std::string_view path) {
   return std::string(path.substr(path.rfind('/') + 1));
 }
 
-LibraryNeeds inspect_library(std::string_view bytes, const std::string& path) {
-  return inspect(bytes, path, path, builtin_catalog()).needs;
+LibraryNeeds inspect_library(std::string_view bytes, const std::string& path,
+                             const Inspection& how) {
+  return inspect(bytes, path, path, how).needs;
 }
 
 LibrarySymbols library_symbols(std::string_view bytes, const std::string& path) {
   return read_symbols(read_elf(bytes, path).symbols, path);
 }
 
-Requirements inspect_wheel(const Wheel& wheel, const Catalog& catalog) {
+Requirements inspect_wheel(const Wheel& wheel, const Inspection& how) {
   Requirements sum;
   sum.file = wheel.file.string();
   sum.kind = "wheel";
@@ -268,7 +274,7 @@ Requirements inspect_wheel(const Wheel& wheel, const Catalog& catalog) {
       sum.deepspeed = read_install_record(content);
     if (!is_library_name(entry.path))
       return;
-    libraries.push_back(inspect(content, entry.path, sum.file + ": " + entry.path, catalog));
+    libraries.push_back(inspect(content, entry.path, sum.file + ": " + entry.path, how));
   });
   add_all(sum, std::move(libraries));
   for (LibraryNeeds& library : sum.libraries) {
@@ -285,12 +291,11 @@ Requirements inspect_wheel(const Wheel& wheel, const Catalog& catalog) {
   return sum;
 }
 
-Requirements inspect_file(const std::filesystem::path& file, const Catalog& catalog) {
+Requirements inspect_file(const std::filesystem::path& file, const Inspection& how) {
   if (file.extension() == ".whl")
-    return inspect_wheel(open_wheel(file), catalog);
+    return inspect_wheel(open_wheel(file), how);
   std::error_code failure;
-  return fs::is_directory(file, failure) ? inspect_folder(file, catalog)
-                                         : inspect_alone(file, catalog);
+  return fs::is_directory(file, failure) ? inspect_folder(file, how) : inspect_alone(file, how);
 }
 
 }  // namespace ds

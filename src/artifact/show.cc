@@ -32,28 +32,42 @@ Json gpu_json(const GpuImages& gpu) {
           {"ptx", std::move(ptx)}, {"lto", gpu.lto},   {"compression", gpu.compression}};
 }
 
+Json instructions_json(const Instructions& instructions) {
+  if (!instructions.read)
+    return nullptr;
+  Json sets = Json::array();
+  for (const InstructionSet& set : instructions.sets) {
+    sets.push_back(
+        {{"flag", set.flag}, {"level", set.level}, {"count", set.count}, {"first", set.first}});
+  }
+  return {{"asks_cpu", instructions.asks_cpu}, {"sets", std::move(sets)}};
+}
+
 Json library_json(const LibraryNeeds& library) {
-  return {{"path", library.path},
-          {"op", library.op},
-          {"machine", library.machine},
-          {"python", library.python},
-          {"soname", library.soname},
-          {"glibc", library.glibc},
-          {"glibcxx", library.glibcxx},
-          {"cxxabi", library.cxxabi},
-          {"gcc", library.gcc},
-          {"weak_versions", library.weak_versions},
-          {"cpu_level", library.cpu_level},
-          {"needed", library.needed},
-          {"opens", library.opens},
-          {"runpath", library.runpath},
-          {"rpath", library.rpath},
-          {"undefined", library.undefined},
-          {"cxx_strings", library.cxx_strings},
-          {"torch_abi", library.torch_abi},
-          {"cuda", library.cuda},
-          {"cuda_runtime", library.cuda_runtime},
-          {"gpu", gpu_json(library.gpu)}};
+  Json all = {{"path", library.path},
+              {"op", library.op},
+              {"machine", library.machine},
+              {"python", library.python},
+              {"soname", library.soname},
+              {"glibc", library.glibc},
+              {"glibcxx", library.glibcxx},
+              {"cxxabi", library.cxxabi},
+              {"gcc", library.gcc},
+              {"weak_versions", library.weak_versions},
+              {"cpu_level", library.cpu_level},
+              {"needed", library.needed},
+              {"opens", library.opens},
+              {"runpath", library.runpath},
+              {"rpath", library.rpath},
+              {"undefined", library.undefined},
+              {"cxx_strings", library.cxx_strings},
+              {"torch_abi", library.torch_abi},
+              {"cuda", library.cuda},
+              {"cuda_runtime", library.cuda_runtime},
+              {"gpu", gpu_json(library.gpu)}};
+  if (library.instructions)
+    all["instructions"] = instructions_json(*library.instructions);
+  return all;
 }
 
 std::vector<std::string> prefixed(std::string_view prefix, const std::vector<std::string>& names) {
@@ -95,6 +109,33 @@ std::string cpu(int level) {
   return level == 1 ? "x86-64" : fmt::format("x86-64-v{}", level);
 }
 
+/// A row for each level: "x86-64-v3: avx 12, fma 3; the first avx in scale+0x1c".
+void instruction_rows(std::string& out, const Instructions& instructions) {
+  if (!instructions.read) {
+    row(out, "code", "not scanned: it is not for x86-64");
+    return;
+  }
+  for (const int level : {2, 3, 4, 0}) {
+    std::vector<std::string> counts;
+    std::string first;
+    for (const InstructionSet& set : instructions.sets) {
+      if (set.level != level)
+        continue;
+      counts.push_back(fmt::format("{} {}", set.flag, set.count));
+      if (first.empty())
+        first = fmt::format("{} in {}", set.flag, set.first);
+    }
+    if (!counts.empty())
+      row(out, "code",
+          fmt::format("{}: {}; the first {}", level == 0 ? "no level" : cpu(level),
+                      join(counts, ", "), first));
+  }
+  if (instructions.sets.empty())
+    row(out, "code", "x86-64 only");
+  row(out, "asks cpu",
+      instructions.asks_cpu ? "yes: it may choose its code by what the CPU can do" : "no");
+}
+
 void library_rows(std::string& out, const LibraryNeeds& library) {
   row(out, "machine", library.machine);
   row(out, "op", library.op);
@@ -102,6 +143,8 @@ void library_rows(std::string& out, const LibraryNeeds& library) {
   row(out, "glibc", library.glibc);
   row(out, "libstdc++", libstdcxx(library.glibcxx, library.cxxabi));
   row(out, "cpu", cpu(library.cpu_level));
+  if (library.instructions)
+    instruction_rows(out, *library.instructions);
   row(out, "needs", join(library.needed, " "));
   row(out, "opens", join(library.opens, " "));
   row(out, "runpath", library.runpath);

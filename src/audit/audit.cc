@@ -30,6 +30,7 @@ constexpr std::array rules = {
     Rule{"glibc", glibc_rule},
     Rule{"libstdc++", libstdcxx_rule},
     Rule{"cpu-level", cpu_level_rule},
+    Rule{"instructions", instructions_rule},
     Rule{"needed-libraries", needed_libraries_rule},
     Rule{"run-path", run_path_rule},
     Rule{"symbols", symbols_rule},
@@ -47,6 +48,7 @@ constexpr std::array rules = {
     Rule{"slots", slots_rule},
     Rule{"uniformity", uniformity_rule},
     Rule{"shadowed", shadowed_rule},
+    Rule{"login-shell", login_shell_rule},
     Rule{"jit", jit_rule},
     Rule{"shared-memory", shared_memory_rule},
     Rule{"clock", clock_rule},
@@ -203,7 +205,7 @@ AuditReport audit(const std::vector<SetNeeds>& sets, const Fleet& fleet,
     report.hosts.push_back(audit_host(
         {own == wheels.end() ? *others : *own->second, host, fleet, summary, options, symbols}));
   }
-  report.way_out = way_out(report.hosts, options.strict);
+  report.way_out = way_out(report.hosts, sets, fleet, options);
   return report;
 }
 

@@ -50,6 +50,10 @@ struct WayOut {
   struct Step {
     std::string change;              ///< "build for compute capability 9.0 too"
     std::vector<std::string> hosts;  ///< that need it, and are ready with all of the steps
+    /// Of device code, that an architecture more compiles once more, and about how much larger it
+    /// makes the libraries; 0: nothing, or not known.
+    std::size_t units = 0;
+    std::uint64_t bytes = 0;
   };
   struct Remaining {
     std::string host, because;
@@ -90,8 +94,8 @@ struct AuditOptions {
 
 inline constexpr const char* leave_out_words = "leave the host out: --exclude ";
 
-/// Takes the offer to leave `host` out, which holds its name, off the end of a fix; false if it makes
-/// none.
+/// Takes the offer to leave `host` out, which holds its name, off the end of a fix; false if it
+/// makes none.
 bool take_leave_out(std::string& fix, const std::string& host);
 
 /// What the wheels of one release set need, and the hosts that are to get them.
@@ -105,7 +109,9 @@ struct SetNeeds {
 AuditReport audit(const std::vector<SetNeeds>& sets, const Fleet& fleet,
                   const AuditOptions& options);
 
-WayOut way_out(const std::vector<HostAudit>& hosts, bool strict);
+/// `hosts` are those of the fleet, in its order.
+WayOut way_out(const std::vector<HostAudit>& hosts, const std::vector<SetNeeds>& sets,
+               const Fleet& fleet, const AuditOptions& options);
 
 /// The same where all hosts get the same wheels, one or several.
 AuditReport audit(const std::vector<Requirements>& wheels, const Fleet& fleet,

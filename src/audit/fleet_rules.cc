@@ -131,7 +131,9 @@ Findings slots_rule(const Subject& subject) {
 Findings gpu_mode_rule(const Subject& subject) {
   std::size_t mig = 0, no_ecc = 0;
   std::int64_t parts = 0;
+  bool known = true;
   for (const Gpu& gpu : subject.host.gpus) {
+    known &= !gpu.mig.empty() && !gpu.ecc.empty();
     mig += gpu.mig == "Enabled" ? 1 : 0;
     parts += gpu.mig_devices;
     no_ecc += gpu.ecc == "Disabled" ? 1 : 0;
@@ -139,20 +141,25 @@ Findings gpu_mode_rule(const Subject& subject) {
   Findings found;
   const std::size_t all = subject.host.gpus.size();
   if (mig > 0) {
-    found.push_back(
-        finding(Severity::warn,
-                fmt::format("{} of its {} are split by MIG{}: a process sees one part", mig,
-                            count(all, "GPU"), parts == 0 ? "" : fmt::format(" into {}", parts)),
-                "nvidia-smi -mig 0, if jobs are meant to have whole GPUs"));
+    found.push_back(finding(Severity::warn,
+                            fmt::format("{} of its {} {} split by MIG{}: a process sees one part",
+                                        mig, count(all, "GPU"), mig == 1 ? "is" : "are",
+                                        parts == 0 ? "" : fmt::format(" into {}", parts)),
+                            "nvidia-smi -mig 0, if jobs are meant to have whole GPUs"));
   }
   if (no_ecc > 0) {
     found.push_back(
         finding(Severity::warn,
-                fmt::format("{} of its {} run without ECC: a flipped bit stays unnoticed", no_ecc,
-                            count(all, "GPU")),
+                fmt::format("{} of its {} {} without ECC: a flipped bit stays unnoticed", no_ecc,
+                            count(all, "GPU"), no_ecc == 1 ? "runs" : "run"),
                 "nvidia-smi -e 1, and reboot"));
   }
-  return found;
+  if (!found.empty() || all == 0)
+    return found;
+  if (!known)
+    return {finding(Severity::unknown,
+                    "whether its GPUs are split by MIG or run without ECC is not known")};
+  return {finding(Severity::ok, "no GPU is split by MIG or runs without ECC")};
 }
 
 }  // namespace ds

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -105,6 +106,37 @@ Finding missing_library(const Subject& subject, const LibraryNeeds& library,
                    {{"library", soname}});
 }
 
+/// What a scan of its code finds that this host's CPU has not. A warning: whether it runs, a scan
+/// cannot tell.
+std::optional<Finding> beyond_the_cpu(const Subject& subject, const LibraryNeeds& library) {
+  const std::vector<std::string>& has = subject.host.cpu_flags;
+  const Instructions& code = *library.instructions;
+  const std::string who = label(library);
+  if (!code.read)
+    return finding(Severity::unknown, who + " is not for x86-64, and only that can be scanned", {},
+                   who);
+  std::vector<std::string> missing;
+  for (const InstructionSet& set : code.sets) {
+    if (!std::binary_search(has.begin(), has.end(), set.flag))
+      missing.push_back(fmt::format("{} ({}, the first in {})", set.flag,
+                                    count(set.count, "instruction"), set.first));
+  }
+  if (missing.empty())
+    return std::nullopt;
+  if (has.empty())
+    return finding(Severity::unknown,
+                   fmt::format("{} has instructions beyond x86-64-v1, and what this host's CPU can "
+                               "do is not known",
+                               who),
+                   {}, who);
+  return finding(
+      Severity::warn,
+      fmt::format("{} has instructions that this CPU has not: {}; {}", who, join(missing, ", "),
+                  code.asks_cpu ? "it asks the CPU (CPUID), so it may have other code for this one"
+                                : "it does not ask the CPU what it can do"),
+      "run it there before a job does, build it for an older CPU, or " + leave_out(subject), who);
+}
+
 }  // namespace
 
 Findings glibc_rule(const Subject& subject) {
@@ -159,6 +191,23 @@ Findings cpu_level_rule(const Subject& subject) {
                                         leave_out(subject)),
                             too_high.size() == 1 ? too_high.front() : ""),
                     {{"cpu-level", std::to_string(has)}})};
+}
+
+Findings instructions_rule(const Subject& subject) {
+  Findings all;
+  bool any = false;
+  for (const Requirements& wheel : subject.wheels) {
+    for (const LibraryNeeds& library : wheel.libraries) {
+      if (!library.instructions)
+        continue;
+      any = true;
+      if (std::optional<Finding> found = beyond_the_cpu(subject, library))
+        all.push_back(std::move(*found));
+    }
+  }
+  if (!any || !all.empty())
+    return all;
+  return {finding(Severity::ok, "the CPU has every instruction that a scan of the code finds")};
 }
 
 Findings needed_libraries_rule(const Subject& subject) {

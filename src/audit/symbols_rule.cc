@@ -189,9 +189,8 @@ Findings symbols_rule(const Subject& subject) {
   if (!unknown.symbols.empty())
     found.push_back(not_known(unknown));
   if (found.empty() && there > 0) {
-    return {
-        finding(Severity::ok, fmt::format("{} of PyTorch and Python that the ops need are there",
-                                          count(there, "symbol")))};
+    return {finding(Severity::ok, fmt::format("{} of PyTorch and Python that the ops need {} there",
+                                              count(there, "symbol"), there == 1 ? "is" : "are"))};
   }
   return found;
 }

@@ -103,9 +103,61 @@ std::string together(const Kind& kind, const std::set<std::string>& values) {
   return fmt::format(fmt::runtime(kind.text), value);
 }
 
+/// The newest toolkit that a wheel of this step can be built with; empty: any.
+std::string newest_toolkit(const std::string& kind, const std::set<std::string>& values) {
+  if (kind == "old-arch")
+    return "12.9";
+  return kind == "cuda" ? *std::min_element(values.begin(), values.end(),
+                                            [](const auto& left, const auto& right) {
+                                              return compare_versions(left, right) < 0;
+                                            })
+                        : "";
+}
+
+/// True if a host that is none of these has a GPU for which such a toolkit compiles nothing.
+bool newer_is_needed(const std::string& toolkit, const std::vector<std::string>& hosts,
+                     const Fleet& fleet, const Catalog& catalog) {
+  const std::set<std::string> served(hosts.begin(), hosts.end());
+  return std::any_of(fleet.hosts.begin(), fleet.hosts.end(), [&](const HostFacts& host) {
+    return !served.contains(host.host) &&
+           std::any_of(host.gpus.begin(), host.gpus.end(), [&](const Gpu& gpu) {
+             const Catalog::Gpu* known = catalog.gpu(gpu.compute_capability);
+             return known != nullptr && compare_versions(known->first, toolkit) > 0;
+           });
+  });
+}
+
+/// What so many architectures more cost, as those do that the wheels have: machine code of one
+/// differs little in size from that of the next.
+void add_cost(WayOut::Step& step, std::size_t archs, const std::vector<SetNeeds>& sets) {
+  for (const SetNeeds& set : sets) {
+    const bool serves =
+        set.hosts.empty() ||
+        std::any_of(step.hosts.begin(), step.hosts.end(), [&](const auto& host) {
+          return std::find(set.hosts.begin(), set.hosts.end(), host) != set.hosts.end();
+        });
+    if (!serves)
+      continue;
+    for (const Requirements& wheel : set.wheels) {
+      for (const LibraryNeeds& library : wheel.libraries) {
+        std::uint64_t bytes = 0, count = 0;
+        for (const auto& [arch, size] : library.gpu.bytes) {
+          bytes += arch.starts_with("sm_") ? size : 0;
+          count += arch.starts_with("sm_") ? 1 : 0;
+        }
+        step.units += static_cast<std::size_t>(library.gpu.units) * archs;
+        step.bytes += count == 0 ? 0 : bytes / count * archs;
+      }
+    }
+  }
+}
+
 /// The steps that are taken, before their texts are known.
 class Steps {
  public:
+  Steps(const std::vector<SetNeeds>& sets, const Fleet& fleet, const Catalog& catalog)
+      : sets_(sets), fleet_(fleet), catalog_(catalog) {}
+
   void take(const Change& change, const std::string& host) {
     const Kind& kind = kind_of(change);
     Taken& step = taken_[{kind.name, kind.together == Together::each ? change.value : ""}];
@@ -117,8 +169,15 @@ class Steps {
 
   std::vector<WayOut::Step> steps() const {
     std::vector<WayOut::Step> all;
-    for (const auto& [key, step] : taken_)
-      all.push_back({together(*step.kind, step.values), step.hosts});
+    for (const auto& [key, taken] : taken_) {
+      all.push_back({together(*taken.kind, taken.values), taken.hosts});
+      WayOut::Step& step = all.back();
+      const std::string toolkit = newest_toolkit(key.first, taken.values);
+      if (!toolkit.empty() && newer_is_needed(toolkit, taken.hosts, fleet_, catalog_))
+        step.change += ", as a second wheel: other hosts need a newer CUDA";
+      if (key.first == "arch" || key.first == "old-arch")
+        add_cost(step, taken.values.size(), sets_);
+    }
     std::stable_sort(all.begin(), all.end(), [](const auto& left, const auto& right) {
       return left.hosts.size() > right.hosts.size();
     });
@@ -131,6 +190,9 @@ class Steps {
     std::set<std::string> values;
     std::vector<std::string> hosts;
   };
+  const std::vector<SetNeeds>& sets_;
+  const Fleet& fleet_;
+  const Catalog& catalog_;
   std::map<std::pair<std::string, std::string>, Taken> taken_;
 };
 
@@ -141,7 +203,8 @@ bool refuses(const Finding& finding, bool strict) {
 
 }  // namespace
 
-WayOut way_out(const std::vector<HostAudit>& hosts, bool strict) {
+WayOut way_out(const std::vector<HostAudit>& hosts, const std::vector<SetNeeds>& sets,
+               const Fleet& fleet, const AuditOptions& options) {
   WayOut out;
   std::map<std::string, std::vector<Trouble>> choices;
   for (const HostAudit& host : hosts) {
@@ -150,7 +213,7 @@ WayOut way_out(const std::vector<HostAudit>& hosts, bool strict) {
     std::vector<Trouble> troubles;
     const Finding* hopeless = nullptr;
     for (const Finding& finding : host.findings) {
-      if (!refuses(finding, strict))
+      if (!refuses(finding, options.strict))
         continue;
       troubles.push_back({&host.host, ways_of(finding, host.host)});
       if (troubles.back().ways.empty() && hopeless == nullptr)
@@ -163,7 +226,7 @@ WayOut way_out(const std::vector<HostAudit>& hosts, bool strict) {
     for (Trouble& trouble : troubles)
       choices[choice_of(trouble.ways)].push_back(std::move(trouble));
   }
-  Steps steps;
+  Steps steps(sets, fleet, *options.catalog);
   for (const auto& [kinds_of_choice, troubles] : choices) {
     std::size_t best = 0;
     for (std::size_t at = 1; at < troubles.front().ways.size(); ++at) {

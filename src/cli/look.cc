@@ -103,19 +103,20 @@ std::string host_text(const HostFacts& host) {
 
 ExitStatus inspect_files(const Options& options) {
   const Catalog catalog = catalog_of(options);
+  const Inspection how{.catalog = &catalog, .scan_instructions = options.scan_instructions};
   if (options.diff) {
     if (options.files.size() != 2) {
       throw UsageError(fmt::format("--diff compares two files, and {} {} named",
                                    options.files.size(), options.files.size() == 1 ? "is" : "are"),
                        "name the old one and the new one");
     }
-    const Requirements before = inspect_file(options.files[0], catalog);
-    const Requirements after = inspect_file(options.files[1], catalog);
+    const Requirements before = inspect_file(options.files[0], how);
+    const Requirements after = inspect_file(options.files[1], how);
     print(options.json ? diff_json(before, after) + "\n" : diff_text(before, after));
     return ExitStatus::ok;
   }
   for (const std::string& file : options.files) {
-    const Requirements requirements = inspect_file(file, catalog);
+    const Requirements requirements = inspect_file(file, how);
     print(options.json ? inspect_json(requirements) + "\n" : inspect_text(requirements));
   }
   return ExitStatus::ok;

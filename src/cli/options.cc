@@ -162,9 +162,15 @@ void add_requirements(CLI::App& app, Options& options) {
                "lacks; torch is never replaced");
 }
 
+void add_scan(CLI::App& app, Options& options) {
+  app.add_flag("--scan-instructions", options.scan_instructions,
+               "disassemble the libraries too, for the CPU that their code needs");
+}
+
 void add_audit(CLI::App& app, Options& options) {
   app.add_flag("--require-gpu", options.require_gpu, "a host without a GPU is refused");
   app.add_flag("--strict", options.strict, "warnings refuse a host too");
+  add_scan(app, options);
   app.add_option("--ignore", options.ignore,
                  "RULE or RULE@HOSTS (a name or a glob): what it finds is a warning (repeatable)")
       ->allow_extra_args(false);
@@ -234,6 +240,7 @@ const std::vector<CommandEntry>& commands() {
          app.add_option("FILE", options.files, "wheels, libraries, or folders of libraries")
              ->required();
          app.add_flag("--diff", options.diff, "what the second of two has otherwise");
+         add_scan(app, options);
          add_data(app, options);
          // So that one set of options serves every command; nothing is asked of the hosts.
          add_hostfile(app, options);

@@ -51,10 +51,11 @@ struct Options {
   bool no_clean = false;           ///< of install.sh: what was built is kept in any case
   std::vector<std::string> wheels;  ///< --wheel, or the argument of audit
   std::vector<std::string> files;   ///< arguments of inspect
-  bool diff = false;                ///< compare the two files
-  bool installed = false;           ///< of audit: what is active on the hosts
-  bool gpus = false;                ///< of report: the GPUs that are known
-  std::string action;               ///< argument of cache, op of jit
+  bool scan_instructions = false;
+  bool diff = false;       ///< compare the two files
+  bool installed = false;  ///< of audit: what is active on the hosts
+  bool gpus = false;       ///< of report: the GPUs that are known
+  std::string action;      ///< argument of cache, op of jit
   bool require_gpu = false;
   bool strict = false;
   std::vector<std::string> ignore;  ///< RULE or RULE@HOSTS

@@ -120,13 +120,15 @@ ExitStatus deploy(Session& session) {
 
   const std::vector<WheelSet> sets =
       dry_run ? wheels_of_dry_run(session, report) : obtain_wheels(session, report, times);
+  const Inspection how{.catalog = &session.catalog(),
+                       .scan_instructions = session.options().scan_instructions};
   std::vector<SetNeeds> needs;
   std::vector<ReleaseSet> releases;
   for (const WheelSet& set : sets) {
     needs.push_back({set.predicted, set.hosts});
     releases.push_back({{}, set.hosts});
     for (const Wheel& wheel : set.wheels) {
-      needs.back().wheels.push_back(inspect_wheel(wheel, session.catalog()));
+      needs.back().wheels.push_back(inspect_wheel(wheel, how));
       report.wheels.push_back(reported_wheel(wheel, needs.back().wheels.back(), set.hosts));
       releases.back().parcels.push_back(parcel_of(wheel));
     }
@@ -177,9 +179,9 @@ ExitStatus build_only(Session& session) {
   warn_of_plans(planned, session.status());
   const fs::path output = fs::absolute(options.output.empty() ? "dist" : options.output);
   for (const fs::path& wheel : make_wheels(planned, output, session)) {
-    const std::string text = options.json
-                                 ? inspect_json(inspect_file(wheel, session.catalog())) + "\n"
-                                 : wheel.string() + "\n";
+    const std::string text =
+        options.json ? inspect_json(inspect_file(wheel, {.catalog = &session.catalog()})) + "\n"
+                     : wheel.string() + "\n";
     std::fputs(text.c_str(), stdout);
   }
   return ExitStatus::ok;

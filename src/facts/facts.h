@@ -116,6 +116,14 @@ struct DiskFacts {
   bool operator==(const DiskFacts&) const = default;
 };
 
+/// What a job that starts from a login shell would find otherwise than this probe.
+struct LoginFacts {
+  bool asked = false;  ///< over SSH, where no environment script is named
+  /// Variables that decide what is loaded: "LD_LIBRARY_PATH"; nothing: not known.
+  std::optional<std::vector<std::string>> differs;
+  bool operator==(const LoginFacts&) const = default;
+};
+
 /// The driver as its libraries tell of it (NVML, libcuda).
 struct DriverFacts {
   std::string cuda;     ///< newest CUDA that the libcuda of this environment takes: "13.0"
@@ -175,6 +183,9 @@ struct HostFacts {
   /// Top-level modules that come before those of site-packages, and the folder of each; nothing:
   /// not known.
   std::optional<std::map<std::string, std::string>> earlier_modules;
+  /// DeepSpeed's scripts that PATH finds in another folder than the environment's own.
+  std::map<std::string, std::string> earlier_scripts;
+  LoginFacts login;
   DiskFacts disk;
   SharedMemoryFacts shared_memory;
   JitFacts jit;

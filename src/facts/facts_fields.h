@@ -49,6 +49,12 @@ void fields(JitFacts& jit, Visit&& visit) {
 }
 
 template <typename Visit>
+void fields(LoginFacts& login, Visit&& visit) {
+  visit("asked", login.asked);
+  visit("differs", login.differs);
+}
+
+template <typename Visit>
 void fields(Tool& tool, Visit&& visit) {
   visit("path", tool.path);
   visit("version", tool.version);
@@ -151,6 +157,8 @@ void fields(HostFacts& host, Visit&& visit) {
   visit("libraries", host.libraries);
   visit("runtime", host.runtime);
   visit("earlier_modules", host.earlier_modules);
+  visit("earlier_scripts", host.earlier_scripts);
+  visit("login", host.login);
   visit("disk", host.disk);
   visit("shared_memory", host.shared_memory);
   visit("jit", host.jit);

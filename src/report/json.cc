@@ -58,7 +58,10 @@ ordered_json host_json(const HostOutcome& host, const HostAudit* audit, const Re
 ordered_json way_out_json(const WayOut& way) {
   ordered_json steps = ordered_json::array(), remaining = ordered_json::array();
   for (const WayOut::Step& step : way.steps)
-    steps.push_back({{"change", step.change}, {"hosts", step.hosts}});
+    steps.push_back({{"change", step.change},
+                     {"hosts", step.hosts},
+                     {"units", step.units},
+                     {"bytes", step.bytes}});
   for (const WayOut::Remaining& one : way.remaining)
     remaining.push_back({{"host", one.host}, {"because", one.because}});
   return {{"steps", steps}, {"remaining", remaining}};

@@ -139,8 +139,13 @@ std::string summary(const Report& report) {
 /// What to change, as findings say it of one host each.
 std::string way_out_text(const WayOut& way, bool verbose) {
   std::string text;
-  for (const WayOut::Step& step : way.steps)
-    text += fmt::format("  {}  {}\n", names_in_line(step.hosts, verbose), step.change);
+  for (const WayOut::Step& step : way.steps) {
+    std::string cost;
+    if (step.bytes > 0)
+      cost = fmt::format(" ({} of device code once more, about {})", count(step.units, "unit"),
+                         human_bytes(step.bytes));
+    text += fmt::format("  {}  {}{}\n", names_in_line(step.hosts, verbose), step.change, cost);
+  }
   std::map<std::string, std::vector<std::string>> remaining;
   for (const WayOut::Remaining& one : way.remaining)
     remaining[one.because].push_back(one.host);

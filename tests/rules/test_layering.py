@@ -38,6 +38,7 @@ LIBRARIES = {
     "libarchive": (r"archive(_entry)?\.h", "wheel source"),
     "libzip": (r"zip\.h", "wheel"),
     "libelf": (r"(lib|g)elf\.h", "artifact"),
+    "Zydis": (r"Zydis/.*", "artifact"),
     "SQLite": (r"sqlite3.*\.h", "journal"),
     "CLI11": (r"CLI/.*", "cli"),
 }

@@ -47,6 +47,8 @@ struct AuditCase {
     made.name = name;
     made.uuid = "GPU-" + capability;
     made.remapping = "none";
+    made.mig = "Disabled";
+    made.ecc = "Enabled";
     made.processes.emplace();
     return made;
   }
