@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <set>
@@ -301,16 +302,21 @@ TEST_CASE("source plan: flags are explained") {
   CHECK_THROWS_AS(explained("nobody"), UsageError);
 }
 
-TEST_CASE("source plan: torch's header is precompiled where two units share its flags") {
+TEST_CASE("source plan: torch's header is precompiled where enough units share its flags") {
   SourceTree tree = small_tree();
-  for (SourceOp& op : tree.ops)
+  for (SourceOp& op : tree.ops) {
     op.torch_units = {op.sources.front()};
+    for (int more = 0; op.name == "pin_memory" && more < 3; ++more) {
+      op.sources.push_back(fmt::format("csrc/more{}.cpp", more));
+      op.torch_units.push_back(op.sources.back());
+    }
+  }
   const BuildPlan plan = plan_of(tree);
   // cpu_adam has -fopenmp, async_io -O0; the macros of fused_adam are of no matter.
   REQUIRE(plan.jobs.front().kind == Job::Kind::precompile);
   CHECK(std::count_if(plan.jobs.begin(), plan.jobs.end(),
                       [](const Job& job) { return job.kind == Job::Kind::precompile; }) == 1);
-  const std::string header = words(plan, "c++ torch/extension.h, precompiled for 2 sources");
+  const std::string header = words(plan, "c++ torch/extension.h, precompiled for 5 sources");
   CHECK(has(header, " -MD -MF @DEP@ -x c++-header -include torch/extension.h -o @OUT@ /dev/null "));
   CHECK(has(header, " -std=c++17 "));
   for (const char* gone : {"TORCH_EXTENSION_NAME", "BF16", "FAST", "-Icsrc"})

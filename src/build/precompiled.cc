@@ -70,7 +70,7 @@ bool Precompiled::holds(std::size_t job) {
 std::vector<std::size_t> Precompiled::wanted() const {
   std::vector<std::size_t> headers;
   for (const auto& [header, jobs] : waiting_) {
-    if (jobs.size() > 1)
+    if (jobs.size() >= jobs_[header].least)
       headers.push_back(header);
   }
   return headers;

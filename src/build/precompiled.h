@@ -23,7 +23,7 @@ class Precompiled {
   bool is_header(std::size_t job) const { return jobs_[job].kind == Job::Kind::precompile; }
   /// True if `job`, which has to run, waits for its header from now on.
   bool holds(std::size_t job);
-  /// Once every job was looked at: the headers for which at least two wait.
+  /// Once every job was looked at: the headers for which enough wait.
   std::vector<std::size_t> wanted() const;
   /// What the header that was made includes: a unit's depfile does not name it.
   void made(std::size_t header, std::vector<std::string> includes);

@@ -19,8 +19,9 @@ namespace ds {
 struct SourceTree;
 
 struct Job {
-  /// A `precompile` job only makes those that need it faster: it runs if at least two of them do,
-  /// is no input of theirs and lies in no store, and what it made is removed when the build ends.
+  /// A `precompile` job only makes those that need it faster: it runs if at least `least` of them
+  /// do, is no input of theirs and lies in no store, and what it made is removed when the build
+  /// ends.
   enum class Kind { compile, link, precompile };
   Kind kind = Kind::compile;
   std::string op;
@@ -32,6 +33,7 @@ struct Job {
                                               ///< come from the depfile
   std::filesystem::path output;               ///< relative to the build folder, unique to the job
   std::vector<std::size_t> needs;             ///< indices of jobs that must be done before
+  std::size_t least = 2;                      ///< of a precompile job
   int threads = 1;  ///< slots that it can use at one time, if it has to be told: @THREADS@
   std::string because;
 };

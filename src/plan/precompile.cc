@@ -61,6 +61,7 @@ Job header_job(const Job& unit, const Words& words, std::size_t units) {
                             "torch/extension.h", "-o", "@OUT@", "/dev/null"});
   job.command.cwd = unit.command.cwd;
   job.command.environment = unit.command.environment;
+  job.least = least_units;
   job.output = fs::path("pch") / digest12(words) / "torch" / "extension.h.gch";
   job.because = fmt::format("{} include it, with the same flags", count(units, "source"));
   return job;

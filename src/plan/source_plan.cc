@@ -130,7 +130,7 @@ class SourcePlanner : public Planner {
       units[digest12(read)].push_back(&job);
     }
     for (const auto& [digest, jobs] : units) {
-      if (jobs.size() < 2)
+      if (jobs.size() < least_units)
         continue;
       headers.places[digest] = headers.jobs.size();
       headers.jobs.push_back(header_job(*jobs.front(), words[digest], jobs.size()));

@@ -4,6 +4,7 @@
 A small tree, with a real torch; see support/real_parts.py.
 """
 import json
+import pathlib
 import subprocess
 import unittest
 
@@ -127,17 +128,20 @@ class SmallTree(BuildCase):
         return sorted(line.split(maxsplit=1)[1] for line in text.splitlines())
 
     def test_a_precompiled_header_changes_nothing(self):
-        self.op("twofold", "def sources(self):\n    return ['csrc/host.cpp', 'csrc/more.cpp']")
-        self.write("tree/csrc/more.cpp", "#include <torch/extension.h>\n"
-                                         "int more(torch::Tensor t) { return t.dim(); }\n")
-        wanted = {"DS_BUILD_TWOFOLD": "1", "CXXFLAGS": "-Winvalid-pch"}
+        more = ["csrc/more%d.cpp" % number for number in range(4)]
+        self.op("fivefold", "def sources(self):\n    return %r" % (["csrc/host.cpp"] + more))
+        for source in more:
+            self.write("tree/" + source, "#include <torch/extension.h>\n"
+                                         "int %s(torch::Tensor t) { return t.dim(); }\n"
+                                         % pathlib.Path(source).stem)
+        wanted = {"DS_BUILD_FIVEFOLD": "1", "CXXFLAGS": "-Winvalid-pch"}
         own_cache = ("--cache-dir", self.folder / "cache")
-        with_header = self.compile(self.root, *own_cache, **wanted)["twofold"]
-        self.assertIn("torch/extension.h, precompiled for 2 sources", self.said)
+        with_header = self.compile(self.root, *own_cache, **wanted)["fivefold"]
+        self.assertIn("torch/extension.h, precompiled for 5 sources", self.said)
         self.assertNotIn("invalid-pch", self.said)
         self.assertEqual(list(self.build.rglob("*.gch")), [])
         self.build = self.folder / "without"
-        without = self.compile(self.root, "--no-pch", *own_cache, **wanted)["twofold"]
+        without = self.compile(self.root, "--no-pch", *own_cache, **wanted)["fivefold"]
         self.assertNotIn("precompiled", self.said)
         self.assertEqual(self.exported(with_header), self.exported(without))
 
