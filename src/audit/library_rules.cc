@@ -198,7 +198,9 @@ Findings instructions_rule(const Subject& subject) {
   bool any = false;
   for (const Requirements& wheel : subject.wheels) {
     for (const LibraryNeeds& library : wheel.libraries) {
-      if (!library.instructions)
+      // The rule machine tells of a host that is of another family.
+      const std::string& machine = subject.host.machine;
+      if (!library.instructions || (!machine.empty() && library.machine != machine))
         continue;
       any = true;
       if (std::optional<Finding> found = beyond_the_cpu(subject, library))

@@ -2,6 +2,7 @@
 """What the audit says of a wheel, beside what the loader and pip of this machine do with it."""
 import json
 import shutil
+import signal
 import subprocess
 import sysconfig
 import unittest
@@ -24,6 +25,9 @@ CPU_NOTE = r"""
 .long 0xc0008002, 4, 0x1f, 0
 .section .note.GNU-stack,"",@progbits
 """
+# Extensions that many CPUs lack, and an instruction of each.
+BEYOND = {"amx_tile": "tilerelease", "avx512_fp16": "vaddph %zmm0, %zmm1, %zmm2",
+          "sha_ni": "sha1nexte %xmm0, %xmm1"}
 
 
 @unittest.skipIf(shutil.which("cc") is None, "there is no C compiler")
@@ -84,6 +88,35 @@ class AuditIsTrue(DeployCase):
         self.assert_refused("cpu-level", "needs a CPU of level x86-64-v5",
                             self.module(self.write("note.s", CPU_NOTE)),
                             "CPU ISA level is lower than required")
+
+    def test_an_instruction_that_the_cpu_lacks(self):
+        """What states no level; only a scan of the code can tell."""
+        if sysconfig.get_platform() != "linux-x86_64":
+            self.skipTest("only x86-64 is scanned")
+        with open("/proc/cpuinfo", encoding="ascii") as source:
+            flags = next(line for line in source if line.startswith("flags")).split()
+        flag = next((name for name in BEYOND if name not in flags), None)
+        if flag is None:
+            self.skipTest("this CPU has " + ", ".join(BEYOND))
+        wheel = recorded_wheel.pack(self.folder, {"probe" + self.suffix: self.module(
+            does='__asm__ volatile("%s");' % BEYOND[flag])}, name="probe")
+
+        def found(*words, exit_status=0):
+            done = self.run_program("audit", wheel, "-l", "--python", self.interpreter, "--json",
+                                    *words)
+            self.assertEqual(done.returncode, exit_status, done.stdout + done.stderr)
+            return [one for one in json.loads(done.stdout)["hosts"][0]["findings"]
+                    if one["rule"] == "instructions"]
+
+        self.assertEqual(found(), [])
+        finding, = found("--scan-instructions")
+        self.assertEqual(finding["severity"], "warn")
+        self.assertIn("has instructions that this CPU has not: %s (1 instruction, the first in "
+                      "PyInit_probe+0x" % flag, finding["because"])
+        self.assertIn("does not ask the CPU", finding["because"])
+        self.python(self.interpreter, "-m", "pip", "install", "--no-index", "--no-deps", str(wheel))
+        died = subprocess.run([self.interpreter, "-c", "import probe"], check=False)
+        self.assertEqual(died.returncode, -signal.SIGILL)
 
     def test_a_symbol_version_that_is_too_new(self):
         versions = self.write("versions", "GLIBC_2.99 { global: ds_future; };\n")
