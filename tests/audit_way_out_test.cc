@@ -100,6 +100,30 @@ TEST_CASE("way out: an architecture more costs as much as those that are there")
   CHECK(way.steps[0].bytes == 2000);
 }
 
+TEST_CASE("way out: the command that brings a library, where it is known") {
+  AuditCase fleet;
+  fleet.cpu().needed.emplace_back("libaio.so.1");
+  fleet.cuda().opens = {"libnuma.so.1"};
+  const auto changes = [&fleet](const std::string& system) {
+    fleet.host().os = system;
+    std::string all;
+    for (const WayOut::Step& step : audit(fleet.wheels, fleet.fleet, fleet.options).way_out.steps)
+      all += step.change + "\n";
+    return all;
+  };
+  CHECK(changes("Debian GNU/Linux 12 (bookworm)") ==
+        "apt-get install libaio1\napt-get install libnuma1\n");
+  CHECK(changes("Rocky Linux 9.4 (Blue Onyx)") == "dnf install libaio\ndnf install numactl-libs\n");
+  CHECK(changes("Debian GNU/Linux 13 (trixie)").find("another name, libaio.so.1t64") !=
+        std::string::npos);
+  CHECK(changes("Haiku") ==
+        "install the package that has libaio.so.1\ninstall the package that has libnuma.so.1\n");
+  fleet.host().os = "Ubuntu 22.04.4 LTS";
+  CHECK(fleet.worst("needed-libraries").fix ==
+        "apt-get install libaio1, or put its folder into LD_LIBRARY_PATH (env-script=), or leave "
+        "the host out: --exclude node1");
+}
+
 TEST_CASE("way out: a host that nothing helps is not counted for what else it needs") {
   const auto both = [](HostFacts& host) {
     host.machine_id.clear();

@@ -96,14 +96,12 @@ Finding missing_library(const Subject& subject, const LibraryNeeds& library,
                                label(library), soname, library.runpath),
                    "", label(library));
   }
+  const std::string get = how_to_get(subject, soname);
   return with_ways(finding(Severity::fail,
                            fmt::format("{} needs {}, which this host's loader does not know",
                                        label(library), soname),
-                           fmt::format("install the package that has {}, or put its folder into "
-                                       "LD_LIBRARY_PATH (env-script=), or {}",
-                                       soname, leave_out(subject)),
-                           label(library)),
-                   {{"library", soname}});
+                           get + in_loader_path + ", or " + leave_out(subject), label(library)),
+                   {{"library", get}});
 }
 
 /// What a scan of its code finds that this host's CPU has not. A warning: whether it runs, a scan
@@ -138,6 +136,11 @@ std::optional<Finding> beyond_the_cpu(const Subject& subject, const LibraryNeeds
 }
 
 }  // namespace
+
+std::string how_to_get(const Subject& subject, const std::string& soname) {
+  const std::string get = subject.options.catalog->how_to_get(soname, subject.host.os);
+  return get.empty() ? "install the package that has " + soname : get;
+}
 
 Findings glibc_rule(const Subject& subject) {
   return version_findings(subject,

@@ -90,7 +90,12 @@ Findings op_findings(const Subject& subject, const std::string& rule) {
       for (OpVerdict& verdict : judge(op, subject.host)) {
         if (verdict.rule != rule)
           continue;
-        const std::vector<Change> ways = ways_of(verdict, op, subject.host);
+        std::vector<Change> ways = ways_of(verdict, op, subject.host);
+        if (!verdict.library.empty()) {
+          const std::string get = how_to_get(subject, verdict.library);
+          verdict.fix = get + in_loader_path;
+          ways = {{"library", get}};
+        }
         if (verdict.severity == Severity::fail)
           verdict.fix += ", or " + leave_out(subject);
         add(all, op.name, verdict, ways);

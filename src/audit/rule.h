@@ -91,6 +91,11 @@ Findings op_findings(const Subject& subject, const std::string& rule);
 /// "leave the host out: --exclude NAME"
 std::string leave_out(const Subject& subject);
 
+/// "apt-get install libaio1", or in general words.
+std::string how_to_get(const Subject& subject, const std::string& soname);
+inline constexpr const char* in_loader_path =
+    ", or put its folder into LD_LIBRARY_PATH (env-script=)";
+
 Findings environment_rule(const Subject& subject);
 Findings env_script_rule(const Subject& subject);
 Findings externally_managed_rule(const Subject& subject);

@@ -44,7 +44,7 @@ constexpr std::array kinds = {
          "build with a compiler that knows no CXXABI_ version above {}"},
     Kind{"driver", false, 3, Together::each, "update the NVIDIA driver to {} or newer"},
     Kind{"torch", false, 2, Together::each, "install torch {}"},
-    Kind{"library", false, 1, Together::each, "install the package that has {}"},
+    Kind{"library", false, 1, Together::each, "{}"},
     Kind{"host", false, 1, Together::each, "{}"},
 };
 

@@ -35,6 +35,7 @@ struct OpVerdict {
   std::string rule;  ///< "gpu", "minimum-capability", "needed-libraries", "torch"
   Severity severity = Severity::ok;
   std::string because, fix;
+  std::string library = {};  ///< that is missing
 };
 
 /// For a host that was reached. A rule that does not concern the op or has nothing to say is

@@ -62,7 +62,8 @@ void judge_host_needs(const OpRules& op, const HostFacts& host, Verdicts& verdic
          fmt::format("{} opens {}, which this host's loader does not know", op.name, soname),
          fmt::format("install the package that has {}, or put its folder into LD_LIBRARY_PATH "
                      "(env-script=)",
-                     soname)});
+                     soname),
+         soname});
   }
 }
 

@@ -29,6 +29,7 @@ class CatalogReader {
                 {"majors", [this](const YamlValue& at) { majors(at); }},
                 {"gpus", [this](const YamlValue& at) { gpus(at); }},
                 {"xids", [this](const YamlValue& at) { xids(at); }},
+                {"packages", [this](const YamlValue& at) { packages(at); }},
                 {"floors", [this](const YamlValue& at) {
                    entry(at, {{"shared_memory_mib", number(catalog_.shared_memory_mib)},
                               {"clock_seconds", number(catalog_.clock_seconds)}});
@@ -99,6 +100,10 @@ class CatalogReader {
     };
   }
 
+  Use text(std::string& into) {
+    return [&into](const YamlValue& at) { into = clean_line(at.text, 200); };
+  }
+
   Use texts(std::vector<std::string>& into) {
     return [this, &into](const YamlValue& list) {
       each(list, [&into](const YamlValue& at) { into.push_back(clean_line(at.text, 80)); });
@@ -164,11 +169,21 @@ class CatalogReader {
   void xids(const YamlValue& list) {
     each(list, [this](const YamlValue& at) {
       Catalog::Xid xid;
-      entry(at, {{"number", number(xid.number)}, {"meaning", [&xid](const YamlValue& value) {
-                                                    xid.meaning = clean_line(value.text, 200);
-                                                  }}});
+      entry(at, {{"number", number(xid.number)}, {"meaning", text(xid.meaning)}});
       need(at, "meaning", xid.meaning);
       catalog_.xids.push_back(std::move(xid));
+    });
+  }
+
+  void packages(const YamlValue& list) {
+    each(list, [this](const YamlValue& at) {
+      Catalog::Package package;
+      entry(at, {{"library", text(package.library)},
+                 {"systems", texts(package.systems)},
+                 {"get", text(package.get)}});
+      need(at, "library", package.library);
+      need(at, "get", package.get);
+      catalog_.packages.push_back(std::move(package));
     });
   }
 
@@ -211,6 +226,15 @@ std::string Catalog::cuda_of_driver(const std::string& driver) const {
       newest = toolkit.cuda;
   }
   return newest;
+}
+
+std::string Catalog::how_to_get(const std::string& library, const std::string& system) const {
+  const auto found = std::find_if(packages.begin(), packages.end(), [&](const Package& package) {
+    return package.library == library &&
+           std::any_of(package.systems.begin(), package.systems.end(),
+                       [&](const std::string& name) { return system.starts_with(name); });
+  });
+  return found == packages.end() ? std::string() : found->get;
 }
 
 Catalog read_catalog(const std::string& text, const std::string& file) {

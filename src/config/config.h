@@ -79,11 +79,18 @@ struct Catalog {
     std::string meaning;  ///< "it has fallen off the bus"
     bool operator==(const Xid&) const = default;
   };
+  struct Package {
+    std::string library;               ///< "libaio.so.1"
+    std::vector<std::string> systems;  ///< beginnings of os-release's PRETTY_NAME
+    std::string get;                   ///< "apt-get install libaio1"
+    bool operator==(const Package&) const = default;
+  };
   std::string date;
   std::vector<Toolkit> toolkits;  ///< oldest first
   std::vector<Major> majors;
   std::vector<Gpu> gpus;
   std::vector<Xid> xids;                         ///< errors that tell of a GPU's hardware
+  std::vector<Package> packages;                 ///< the first that fits counts
   int shared_memory_mib = 0, clock_seconds = 0;  ///< floors; 0: none
   bool operator==(const Catalog&) const = default;
 
@@ -94,6 +101,9 @@ struct Catalog {
   /// The CUDA version that this driver brings: that of the newest toolkit whose own driver is not
   /// above it; empty: none is.
   std::string cuda_of_driver(const std::string& driver) const;
+  /// What installs this library ("libaio.so.1") on that system ("Debian GNU/Linux 12 (bookworm)");
+  /// empty: not known.
+  std::string how_to_get(const std::string& library, const std::string& system) const;
 };
 
 /// InputError with every problem of the file.
