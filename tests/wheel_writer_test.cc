@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "support/shell.h"
+#include "wheel/metadata.h"
 #include "wheel/wheel.h"
 
 namespace {
@@ -215,6 +216,11 @@ TEST_CASE("a wheel with another project's METADATA, scripts and top_level.txt") 
     if (entry.path == stem + ".data/scripts/toy")
       CHECK(entry.mode == 0755);
   }
+}
+
+TEST_CASE("METADATA with another version") {
+  CHECK(ds::with_version("Version: 1.2.3.4\nName: a\nversion:5\n\nVersion: prose\n", "3.0") ==
+        "Version: 3.0\nName: a\nversion: 3.0\n\nVersion: prose\n");
 }
 
 TEST_CASE("METADATA that is not that of the wheel is refused") {

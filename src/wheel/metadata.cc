@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wheel/metadata.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -53,8 +55,10 @@ std::string metadata_problem(std::string_view text, std::string_view name) {
 
 std::string with_version(std::string_view text, std::string_view version) {
   std::string changed(text);
-  for (const Field& field : fields(text, "Version"))
-    changed.replace(field.begin, field.end - field.begin, " " + std::string(version));
+  const std::vector<Field> found = fields(text, "Version");
+  // The last one first: what stands before it keeps its place.
+  for (auto field = found.rbegin(); field != found.rend(); ++field)
+    changed.replace(field->begin, field->end - field->begin, fmt::format(" {}", version));
   return changed;
 }
 
