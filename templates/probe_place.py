@@ -66,7 +66,8 @@ def disk_facts(path):
     inodes = space.f_favail if space.f_files else -1
     return {"path": path, "filesystem": filesystem, "source": source,
             "free_bytes": space.f_bavail * space.f_frsize, "free_inodes": inodes,
-            "quota_bytes": quota_left(source), "noexec": "noexec" in options.split(",")}
+            "quota_bytes": quota_left(source),
+            "noexec": "noexec" in options.split(",") if filesystem else None}
 
 
 def shared_memory_facts():

@@ -185,9 +185,13 @@ TEST_CASE("place: locks that nobody holds, and modules that come first") {
   CHECK(facts.earlier_modules->contains("one"));
   CHECK_FALSE(facts.earlier_modules->contains("no-module"));
   CHECK(facts.shared_memory.bytes > 0);
+  // Inside of a chroot the mount that holds it is not told.
+  CHECK(facts.disk.noexec.has_value() == !facts.disk.filesystem.empty());
+  if (facts.disk.source.empty()) {
+    needs("false", "quotas", "the mount that holds the environment is not told");
+    return;
+  }
   CHECK(facts.disk.noexec == false);
-  REQUIRE_FALSE(facts.disk.source.empty());
-
   bench.tool("quota",
              "echo 'Disk quotas for user x (uid 1):'\necho ' Filesystem blocks quota limit'\n"
              "echo ' " +

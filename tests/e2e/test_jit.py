@@ -68,9 +68,14 @@ class JitCase(BuildCase):
                                     "TORCH_EXTENSIONS_DIR": str(self.extensions), **more})
 
     def start(self, *words, env=None):
-        child = subprocess.Popen([*map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                 stderr=subprocess.PIPE, text=True, cwd="/",
-                                 env=env or self.environment())
+        # A suite that runs in the background of a shell has SIGINT ignored, and hands that down.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            child = subprocess.Popen([*map(str, words)], stdin=subprocess.PIPE,
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                     cwd="/", env=env or self.environment())
+        finally:
+            signal.signal(signal.SIGINT, before)
         self.addCleanup(self.end, child)
         return child
 
