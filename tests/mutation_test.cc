@@ -3,7 +3,7 @@
 // Everything that reads what others wrote, against damaged input: whatever the bytes are, it ends
 // in a value or an Error. A few hundred inputs each; DS_DEPLOY_LONG=1: ten minutes for each reader
 // of what strangers write, or DS_DEPLOY_FUZZ_SECONDS. What fails names its seed; DS_DEPLOY_SEED=N
-// begins there.
+// begins there, DS_DEPLOY_FUZZ_READER=NAME tries that reader alone.
 #include <doctest/doctest.h>
 
 #include <chrono>
@@ -156,6 +156,9 @@ std::string read_one(const Parser& parser, const std::string& input) {
 }
 
 void attack(const Parser& parser) {
+  if (const char* only = std::getenv("DS_DEPLOY_FUZZ_READER");
+      only != nullptr && std::string_view(parser.name) != only)
+    return;
   const bool longer = number_in("DS_DEPLOY_LONG", 0) != 0;
   const std::uint64_t first = number_in("DS_DEPLOY_SEED", 1);
   if (__sanitizer_set_death_callback != nullptr)
