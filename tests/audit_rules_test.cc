@@ -257,6 +257,19 @@ TEST_CASE("audit: rules about libraries and the CPU") {
        "scale+0x1c); it does not ask the CPU what it can do"},
       {"instructions", code_of({{"avx512f", 4, 1, "0x10"}}, true), warn,
        "(1 instruction, the first in 0x10); it asks the CPU (CPUID), so it may have other code"},
+      // A level that the library states is for the rule cpu-level.
+      {"instructions",
+       [](auto& c) {
+         code_of({{"avx512f", 4, 1, "0x10"}, {"fma", 3, 1, "0x20"}}, false)(c);
+         c.cpu().cpu_level = 4;
+       },
+       ok, "every instruction"},
+      {"instructions",
+       [](auto& c) {
+         code_of({{"avx512_fp16", 0, 1, "0x10"}, {"avx512f", 4, 1, "0x10"}}, false)(c);
+         c.cpu().cpu_level = 4;
+       },
+       warn, "this CPU has not: avx512_fp16 (1 instruction, the first in 0x10); it"},
       {"instructions",
        [](auto& c) {
          code_of({{"avx512f", 4, 1, "0x10"}}, true)(c);

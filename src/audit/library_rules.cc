@@ -115,7 +115,8 @@ std::optional<Finding> beyond_the_cpu(const Subject& subject, const LibraryNeeds
                    who);
   std::vector<std::string> missing;
   for (const InstructionSet& set : code.sets) {
-    if (!std::binary_search(has.begin(), has.end(), set.flag))
+    const bool stated = set.level > 0 && set.level <= library.cpu_level;  // for the rule cpu-level
+    if (!stated && !std::binary_search(has.begin(), has.end(), set.flag))
       missing.push_back(fmt::format("{} ({}, the first in {})", set.flag,
                                     count(set.count, "instruction"), set.first));
   }
