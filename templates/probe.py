@@ -236,11 +236,11 @@ def main():
              ("disk", lambda: disk_facts(nearest(root))),
              ("shared_memory", shared_memory_facts), ("jit", jit_facts),
              ("earlier_modules", lambda: earlier_modules(os.path.join(root, "releases"))),
-             ("earlier_scripts", earlier_scripts), ("login", login_facts),
              ("nvidia", driver_facts),
              ("runtime", lambda: runtime_facts(facts.get("torch", {}).get("folder", ""))),
              ("libraries", lambda: [name for folder in conda_libraries()
-                                    for name in names_in(folder) if ".so" in name]))
+                                    for name in names_in(folder) if ".so" in name]),
+             ("login", login_facts))
     for name, ask in parts:
         try:
             facts[name] = ask()

@@ -6,6 +6,7 @@ t='	'
 nonce=@NONCE@
 python=@PYTHON@
 env_script=@ENV_SCRIPT@
+login=@LOGIN@
 
 say() { printf '%s\t%s\n' "$1" "$2"; }
 limited() {
@@ -155,7 +156,7 @@ interpreter() {
     fi
     limit=
     ! command -v timeout > /dev/null 2>&1 || limit='timeout -k 1 25'
-    DS_ENV_SCRIPT=$env_script DS_LIBSTDCXX=$(cached | sed -n 's/.*libstdc++\.so\.6 .*=> //p' | first) \
+    DS_ASK_LOGIN=$login DS_LIBSTDCXX=$(cached | sed -n 's/.*libstdc++\.so\.6 .*=> //p' | first) \
         $limit "$python" -B -c 'import sys
 sys.path[:] = [entry for entry in sys.path if entry]
 exec(compile(sys.stdin.buffer.read(@SOURCE_BYTES@), "probe.py", "exec"))' ||

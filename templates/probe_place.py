@@ -3,6 +3,7 @@
 # extensions, and modules that come before those of the environment.
 import pwd
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -13,9 +14,6 @@ STALE_LOCK = 3600  # seconds: no op takes longer to compile
 # What decides which libraries, modules and toolkit a job gets.
 DECIDES = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME", "CUDA_HOME",
            "TORCH_EXTENSIONS_DIR")
-# The scripts of DeepSpeed's wheels.
-SCRIPTS = ("deepspeed", "deepspeed.pt", "ds", "ds_ssh", "ds_report", "ds_bench", "dsr",
-           "ds_elastic", "ds_nvme_tune", "ds_io")
 
 
 def names_in(folder):
@@ -120,40 +118,49 @@ def earlier_modules(releases):
     return found
 
 
-def earlier_scripts():
-    """DeepSpeed's script -> the folder of PATH that gives it, if that is not this interpreter's."""
-    own = os.path.realpath(sysconfig.get_path("scripts"))
-    found = {}
-    for name in SCRIPTS:
-        for folder in os.environ.get("PATH", "").split(os.pathsep):
-            if os.access(os.path.join(folder, name), os.X_OK):
-                if os.path.realpath(folder) != own:
-                    found[name] = folder
+def shell_says(words, limit):
+    """What this shell has of DECIDES; None if it does not say so within `limit` seconds. Its
+    profile may print, hang, or leave processes behind that hold the pipe."""
+    inherited = {name: value for name, value in os.environ.items()
+                 if name not in DECIDES and name != "SHLVL"}
+    child = subprocess.Popen(words + [r"printf '\000'; env -0 && printf '\000\000'"], cwd="/",
+                             env=inherited, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, start_new_session=True)
+    said, end, deadline = b"", b"\0\0\0", time.monotonic() + limit
+    with child.stdout as pipe:
+        while end not in said and len(said) < 1 << 20:
+            left = max(0, deadline - time.monotonic())
+            more = os.read(pipe.fileno(), 65536) if select.select([pipe], [], [], left)[0] else b""
+            if not more:
                 break
-    return found
+            said += more
+    if end not in said:
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except OSError:
+            pass
+    os.waitpid(child.pid, os.WNOHANG)  # what hangs on a dead disk outlives SIGKILL
+    if end not in said:
+        return None
+    pairs = [line.partition(b"=") for line in said[:said.index(end)].split(b"\0")[1:]]
+    values = {name: value for name, _, value in pairs}
+    return [values.get(name.encode(), b"") for name in DECIDES]
 
 
 def login_facts():
-    """Variables of DECIDES that a login shell has otherwise than a command over SSH, as this is
-    one. It is no question without SSH, or where an environment script says what a job gets."""
-    if "SSH_CONNECTION" not in os.environ or os.environ.get("DS_ENV_SCRIPT"):
+    """Variables of DECIDES that a login shell has otherwise than the shell of a command over SSH.
+    It is no question elsewhere, or where an environment script says what a job gets."""
+    if not os.environ.get("DS_ASK_LOGIN"):
         return {"asked": False}
-    shell = pwd.getpwuid(os.getuid()).pw_shell
-    if os.path.basename(shell) not in ("sh", "bash", "dash", "ksh", "zsh", "fish"):
-        return {"asked": True}
-    child = subprocess.Popen([shell, "-l", "-c", r"printf '\000'; env -0"], cwd="/",
-                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        said = child.communicate(timeout=5)[0]
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        shell = pwd.getpwuid(os.getuid()).pw_shell
+        if os.path.basename(shell) not in ("sh", "bash", "dash", "ksh", "zsh", "fish"):
+            return {"asked": True}
+        command = shell_says([shell, "-c"], 2)
+        login = shell_says([shell, "-l", "-c"], 2) if command else None
+    except (KeyError, OSError):
         return {"asked": True}
-    pairs = [line.partition(b"=") for line in said.split(b"\0")[1:]]
-    there = {name: value for name, _, value in pairs}
-    if child.returncode != 0 or not there:
+    if login is None:
         return {"asked": True}
-    return {"asked": True, "differs": [
-        name for name in DECIDES
-        if there.get(name.encode(), b"") != os.environb.get(name.encode(), b"")]}
+    return {"asked": True, "differs": [name for name, here, there in zip(DECIDES, command, login)
+                                       if here != there]}

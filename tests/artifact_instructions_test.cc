@@ -2,8 +2,10 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "artifact/artifact.h"
+#include "base/error.h"
 #include "base/text.h"
 #include "support/toy_library.h"
 
@@ -135,4 +137,40 @@ TEST_CASE("instructions: a library that asks the CPU is told") {
   CHECK(ds::inspect_text(other).find("code       not scanned: it is not for x86-64") !=
         std::string::npos);
   CHECK(ds::inspect_json(other).find(R"("instructions":null)") != std::string::npos);
+}
+
+TEST_CASE("instructions: sections that lie over each other are not read again and again") {
+  const std::string test = "sections over each other";
+  const ds::TempDir folder;
+  if (!on_x86(test))
+    return;
+  const auto file = ds::toy_library(folder.path(), "liblevels.so", many_levels, "-O2", test);
+  if (file.empty())
+    return;
+  // Each section header is 64 bytes: type at 4, flags at 8, offset at 24, size at 32.
+  std::string bytes = ds::read_file(file);
+  const auto number = [&bytes](std::size_t at, std::size_t size) {
+    std::uint64_t value = 0;
+    std::memcpy(&value, bytes.data() + at, size);
+    return value;
+  };
+  const std::size_t table = number(0x28, 8), count = number(0x3c, 2);
+  const std::uint64_t none = 0, whole = bytes.size();
+  std::size_t changed = 0;
+  for (std::size_t at = 1; at < count; ++at) {
+    const std::size_t header = table + 64 * at;
+    if (number(header + 4, 4) != 1 || (number(header + 8, 8) & 4) == 0)
+      continue;
+    std::memcpy(bytes.data() + header + 24, &none, 8);
+    std::memcpy(bytes.data() + header + 32, &whole, 8);
+    ++changed;
+  }
+  REQUIRE(changed > 1);
+  CHECK_NOTHROW(ds::inspect_library(bytes, "lib.so"));
+  try {
+    ds::inspect_library(bytes, "lib.so", {.scan_instructions = true});
+    FAIL_CHECK("was read");
+  } catch (const ds::Error& error) {
+    CHECK(error.what() == "lib.so: it is damaged: its sections lie over each other");
+  }
 }

@@ -249,8 +249,9 @@ TEST_CASE("audit: rules about libraries and the CPU") {
          c.host().cpu_level = 0;
        },
        unknown, "not known"},
-      {"instructions", code_of({}, false), ok, "every instruction that a scan"},
-      {"instructions", code_of({{"avx2", 3, 7, "scale+0x1c"}}, false), ok, "every instruction"},
+      {"instructions", code_of({}, false), ok, "no extension that this CPU lacks"},
+      {"instructions", code_of({{"avx2", 3, 7, "scale+0x1c"}}, false), ok,
+       "no extension that this CPU lacks"},
       {"instructions", code_of({{"avx512f", 4, 7, "scale+0x1c"}, {"fma", 3, 1, "0x10"}}, false),
        warn,
        "cpu_adam has instructions that this CPU has not: avx512f (7 instructions, the first in "
@@ -263,7 +264,7 @@ TEST_CASE("audit: rules about libraries and the CPU") {
          code_of({{"avx512f", 4, 1, "0x10"}, {"fma", 3, 1, "0x20"}}, false)(c);
          c.cpu().cpu_level = 4;
        },
-       ok, "every instruction"},
+       ok, "no extension that this CPU lacks"},
       {"instructions",
        [](auto& c) {
          code_of({{"avx512_fp16", 0, 1, "0x10"}, {"avx512f", 4, 1, "0x10"}}, false)(c);

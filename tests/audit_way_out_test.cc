@@ -98,6 +98,30 @@ TEST_CASE("way out: an architecture more costs as much as those that are there")
   REQUIRE(way.steps.size() == 1);
   CHECK(way.steps[0].units == 3);
   CHECK(way.steps[0].bytes == 2000);
+  // A library that has code for it already, and one that is not for such GPUs.
+  fleet.wheel().libraries.push_back(fleet.cuda());
+  fleet.wheel().libraries.back().gpu.sass_all_units =
+      fleet.wheel().libraries.back().gpu.sass = {"90"};
+  fleet.wheel().libraries.push_back(fleet.cuda());
+  fleet.wheel().libraries.back().minimum_capability = "10.0";
+  CHECK(audit(fleet.wheels, fleet.fleet, fleet.options).way_out.steps[0].bytes == 2000);
+}
+
+TEST_CASE("way out: hosts that have wheels of their own need no second one") {
+  AuditCase fleet;
+  fleet.fleet.hosts.clear();
+  for (const char* name : {"a1", "a2", "a3", "a4", "b1"}) {
+    fleet.fleet.hosts.push_back(AuditCase::good_host(name));
+    if (*name == 'a')
+      old_driver(fleet.fleet.hosts.back());
+  }
+  fleet.fleet.hosts.back().gpus = {AuditCase::gpu("10.0", "NVIDIA B200")};
+  const auto first = [&fleet](const std::vector<SetNeeds>& sets) {
+    return audit(sets, fleet.fleet, fleet.options).way_out.steps[0].change;
+  };
+  CHECK(first({{fleet.wheels, {}}}) ==
+        "build with CUDA 11.4 or older, as a second wheel: other hosts need a newer CUDA");
+  CHECK(first({{fleet.wheels, {"b1"}}, {fleet.wheels, {}}}) == "build with CUDA 11.4 or older");
 }
 
 TEST_CASE("way out: the command that brings a library, where it is known") {
@@ -113,9 +137,10 @@ TEST_CASE("way out: the command that brings a library, where it is known") {
   };
   CHECK(changes("Debian GNU/Linux 12 (bookworm)") ==
         "apt-get install libaio1\napt-get install libnuma1\n");
-  CHECK(changes("Rocky Linux 9.4 (Blue Onyx)") == "dnf install libaio\ndnf install numactl-libs\n");
-  CHECK(changes("Debian GNU/Linux 13 (trixie)").find("another name, libaio.so.1t64") !=
+  CHECK(changes("Rocky Linux 9.4 (Blue Onyx)") == "yum install libaio\nyum install numactl-libs\n");
+  CHECK(changes("Debian GNU/Linux 13 (trixie)").find("ln -s /usr/lib/*/libaio.so.1t64") !=
         std::string::npos);
+  CHECK(changes("Ubuntu 16.04.7 LTS").starts_with("apt-get install libaio1\n"));
   CHECK(changes("Haiku") ==
         "install the package that has libaio.so.1\ninstall the package that has libnuma.so.1\n");
   fleet.host().os = "Ubuntu 22.04.4 LTS";

@@ -200,34 +200,32 @@ TEST_CASE("place: locks that nobody holds, and modules that come first") {
   CHECK(bench.ask("bash").disk.quota_bytes == 4000 * 1024);
 }
 
-TEST_CASE("place: scripts that PATH finds elsewhere, and what a login shell has otherwise") {
-  if (!needs("test -x /usr/bin/python3", "scripts and login shells",
-             "there is no /usr/bin/python3"))
+TEST_CASE("place: what a login shell has otherwise") {
+  if (!needs(R"x(getent passwd "$(id -un)" | grep -qE '/(ba|da|)sh$')x", "login shells",
+             "this user's shell reads no ~/.profile") ||
+      !needs("test -x /usr/bin/python3", "login shells", "there is no /usr/bin/python3"))
     return;
   Bench bench;
   bench.options.python = "/usr/bin/python3";
-  bench.tool("ds_report", "exit 0");
-  HostFacts facts = bench.ask();
-  CHECK(facts.earlier_scripts ==
-        std::map<std::string, std::string>{{"ds_report", (bench.folder.path() / "bin").string()}});
-  CHECK_FALSE(facts.login.asked);  // not over SSH
-
-  if (!needs(R"x(getent passwd "$(id -un)" | grep -qE '/(ba|da|)sh$')x", "login shells",
-             "this user's shell reads no ~/.profile"))
-    return;
   const std::string home = bench.folder.path().string();
   bench.inventory.hosts[0].env_script.clear();
-  bench.prelude = "export HOME=" + home + " SSH_CONNECTION='10.0.0.1 22 10.0.0.2 22'\n";
-  const auto differs = [&bench] { return join(bench.ask().login.differs.value(), " "); };
-  const std::string before = differs();
-  write_file(home + "/.profile", "echo welcome\nexport LD_LIBRARY_PATH=/opt/of-the-login-shell\n");
-  CHECK(differs() == trim("LD_LIBRARY_PATH " + before));
-  for (const char* profile : {"exit 1\n", "sleep 60\n"}) {
+  // What the shell of the command has set already is inherited, as from ~/.bashrc.
+  bench.prelude = "export HOME=" + home + " LD_LIBRARY_PATH=/inherited\n";
+  CHECK_FALSE(bench.ask().login.asked);  // not over SSH
+  bench.inventory.hosts[0].endpoint.kind = Endpoint::Kind::ssh;
+  const auto differs = [&](const std::string& profile) {
     write_file(home + "/.profile", profile);
     const LoginFacts login = bench.ask().login;
     CHECK(login.asked);
-    CHECK_FALSE(login.differs);
-  }
+    return login.differs ? join(*login.differs, " ") : "not known";
+  };
+  const std::string before = differs("");
+  const std::string with_path = std::string(trim("LD_LIBRARY_PATH " + before));
+  CHECK(differs("echo welcome\nexport LD_LIBRARY_PATH=/opt/x\n") == with_path);
+  CHECK(differs("export LD_LIBRARY_PATH=/opt/x:$LD_LIBRARY_PATH\n") == with_path);
+  CHECK(differs("sleep 60 &\n") == before);
+  for (const char* profile : {"exit 1\n", "sleep 60\n", "yes\n"})
+    CHECK(differs(profile) == "not known");
   bench.env("true\n");
   CHECK_FALSE(bench.ask().login.asked);
 }

@@ -60,7 +60,8 @@ std::string machine_name(int machine) {
 
 class ElfReader {
  public:
-  ElfReader(std::string_view bytes, const std::string& path) : bytes_(bytes, path), path_(path) {
+  ElfReader(std::string_view bytes, const std::string& path, bool with_code)
+      : bytes_(bytes, path), path_(path), with_code_(with_code) {
     if (!bytes.starts_with(ELFMAG))
       refuse_binary(path, "it is no ELF file");
     if (bytes.size() < EI_NIDENT || bytes[EI_CLASS] != ELFCLASS64 ||
@@ -90,19 +91,12 @@ class ElfReader {
       } else if (section.header.sh_type == SHT_DYNSYM) {
         file_.symbols.symbols = content(section);
         file_.symbols.names = content(linked(section));
-        if (file_.functions.symbols.empty())
-          file_.functions = {file_.symbols.symbols, file_.symbols.names};
-      } else if (section.header.sh_type == SHT_SYMTAB) {
-        file_.functions = {content(section), content(linked(section))};
       } else if (section.header.sh_type == SHT_GNU_versym) {
         file_.symbols.versions = content(section);
       } else if (section.header.sh_type == SHT_GNU_verneed) {
         read_versions(section);
       } else if (section.header.sh_type == SHT_NOTE && header.e_machine == EM_X86_64) {
         read_notes(section);
-      } else if (section.header.sh_type == SHT_PROGBITS &&
-                 (section.header.sh_flags & SHF_EXECINSTR) != 0) {
-        file_.code.push_back({content(section), section.header.sh_addr});
       } else if (section.name == "__nv_relfatbin") {
         file_.device.relocatable = true;
       } else if (section.name == ".nv_fatbin") {
@@ -114,6 +108,8 @@ class ElfReader {
       refuse_binary(path_, "it has no dynamic section; nothing can load it");
     if (!file_.device.sections.empty())
       read_wrappers();
+    if (with_code_)
+      read_code();
     return std::move(file_);
   }
 
@@ -259,6 +255,23 @@ class ElfReader {
       raise(needs.glibc, "2.36");
   }
 
+  /// Sections that lie over each other are no compiler's, and could be read for hours.
+  void read_code() {
+    file_.functions = {file_.symbols.symbols, file_.symbols.names};
+    std::uint64_t size = 0;
+    for (const Section& section : sections_) {
+      if (section.header.sh_type == SHT_SYMTAB) {
+        file_.functions = {content(section), content(linked(section))};
+      } else if (section.header.sh_type == SHT_PROGBITS &&
+                 (section.header.sh_flags & SHF_EXECINSTR) != 0) {
+        file_.code.push_back({content(section), section.header.sh_addr});
+        size += section.header.sh_size;
+        if (size > bytes_.size())
+          refuse_binary(path_, "it is damaged: its sections lie over each other");
+      }
+    }
+  }
+
   /// x86-64 psABI: property 0xc0008002 of the GNU property note has a bit per level.
   void read_notes(const Section& section) {
     const Bytes notes(content(section), path_);
@@ -326,6 +339,7 @@ class ElfReader {
 
   const Bytes bytes_;
   const std::string& path_;
+  const bool with_code_;
   std::unique_ptr<::Elf, End> elf_;
   std::vector<Section> sections_;
   std::size_t names_ = 0;
@@ -334,8 +348,8 @@ class ElfReader {
 
 }  // namespace
 
-ElfFile read_elf(std::string_view bytes, const std::string& path) {
-  return ElfReader(bytes, path).read();
+ElfFile read_elf(std::string_view bytes, const std::string& path, bool with_code) {
+  return ElfReader(bytes, path, with_code).read();
 }
 
 }  // namespace ds

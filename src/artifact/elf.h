@@ -20,7 +20,8 @@ struct ElfFile {
   FunctionTable functions;
 };
 
-/// A 64-bit little-endian shared library or program. Error (usage) for everything else.
-ElfFile read_elf(std::string_view bytes, const std::string& path);
+/// A 64-bit little-endian shared library or program. Error (usage) for everything else. Its code
+/// and the names of its functions are looked for only with `with_code`.
+ElfFile read_elf(std::string_view bytes, const std::string& path, bool with_code = false);
 
 }  // namespace ds

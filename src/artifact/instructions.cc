@@ -61,6 +61,7 @@ constexpr std::array extensions = {
     Extension{"AVX512_VNNI", "avx512_vnni", 0},
     Extension{"AVX512_VPCLMULQDQ", "vpclmulqdq", 0},
     Extension{"AVX512_VPOPCNTDQ", "avx512_vpopcntdq", 0},
+    Extension{"AVX512_VP2INTERSECT", "avx512_vp2intersect", 0},
     Extension{"ADOX_ADCX", "adx", 0},
     Extension{"AES", "aes", 0},
     Extension{"AMX_BF16", "amx_bf16", 0},
@@ -69,11 +70,17 @@ constexpr std::array extensions = {
     Extension{"AVXAES", "aes", 0},
     Extension{"AVX_GFNI", "gfni", 0},
     Extension{"AVX_VNNI", "avx_vnni", 0},
+    Extension{"FMA4", "fma4", 0},
     Extension{"GFNI", "gfni", 0},
     Extension{"PCLMULQDQ", "pclmulqdq", 0},
+    Extension{"RDRAND", "rdrand", 0},
+    Extension{"RDSEED", "rdseed", 0},
     Extension{"SHA", "sha_ni", 0},
+    Extension{"SSE4A", "sse4a", 0},
+    Extension{"TBM", "tbm", 0},
     Extension{"VAES", "vaes", 0},
     Extension{"VPCLMULQDQ", "vpclmulqdq", 0},
+    Extension{"XOP", "xop", 0},
 };
 
 constexpr Extension vector_length = {"", "avx512vl", 4};

@@ -100,7 +100,7 @@ void raise(std::string& highest, const std::string& version) {
 
 Inspected inspect(std::string_view bytes, const std::string& path, const std::string& shown,
                   const Inspection& how) {
-  ElfFile elf = read_elf(bytes, shown);
+  ElfFile elf = read_elf(bytes, shown, how.scan_instructions);
   Fatbin fatbin = read_fatbin(elf.device, shown);
   const LibrarySymbols symbols = read_symbols(elf.symbols, shown);
   Inspected inspected{std::move(elf.needs)};

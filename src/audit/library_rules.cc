@@ -213,7 +213,7 @@ Findings instructions_rule(const Subject& subject) {
   }
   if (!any || !all.empty())
     return all;
-  return {finding(Severity::ok, "the CPU has every instruction that a scan of the code finds")};
+  return {finding(Severity::ok, "a scan of the code finds no extension that this CPU lacks")};
 }
 
 Findings needed_libraries_rule(const Subject& subject) {

@@ -42,18 +42,6 @@ std::set<std::string> top_level_modules(const Requirements& wheel) {
   return names;
 }
 
-/// "deepspeed" of "deepspeed-0.19.8.data/scripts/deepspeed".
-std::vector<std::string> scripts_of(const Requirements& wheel) {
-  constexpr std::string_view folder = ".data/scripts/";
-  std::vector<std::string> names;
-  for (const auto& [path, sha256] : wheel.files) {
-    const std::size_t at = path.find(folder);
-    if (at != std::string::npos)
-      names.push_back(path.substr(at + folder.size()));
-  }
-  return names;
-}
-
 }  // namespace
 
 /// The device number of a mount differs from machine to machine, the inode does not.
@@ -156,18 +144,6 @@ Findings shadowed_rule(const Subject& subject) {
                 fmt::format("Python imports {} from {}, before the wheel's", name, other->second),
                 "take that folder out of PYTHONPATH (env-script=), or remove the copy in it"));
   }
-  for (const Requirements& wheel : subject.wheels) {
-    for (const std::string& script : scripts_of(wheel)) {
-      const auto other = subject.host.earlier_scripts.find(script);
-      if (other == subject.host.earlier_scripts.end())
-        continue;
-      found.push_back(finding(
-          Severity::warn,
-          fmt::format("PATH finds {} in {}, and not the wheel's", script, other->second),
-          fmt::format("put the folder of {} first in PATH (env-script=), or call it by its path",
-                      subject.host.python.executable)));
-    }
-  }
   if (found.empty())
     return {finding(Severity::ok, "no other module comes before the wheel's")};
   return found;
@@ -183,8 +159,7 @@ Findings login_shell_rule(const Subject& subject) {
     return {finding(Severity::ok, "a login shell would load the same")};
   return {finding(
       Severity::warn,
-      fmt::format("a login shell has {} otherwise than a command over SSH, by which this host was "
-                  "looked at",
+      fmt::format("a login shell has {} otherwise than the shell of a command over SSH",
                   join(*differs, ", ")),
       "if jobs start from a login shell, name a script that sets them as it does: env-script=")};
 }

@@ -114,12 +114,44 @@ std::string newest_toolkit(const std::string& kind, const std::set<std::string>&
                         : "";
 }
 
-/// True if a host that is none of these has a GPU for which such a toolkit compiles nothing.
+/// Which hosts get which wheels.
+class Sets {
+ public:
+  explicit Sets(const std::vector<SetNeeds>& sets) {
+    for (const SetNeeds& set : sets) {
+      if (set.hosts.empty())
+        others_ = &set;
+      for (const std::string& host : set.hosts)
+        by_host_[host] = &set;
+    }
+  }
+
+  const SetNeeds* of(const std::string& host) const {
+    const auto found = by_host_.find(host);
+    return found == by_host_.end() ? others_ : found->second;
+  }
+
+  std::set<const SetNeeds*> of(const std::vector<std::string>& hosts) const {
+    std::set<const SetNeeds*> all;
+    for (const std::string& host : hosts)
+      all.insert(of(host));
+    all.erase(nullptr);
+    return all;
+  }
+
+ private:
+  std::map<std::string, const SetNeeds*> by_host_;
+  const SetNeeds* others_ = nullptr;
+};
+
+/// True if a host that is none of these, and gets the same wheels, has a GPU for which such a
+/// toolkit compiles nothing.
 bool newer_is_needed(const std::string& toolkit, const std::vector<std::string>& hosts,
-                     const Fleet& fleet, const Catalog& catalog) {
+                     const Sets& sets, const Fleet& fleet, const Catalog& catalog) {
   const std::set<std::string> served(hosts.begin(), hosts.end());
+  const std::set<const SetNeeds*> wheels = sets.of(hosts);
   return std::any_of(fleet.hosts.begin(), fleet.hosts.end(), [&](const HostFacts& host) {
-    return !served.contains(host.host) &&
+    return !served.contains(host.host) && wheels.contains(sets.of(host.host)) &&
            std::any_of(host.gpus.begin(), host.gpus.end(), [&](const Gpu& gpu) {
              const Catalog::Gpu* known = catalog.gpu(gpu.compute_capability);
              return known != nullptr && compare_versions(known->first, toolkit) > 0;
@@ -127,26 +159,23 @@ bool newer_is_needed(const std::string& toolkit, const std::vector<std::string>&
   });
 }
 
-/// What so many architectures more cost, as those do that the wheels have: machine code of one
-/// differs little in size from that of the next.
-void add_cost(WayOut::Step& step, std::size_t archs, const std::vector<SetNeeds>& sets) {
-  for (const SetNeeds& set : sets) {
-    const bool serves =
-        set.hosts.empty() ||
-        std::any_of(step.hosts.begin(), step.hosts.end(), [&](const auto& host) {
-          return std::find(set.hosts.begin(), set.hosts.end(), host) != set.hosts.end();
-        });
-    if (!serves)
-      continue;
-    for (const Requirements& wheel : set.wheels) {
+/// What code for this capability costs in the libraries that have none: as much as they have for
+/// another, since machine code of one differs little in size from that of the next.
+void add_cost(WayOut::Step& step, const std::string& capability, const Sets& sets,
+              const Catalog& catalog) {
+  for (const SetNeeds* set : sets.of(step.hosts)) {
+    for (const Requirements& wheel : set->wheels) {
       for (const LibraryNeeds& library : wheel.libraries) {
-        std::uint64_t bytes = 0, count = 0;
+        std::uint64_t bytes = 0, archs = 0;
         for (const auto& [arch, size] : library.gpu.bytes) {
           bytes += arch.starts_with("sm_") ? size : 0;
-          count += arch.starts_with("sm_") ? 1 : 0;
+          archs += arch.starts_with("sm_") ? 1 : 0;
         }
-        step.units += static_cast<std::size_t>(library.gpu.units) * archs;
-        step.bytes += count == 0 ? 0 : bytes / count * archs;
+        if (archs == 0 || compare_versions(capability, library.minimum_capability) < 0 ||
+            image_for(library.gpu, capability, catalog) != Image::none)
+          continue;
+        step.units += static_cast<std::size_t>(library.gpu.units);
+        step.bytes += bytes / archs;
       }
     }
   }
@@ -173,10 +202,12 @@ class Steps {
       all.push_back({together(*taken.kind, taken.values), taken.hosts});
       WayOut::Step& step = all.back();
       const std::string toolkit = newest_toolkit(key.first, taken.values);
-      if (!toolkit.empty() && newer_is_needed(toolkit, taken.hosts, fleet_, catalog_))
+      if (!toolkit.empty() && newer_is_needed(toolkit, taken.hosts, sets_, fleet_, catalog_))
         step.change += ", as a second wheel: other hosts need a newer CUDA";
-      if (key.first == "arch" || key.first == "old-arch")
-        add_cost(step, taken.values.size(), sets_);
+      if (key.first != "arch" && key.first != "old-arch")
+        continue;
+      for (const std::string& capability : taken.values)
+        add_cost(step, capability, sets_, catalog_);
     }
     std::stable_sort(all.begin(), all.end(), [](const auto& left, const auto& right) {
       return left.hosts.size() > right.hosts.size();
@@ -190,7 +221,7 @@ class Steps {
     std::set<std::string> values;
     std::vector<std::string> hosts;
   };
-  const std::vector<SetNeeds>& sets_;
+  const Sets sets_;
   const Fleet& fleet_;
   const Catalog& catalog_;
   std::map<std::pair<std::string, std::string>, Taken> taken_;

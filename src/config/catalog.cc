@@ -183,6 +183,8 @@ class CatalogReader {
                  {"get", text(package.get)}});
       need(at, "library", package.library);
       need(at, "get", package.get);
+      if (package.systems.empty())
+        problem(at, "an entry has no systems", "add them, or remove the entry");
       catalog_.packages.push_back(std::move(package));
     });
   }

@@ -183,8 +183,6 @@ struct HostFacts {
   /// Top-level modules that come before those of site-packages, and the folder of each; nothing:
   /// not known.
   std::optional<std::map<std::string, std::string>> earlier_modules;
-  /// DeepSpeed's scripts that PATH finds in another folder than the environment's own.
-  std::map<std::string, std::string> earlier_scripts;
   LoginFacts login;
   DiskFacts disk;
   SharedMemoryFacts shared_memory;

@@ -157,7 +157,6 @@ void fields(HostFacts& host, Visit&& visit) {
   visit("libraries", host.libraries);
   visit("runtime", host.runtime);
   visit("earlier_modules", host.earlier_modules);
-  visit("earlier_scripts", host.earlier_scripts);
   visit("login", host.login);
   visit("disk", host.disk);
   visit("shared_memory", host.shared_memory);

@@ -285,7 +285,6 @@ std::vector<std::string> read_python_answer(const std::string& text, HostFacts& 
   reader("shared_memory", host.shared_memory);
   reader("jit", host.jit);
   reader("earlier_modules", host.earlier_modules);
-  reader("earlier_scripts", host.earlier_scripts);
   reader("login", host.login);
   reader("runtime", host.runtime);
   reader("notes", host.notes);

@@ -16,7 +16,10 @@ Exec probe_exec(const Host& host, const std::string& python, const std::string& 
   for (const char* part : {"layout.py", "ask_child.py", "probe_driver.py", "probe_place.py",
                            "probe_runtime.py", "probe.py"})
     source += template_text(part);
+  // What a login shell would have is asked where commands and logins differ: over SSH.
+  const bool asks_login = host.endpoint.kind == Endpoint::Kind::ssh && host.env_script.empty();
   const Replacement values[] = {{"NONCE", nonce},
+                                {"LOGIN", asks_login ? "ask" : ""},
                                 {"PYTHON", shell_path(python)},
                                 {"ENV_SCRIPT", shell_path(host.env_script)},
                                 {"SOURCE_BYTES", std::to_string(source.size())}};
