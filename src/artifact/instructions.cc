@@ -9,7 +9,6 @@
 #include <array>
 #include <cstddef>
 #include <map>
-#include <optional>
 
 #include "artifact/bytes.h"
 #include "base/text.h"

@@ -189,23 +189,16 @@ bool AuditReport::all_ready() const {
 AuditReport audit(const std::vector<SetNeeds>& sets, const Fleet& fleet,
                   const AuditOptions& options) {
   const std::vector<Requirements> nothing;
-  const std::vector<Requirements>* others = &nothing;
-  std::map<std::string, const std::vector<Requirements>*> wheels;
-  for (const SetNeeds& set : sets) {
-    if (set.hosts.empty())
-      others = &set.wheels;
-    for (const std::string& host : set.hosts)
-      wheels[host] = &set.wheels;
-  }
+  const Sets wheels(sets);
   const FleetSummary summary = summarise(fleet);
   SymbolLookup symbols(*options.exports);
   AuditReport report;
   for (const HostFacts& host : fleet.hosts) {
-    const auto own = wheels.find(host.host);
+    const SetNeeds* own = wheels.of(host.host);
     report.hosts.push_back(audit_host(
-        {own == wheels.end() ? *others : *own->second, host, fleet, summary, options, symbols}));
+        {own == nullptr ? nothing : own->wheels, host, fleet, summary, options, symbols}));
   }
-  report.way_out = way_out(report.hosts, sets, fleet, options);
+  report.way_out = way_out(report.hosts, wheels, fleet, options);
   return report;
 }
 

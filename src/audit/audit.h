@@ -109,10 +109,6 @@ struct SetNeeds {
 AuditReport audit(const std::vector<SetNeeds>& sets, const Fleet& fleet,
                   const AuditOptions& options);
 
-/// `hosts` are those of the fleet, in its order.
-WayOut way_out(const std::vector<HostAudit>& hosts, const std::vector<SetNeeds>& sets,
-               const Fleet& fleet, const AuditOptions& options);
-
 /// The same where all hosts get the same wheels, one or several.
 AuditReport audit(const std::vector<Requirements>& wheels, const Fleet& fleet,
                   const AuditOptions& options);

@@ -53,6 +53,40 @@ class SymbolLookup {
   std::map<Runtime, std::map<const LibraryNeeds*, LookedUp>> found_;
 };
 
+/// Which hosts get which wheels.
+class Sets {
+ public:
+  explicit Sets(const std::vector<SetNeeds>& sets) {
+    for (const SetNeeds& set : sets) {
+      if (set.hosts.empty())
+        others_ = &set;
+      for (const std::string& host : set.hosts)
+        by_host_[host] = &set;
+    }
+  }
+
+  const SetNeeds* of(const std::string& host) const {
+    const auto found = by_host_.find(host);
+    return found == by_host_.end() ? others_ : found->second;
+  }
+
+  std::set<const SetNeeds*> of(const std::vector<std::string>& hosts) const {
+    std::set<const SetNeeds*> all;
+    for (const std::string& host : hosts)
+      all.insert(of(host));
+    all.erase(nullptr);
+    return all;
+  }
+
+ private:
+  std::map<std::string, const SetNeeds*> by_host_;
+  const SetNeeds* others_ = nullptr;
+};
+
+/// `hosts` are those of the fleet.
+WayOut way_out(const std::vector<HostAudit>& hosts, const Sets& sets, const Fleet& fleet,
+               const AuditOptions& options);
+
 struct Subject {
   const std::vector<Requirements>& wheels;
   const HostFacts& host;
@@ -93,8 +127,6 @@ std::string leave_out(const Subject& subject);
 
 /// "apt-get install libaio1", or in general words.
 std::string how_to_get(const Subject& subject, const std::string& soname);
-inline constexpr const char* in_loader_path =
-    ", or put its folder into LD_LIBRARY_PATH (env-script=)";
 
 Findings environment_rule(const Subject& subject);
 Findings env_script_rule(const Subject& subject);

@@ -93,12 +93,17 @@ int cost_of(const std::vector<Trouble>& troubles, std::size_t at) {
   return cost;
 }
 
-std::string together(const Kind& kind, const std::set<std::string>& values) {
+std::vector<std::string> in_order(const std::set<std::string>& values) {
   std::vector<std::string> sorted(values.begin(), values.end());
   std::sort(sorted.begin(), sorted.end(), [](const std::string& left, const std::string& right) {
     const int order = compare_versions(left, right);
     return order != 0 ? order < 0 : left < right;
   });
+  return sorted;
+}
+
+std::string together(const Kind& kind, const std::set<std::string>& values) {
+  const std::vector<std::string> sorted = in_order(values);
   const std::string value = kind.together == Together::lowest ? sorted.front() : join(sorted, ", ");
   return fmt::format(fmt::runtime(kind.text), value);
 }
@@ -107,42 +112,8 @@ std::string together(const Kind& kind, const std::set<std::string>& values) {
 std::string newest_toolkit(const std::string& kind, const std::set<std::string>& values) {
   if (kind == "old-arch")
     return "12.9";
-  return kind == "cuda" ? *std::min_element(values.begin(), values.end(),
-                                            [](const auto& left, const auto& right) {
-                                              return compare_versions(left, right) < 0;
-                                            })
-                        : "";
+  return kind == "cuda" ? in_order(values).front() : "";
 }
-
-/// Which hosts get which wheels.
-class Sets {
- public:
-  explicit Sets(const std::vector<SetNeeds>& sets) {
-    for (const SetNeeds& set : sets) {
-      if (set.hosts.empty())
-        others_ = &set;
-      for (const std::string& host : set.hosts)
-        by_host_[host] = &set;
-    }
-  }
-
-  const SetNeeds* of(const std::string& host) const {
-    const auto found = by_host_.find(host);
-    return found == by_host_.end() ? others_ : found->second;
-  }
-
-  std::set<const SetNeeds*> of(const std::vector<std::string>& hosts) const {
-    std::set<const SetNeeds*> all;
-    for (const std::string& host : hosts)
-      all.insert(of(host));
-    all.erase(nullptr);
-    return all;
-  }
-
- private:
-  std::map<std::string, const SetNeeds*> by_host_;
-  const SetNeeds* others_ = nullptr;
-};
 
 /// True if a host that is none of these, and gets the same wheels, has a GPU for which such a
 /// toolkit compiles nothing.
@@ -184,7 +155,7 @@ void add_cost(WayOut::Step& step, const std::string& capability, const Sets& set
 /// The steps that are taken, before their texts are known.
 class Steps {
  public:
-  Steps(const std::vector<SetNeeds>& sets, const Fleet& fleet, const Catalog& catalog)
+  Steps(const Sets& sets, const Fleet& fleet, const Catalog& catalog)
       : sets_(sets), fleet_(fleet), catalog_(catalog) {}
 
   void take(const Change& change, const std::string& host) {
@@ -221,7 +192,7 @@ class Steps {
     std::set<std::string> values;
     std::vector<std::string> hosts;
   };
-  const Sets sets_;
+  const Sets& sets_;
   const Fleet& fleet_;
   const Catalog& catalog_;
   std::map<std::pair<std::string, std::string>, Taken> taken_;
@@ -234,8 +205,8 @@ bool refuses(const Finding& finding, bool strict) {
 
 }  // namespace
 
-WayOut way_out(const std::vector<HostAudit>& hosts, const std::vector<SetNeeds>& sets,
-               const Fleet& fleet, const AuditOptions& options) {
+WayOut way_out(const std::vector<HostAudit>& hosts, const Sets& sets, const Fleet& fleet,
+               const AuditOptions& options) {
   WayOut out;
   std::map<std::string, std::vector<Trouble>> choices;
   for (const HostAudit& host : hosts) {

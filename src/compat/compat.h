@@ -31,6 +31,10 @@ struct OpRules {
 };
 
 /// What one rule says. `because` and `fix` are whole clauses, and `because` names the op.
+/// What helps besides the package of a library that is missing.
+inline constexpr const char* in_loader_path =
+    ", or put its folder into LD_LIBRARY_PATH (env-script=)";
+
 struct OpVerdict {
   std::string rule;  ///< "gpu", "minimum-capability", "needed-libraries", "torch"
   Severity severity = Severity::ok;

@@ -60,10 +60,7 @@ void judge_host_needs(const OpRules& op, const HostFacts& host, Verdicts& verdic
     verdicts.push_back(
         {"needed-libraries", Severity::fail,
          fmt::format("{} opens {}, which this host's loader does not know", op.name, soname),
-         fmt::format("install the package that has {}, or put its folder into LD_LIBRARY_PATH "
-                     "(env-script=)",
-                     soname),
-         soname});
+         fmt::format("install the package that has {}{}", soname, in_loader_path), soname});
   }
 }
 
