@@ -18,6 +18,20 @@ def child_side(work, writer):
         os._exit(0)
 
 
+def read_pipe(reader, limit, is_enough=lambda said: False):
+    """What came until it was enough or the pipe was closed, and whether that was within `limit`
+    seconds."""
+    said, latest = b"", time.monotonic() + limit
+    while not is_enough(said):
+        if not select.select([reader], [], [], max(0, latest - time.monotonic()))[0]:
+            return said, False
+        block = os.read(reader, 1 << 16)
+        if not block:
+            break
+        said += block
+    return said, True
+
+
 def ask_child(work, limit):
     """What work(say) said, and whether the child ended within `limit` seconds."""
     reader, writer = os.pipe()
@@ -26,15 +40,9 @@ def ask_child(work, limit):
         os.close(reader)
         child_side(work, writer)
     os.close(writer)
-    said, latest = b"", time.monotonic() + limit
-    while True:
-        ready = select.select([reader], [], [], max(0, latest - time.monotonic()))[0]
-        block = os.read(reader, 1 << 16) if ready else b""
-        said += block
-        if not block:
-            break
+    said, ended = read_pipe(reader, limit)
     os.close(reader)
-    if not ready:
+    if not ended:
         os.kill(child, signal.SIGKILL)
     os.waitpid(child, os.WNOHANG)  # closing a device can hang too
-    return [json.loads(line.decode()) for line in said.split(b"\n")[:-1]], bool(ready)
+    return [json.loads(line.decode()) for line in said.split(b"\n")[:-1]], ended

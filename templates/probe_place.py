@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Where processes of this environment work: file systems, shared memory, PyTorch's folder of
-# extensions, and modules that come before those of the environment.
+# extensions, and modules that come before those of the environment. ask_child.py stands before this
+# text.
 import pwd
 import re
-import select
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -126,14 +125,10 @@ def shell_says(words, limit):
     child = subprocess.Popen(words + [r"printf '\000'; env -0 && printf '\000\000'"], cwd="/",
                              env=inherited, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.DEVNULL, start_new_session=True)
-    said, end, deadline = b"", b"\0\0\0", time.monotonic() + limit
+    end = b"\0\0\0"
     with child.stdout as pipe:
-        while end not in said and len(said) < 1 << 20:
-            left = max(0, deadline - time.monotonic())
-            more = os.read(pipe.fileno(), 65536) if select.select([pipe], [], [], left)[0] else b""
-            if not more:
-                break
-            said += more
+        said, _ = read_pipe(pipe.fileno(), limit,
+                            lambda said: end in said or len(said) >= 1 << 20)
     if end not in said:
         try:
             os.killpg(child.pid, signal.SIGKILL)
