@@ -48,8 +48,12 @@ const InstructionSet* find(const Instructions& instructions, const std::string& 
   return found == instructions.sets.end() ? nullptr : &*found;
 }
 
-bool on_x86(const std::string& test) {
-  return ds::needs("test $(uname -m) = x86_64", test, "this is no x86-64 machine");
+/// Empty, after saying why, where none can be made for x86-64.
+std::filesystem::path library(const std::filesystem::path& folder, const char* source,
+                              const std::string& test) {
+  if (!ds::needs("test $(uname -m) = x86_64", test, "this is no x86-64 machine"))
+    return {};
+  return ds::toy_library(folder, "libtoy.so", source, "-O2", test);
 }
 
 }  // namespace
@@ -57,9 +61,7 @@ bool on_x86(const std::string& test) {
 TEST_CASE("instructions: each level is told, with its function") {
   const std::string test = "instructions of each level";
   const ds::TempDir folder;
-  if (!on_x86(test))
-    return;
-  const auto file = ds::toy_library(folder.path(), "liblevels.so", many_levels, "-O2", test);
+  const auto file = library(folder.path(), many_levels, test);
   if (file.empty())
     return;
   const Instructions found = scan(file);
@@ -96,9 +98,9 @@ TEST_CASE("instructions: each level is told, with its function") {
 TEST_CASE("instructions: as many as objdump shows") {
   const std::string test = "instructions as many as objdump shows";
   const ds::TempDir folder;
-  if (!on_x86(test) || !ds::needs("command -v objdump", test, "no objdump"))
+  if (!ds::needs("command -v objdump", test, "no objdump"))
     return;
-  const auto file = ds::toy_library(folder.path(), "liblevels.so", many_levels, "-O2", test);
+  const auto file = library(folder.path(), many_levels, test);
   if (file.empty())
     return;
   const Instructions found = scan(file);
@@ -119,9 +121,7 @@ TEST_CASE("instructions: as many as objdump shows") {
 TEST_CASE("instructions: a library that asks the CPU is told") {
   const std::string test = "instructions of a library that asks the CPU";
   const ds::TempDir folder;
-  if (!on_x86(test))
-    return;
-  const auto file = ds::toy_library(folder.path(), "libasks.so", asks, "-O2", test);
+  const auto file = library(folder.path(), asks, test);
   if (file.empty())
     return;
   CHECK(scan(file).asks_cpu);
@@ -142,9 +142,7 @@ TEST_CASE("instructions: a library that asks the CPU is told") {
 TEST_CASE("instructions: sections that lie over each other are not read again and again") {
   const std::string test = "sections over each other";
   const ds::TempDir folder;
-  if (!on_x86(test))
-    return;
-  const auto file = ds::toy_library(folder.path(), "liblevels.so", many_levels, "-O2", test);
+  const auto file = library(folder.path(), many_levels, test);
   if (file.empty())
     return;
   // Each section header is 64 bytes: type at 4, flags at 8, offset at 24, size at 32.
