@@ -220,7 +220,6 @@ class Command(JumpCase):
     def test_a_live_master_is_used(self):
         folder = self.folder / "m"
         folder.mkdir()
-        self.addCleanup(shutil.rmtree, folder)
         config = self.through("%s@n1:%d" % (getpass.getuser(), self.fleet.port),
                               more="Host n1\n  ControlPath %s/%%n\n" % folder)
         words = ["ssh", "-F", str(config), "-o", "BatchMode=yes"]
