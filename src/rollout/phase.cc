@@ -14,7 +14,8 @@ namespace {
 using nlohmann::json;
 
 std::vector<std::string> files_of(const PhaseDescription& phase, const PhaseCommand& command) {
-  std::vector<std::string> files = {"layout.py", "receive.py", "host.py"};
+  std::vector<std::string> files = {"layout.py", "durable.py", "receive.py", "release.py",
+                                    "host.py"};
   if (!phase.script.empty())
     files = {"layout.py", phase.script};
   else if (command.request.contains("deepspeed"))

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+# Files of ours on a host that change whole or not at all, the pointer among them, and why a host
+# refuses. layout.py stands before this text.
+import os
+import re
+
+HEX64 = re.compile(r"^[0-9a-f]{64}$")
+
+
+class Refused(Exception):
+    """This phase cannot be done on this host; the text says why."""
+
+
+class CutShort(Refused):
+    """The input ended too early; what came is kept for the next run."""
+
+
+class Damaged(Refused):
+    """Bytes are not those that were sent. `again`: releases that can be staged anew."""
+
+    def __init__(self, text, again=()):
+        super().__init__(text)
+        self.again = list(again)
+
+
+def sync_folder(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_whole(path, data, mode):
+    """Content and name appear together: temporary file, fsync, rename, fsync of the folder."""
+    temporary = "%s.%d.new" % (path, os.getpid())
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fchmod(out.fileno(), mode)
+            os.fsync(out.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        raise
+    sync_folder(os.path.dirname(path))
+
+
+def read_pointer(root):
+    try:
+        with open(os.path.join(root, "active"), encoding="ascii") as pointer:
+            return [name for name in pointer.read(65536).split() if HEX64.match(name)]
+    except (OSError, ValueError):
+        return []
+
+
+def point_at(releases):
+    return ("".join(name + "\n" for name in releases) or "none\n").encode("ascii")

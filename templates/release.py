@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+# Releases of this environment: staged from a wheel, sealed, held against their seal. layout.py,
+# durable.py and receive.py stand before this text.
+#
+#     ROOT/releases/<sha256>/      an unpacked wheel, read-only
+#     ROOT/releases/<sha256>.json  its seal: the coordinator's manifest and what was byte-compiled here
+#     ROOT/releases/<sha256>.part  what came of a wheel before its connection broke
+import compileall
+import hashlib
+import json
+import os
+import py_compile
+import re
+import shutil
+import stat
+import sys
+import zipfile
+
+
+def release_folder(root, sha256):
+    if not HEX64.match(sha256):
+        raise Refused("%r is no SHA-256" % sha256)
+    return os.path.join(root, "releases", sha256)
+
+
+def remove_tree(path):
+    """Removes a folder of ours, also a sealed one."""
+    if os.path.islink(path) or os.path.isfile(path):
+        os.unlink(path)
+    if not os.path.lexists(path):
+        return
+    for folder, _, _ in os.walk(path):
+        os.chmod(folder, 0o700)
+    shutil.rmtree(path)
+
+
+def hash_file(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as content:
+        for block in iter(lambda: content.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def installed_path(path):
+    """Where a wheel's file goes: NAME.data/purelib and platlib are merged (wheel specification)."""
+    found = re.match(r"^[^/]+\.data/(?:purelib|platlib)/(.+)$", path)
+    return found.group(1) if found else path
+
+
+def read_seal(root, sha256):
+    try:
+        with open(release_folder(root, sha256) + ".json", "rb") as seal:
+            return json.loads(seal.read().decode("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def sealed_mode(entry):
+    return 0o555 if entry["mode"] & 0o111 else 0o444
+
+
+def unpack(archive, manifest, folder):
+    """Every file of the manifest, each checked while it is written; nothing else."""
+    expected = {entry["path"]: entry for entry in manifest["files"]}
+    with open(archive.fileno(), "rb", closefd=False) as content, \
+            zipfile.ZipFile(content) as wheel:
+        names = [info.filename for info in wheel.infolist() if not info.filename.endswith("/")]
+        if sorted(names) != sorted(expected):
+            raise Refused("the wheel's list of files is not the manifest's")
+        for info in wheel.infolist():
+            if info.filename.endswith("/"):
+                continue
+            entry = expected[info.filename]
+            path = os.path.join(folder, installed_path(info.filename))
+            inside = os.path.normpath(os.path.relpath(path, folder))
+            if inside.startswith("..") or os.path.isabs(inside):
+                raise Refused("%r leaves the release folder" % info.filename)
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            digest = hashlib.sha256()
+            with wheel.open(info) as content, open(path, "xb") as out:
+                for block in iter(lambda: content.read(1 << 20), b""):
+                    digest.update(block)
+                    out.write(block)
+                out.flush()
+                os.fchmod(out.fileno(), sealed_mode(entry))
+                os.fsync(out.fileno())
+            if digest.hexdigest() != entry["sha256"]:
+                raise Damaged("%s was damaged on its way" % info.filename)
+
+
+def byte_compile(folder, final):
+    """Unchecked hash-based .pyc files (PEP 552), so that no import ever writes here again: root may
+    write to a read-only folder, also under -O and -OO. (A list of levels needs Python 3.9.)"""
+    for level in (0, 1, 2):
+        compileall.compile_dir(folder, ddir=final, quiet=2, force=True, maxlevels=64,
+                               optimize=level,
+                               invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    compiled = []
+    for path in sorted(walk_files(folder)):
+        if path.endswith(".pyc") and "__pycache__" in path.split("/"):
+            full = os.path.join(folder, path)
+            os.chmod(full, 0o444)
+            compiled.append({"path": path, "size": os.path.getsize(full), "mode": 0o444,
+                             "sha256": hash_file(full)})
+    return compiled
+
+
+def walk_files(folder):
+    """Everything that is no folder, links to folders among it."""
+    for parent, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        for name in names + links:
+            yield os.path.relpath(os.path.join(parent, name), folder).replace(os.sep, "/")
+
+
+def break_seal(root, sha256):
+    """A release that is damaged stops counting, so that it can be staged again."""
+    if sha256 in read_pointer(root):
+        raise Refused("release %s is active, so it is not staged again" % sha256[:12])
+    seal = release_folder(root, sha256) + ".json"
+    if os.path.lexists(seal):
+        os.unlink(seal)
+        sync_folder(os.path.dirname(seal))
+    remove_tree(release_folder(root, sha256))
+
+
+def stage(request, root):
+    manifest = request["manifest"]
+    sha256 = manifest["wheel"]["sha256"]
+    final = release_folder(root, sha256)
+    if request.get("again"):
+        break_seal(root, sha256)
+    os.makedirs(os.path.dirname(final), mode=0o755, exist_ok=True)
+    path = final + ".part"
+    with open_part(path) as part:
+        keep = False
+        try:
+            if read_seal(root, sha256) is not None and os.path.isdir(final):
+                return {"changed": False}
+            receive(manifest["wheel"], request["kept"], part)
+            seal_release(request, root, part)
+        except CutShort:
+            keep = True
+            raise
+        finally:
+            if not keep and os.path.lexists(path):
+                os.unlink(path)
+    return {"changed": True}
+
+
+def seal_release(request, root, wheel):
+    """Unpacks the open file `wheel` beside the release's place, then takes the place."""
+    manifest = request["manifest"]
+    sha256 = manifest["wheel"]["sha256"]
+    final = release_folder(root, sha256)
+    releases = os.path.dirname(final)
+    folder = os.path.join(releases, ".stage-%s-%s" % (request["run"], sha256[:12]))
+    remove_tree(folder)
+    os.mkdir(folder, 0o755)
+    try:
+        unpack(wheel, manifest, folder)
+        compiled = byte_compile(folder, final)
+        for parent, folders, _ in os.walk(folder, topdown=False):
+            for name in folders:
+                os.chmod(os.path.join(parent, name), 0o555)
+                sync_folder(os.path.join(parent, name))
+        sync_folder(folder)
+        remove_tree(final)  # a folder without a seal is what a killed run left
+        os.rename(folder, final)
+        os.chmod(final, 0o555)
+        sync_folder(releases)
+        seal = {"schema": "ds-deploy.seal/1", "manifest": manifest, "compiled": compiled,
+                "python": sys.version.split()[0], "run": request["run"]}
+        write_whole(final + ".json", json.dumps(seal, sort_keys=True).encode("utf-8"), 0o444)
+    finally:
+        remove_tree(folder)
+
+
+def compare(folder, manifest, compiled):
+    """What differs between the folder and what it must hold; a few examples of it."""
+    expected = {installed_path(entry["path"]): entry for entry in manifest["files"]}
+    expected.update((entry["path"], entry) for entry in compiled)
+    problems = []
+    for path in sorted(walk_files(folder)):
+        entry = expected.pop(path, None)
+        full = os.path.join(folder, path)
+        if entry is None:
+            problems.append("%s does not belong there" % path)
+        elif os.path.islink(full) or not stat.S_ISREG(os.lstat(full).st_mode):
+            problems.append("%s is no regular file" % path)
+        elif os.path.getsize(full) != entry["size"] or hash_file(full) != entry["sha256"]:
+            problems.append("%s has other content" % path)
+        elif stat.S_IMODE(os.lstat(full).st_mode) != sealed_mode(entry):
+            problems.append("%s has mode %03o, not %03o"
+                            % (path, stat.S_IMODE(os.lstat(full).st_mode), sealed_mode(entry)))
+    problems += ["%s is missing" % path for path in sorted(expected)]
+    more = ["and %d more" % (len(problems) - 4)] if len(problems) > 4 else []
+    return problems[:4] + more
+
+
+def find_damage(root, manifest):
+    """Why the release is not what the manifest says, or an empty text. A wheel may have been
+    renamed since it was staged."""
+    sha256 = manifest["wheel"]["sha256"]
+    seal = read_seal(root, sha256)
+    if seal is None:
+        return "it is not sealed"
+    if seal.get("manifest", {}).get("files") != manifest["files"]:
+        return "it is sealed with another manifest"
+    return ", ".join(compare(release_folder(root, sha256), manifest, seal.get("compiled", [])))
+
+
+def verify(request, root):
+    active = read_pointer(root)
+    problems, again = [], []
+    for manifest in request["manifests"]:
+        sha256 = manifest["wheel"]["sha256"]
+        damage = find_damage(root, manifest)
+        if not damage:
+            continue
+        problem = "release %s is damaged: %s" % (sha256[:12], damage)
+        if sha256 in active:
+            problem += ("; it is active and jobs may use it, so it is not replaced: deploy another "
+                        "wheel first, or end the jobs, delete %s and deploy again"
+                        % os.path.join(root, "active"))
+        else:
+            again.append(sha256)
+        problems.append(problem)
+    if problems:
+        # What is active stays as it is, so that staging the others again would help nobody.
+        raise Damaged("; ".join(problems), again if len(again) == len(problems) else ())
+    return {}
+
+
+def check(_, root):
+    """The active releases, each held against its own seal; changes nothing."""
+    releases = []
+    for sha256 in read_pointer(root):
+        seal = read_seal(root, sha256)
+        manifest = seal.get("manifest", {}) if seal else {}
+        try:
+            damage = ", ".join(compare(release_folder(root, sha256), manifest,
+                                       seal.get("compiled", []))) if seal else "it is not sealed"
+        except (KeyError, TypeError, AttributeError):
+            damage = "its seal is damaged"
+        wheel = manifest.get("wheel", {})
+        releases.append({"sha256": sha256, "file": str(wheel.get("file", "")), "damage": damage})
+    return {"releases": releases}
