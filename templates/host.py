@@ -2,8 +2,9 @@
 """The host's side of a rollout: stage, verify, activate, roll back, and of a look at what is active.
 Standard library only.
 
-Reads one JSON request line from stdin (stage: the wheel's bytes follow), prints one line: nonce,
-blank, JSON answer. layout.py, durable.py, receive.py and release.py stand before this text.
+Reads JSON request lines from stdin (stage: the wheel's bytes follow) until it ends; answers each by
+one line: nonce, blank, JSON. layout.py, durable.py, receive.py, release.py, activation.py,
+dead_man.py and lock.py stand before this text.
 """
 import json
 import os
@@ -36,6 +37,27 @@ def install_hook(request, root):
     return changed
 
 
+def recover(_, root):
+    """Finishes what an earlier run left undecided."""
+    go_back(root, "the run that activated it ended before it was confirmed")
+    return {"releases": read_pointer(root)}
+
+
+def show_outliving(request, root):
+    """Starts a process that a later connection will look for."""
+    os.makedirs(root, mode=0o755, exist_ok=True)
+    start_and_see(root, request["dead_man"], ["probe", root, request["run"]], OUTLIVES)
+    return {}
+
+
+def is_outlived(request, root):
+    """Asked over another connection: is that process still there? It ends then."""
+    there = is_there(root, OUTLIVES, request["run"])
+    if os.path.lexists(os.path.join(root, OUTLIVES)):
+        os.unlink(os.path.join(root, OUTLIVES))
+    return {"outlives": there}
+
+
 def activate(request, root):
     wanted = request["releases"]
     for sha256 in wanted:
@@ -43,40 +65,78 @@ def activate(request, root):
             raise Refused("release %s is not sealed" % sha256[:12])
     changed = install_hook(request, root)
     previous = read_pointer(root)
-    if previous != wanted:
+    if previous == wanted:
+        return {"previous": previous, "changed": changed}
+    identity, seconds = request["activation"], request["confirm_timeout"]
+    with deciding(root):
+        put_on_trial(root, identity, wanted, previous, seconds)
+    try:
+        if request["armed"]:
+            start_and_see(root, request["dead_man"], ["watch", root, identity], ARMED)
         write_whole(os.path.join(root, "active"), point_at(wanted), 0o644)
-        changed = True
-    return {"previous": previous, "changed": changed}
+    except BaseException as error:
+        go_back(root, "it could not be activated: %s" % error, identity)
+        raise
+    return {"previous": previous, "changed": True}
+
+
+def confirmed(request, root):
+    return keep(root, request["activation"])
 
 
 def roll_back(request, root):
-    previous = request["releases"]
-    for sha256 in previous:
-        if not os.path.isdir(release_folder(root, sha256)):
-            raise Refused("the previous release %s is gone" % sha256[:12])
-    if read_pointer(root) != previous:
-        write_whole(os.path.join(root, "active"), point_at(previous), 0o644)
+    go_back(root, request["because"], request["activation"])
+    return {"releases": read_pointer(root)}
+
+
+HELD = []  # the lock, while this process has it
+
+
+def lock(request, root):
+    """For as long as this process lives. The epoch that this environment has seen, and who held
+    the lock last and ended without giving it back."""
+    taken, before = take_lock(root, request)
+    HELD.append(taken)
+    epoch = read_note(root, EPOCH).get("epoch", 0)
+    return {"epoch": epoch, "taken_over": shown(before) if before else ""}
+
+
+def unlock(_request, _root):
+    while HELD:
+        give_lock_back(HELD.pop())
     return {}
+
+
+PHASES = {"lock": lock, "unlock": unlock, "recover": recover, "show-outliving": show_outliving,
+          "is-outlived": is_outlived, "stage": stage, "verify": verify, "activate": activate,
+          "keep": confirmed, "rollback": roll_back, "check": check}
+
+
+def answer_to(request, root):
+    try:
+        if "epoch" in request:
+            refuse_overtaken(root, request)
+        return dict(PHASES[request["phase"]](request, root), ok=True)
+    except Damaged as damaged:
+        return {"ok": False, "problem": str(damaged), "checksum": True, "again": damaged.again}
+    except (Locked, Overtaken) as refused:
+        return {"ok": False, "problem": str(refused), "locked": True}
+    except Refused as refused:
+        return {"ok": False, "problem": str(refused)}
+    except OSError as error:
+        return {"ok": False, "problem": "%s: %s" % (error.strerror, error.filename)}
+    except zipfile.BadZipFile as error:
+        return {"ok": False, "problem": "the wheel cannot be unpacked: %s" % error}
 
 
 def main():
     os.umask(0o022)
-    request = json.loads(sys.stdin.buffer.readline().decode("utf-8"))
-    phases = {"stage": stage, "verify": verify, "activate": activate, "rollback": roll_back,
-              "check": check}
-    try:
-        answer = phases[request["phase"]](request, release_root(sys.prefix))
-        answer["ok"] = True
-    except Damaged as damaged:
-        answer = {"ok": False, "problem": str(damaged), "checksum": True, "again": damaged.again}
-    except Refused as refused:
-        answer = {"ok": False, "problem": str(refused)}
-    except OSError as error:
-        answer = {"ok": False, "problem": "%s: %s" % (error.strerror, error.filename)}
-    except zipfile.BadZipFile as error:
-        answer = {"ok": False, "problem": "the wheel cannot be unpacked: %s" % error}
-    sys.stdout.write("\n%s %s\n" % (request["nonce"], json.dumps(answer)))
-    sys.stdout.flush()
+    root = release_root(sys.prefix)
+    for line in iter(sys.stdin.buffer.readline, b""):
+        request = json.loads(line.decode("utf-8"))
+        answer = answer_to(request, root)
+        sys.stdout.write("\n%s %s\n" % (request["nonce"], json.dumps(answer)))
+        sys.stdout.flush()
 
 
 main()

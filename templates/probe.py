@@ -210,6 +210,24 @@ def interrupted(folder, names):
     return [dict(part, release=release) for release, part in parts.items()]
 
 
+def activation_facts(root):
+    """How far the last activations came; one that is damaged is a note, and decides nothing here."""
+    facts, problems = {}, []
+    for name, key in ((UNCONFIRMED, "trial"), (OVERDUE, "trial"), (CONFIRMED, "confirmed"),
+                      (ROLLED_BACK, "rolled_back")):
+        try:
+            record = read_record(root, name)
+        except ValueError as damaged:
+            problems.append(str(damaged))
+            continue
+        if record:
+            facts[key] = {"id": record["id"], "releases": record["releases"],
+                          "previous": record["previous"], "before": record["before"],
+                          "because": str(record.get("because", "")), "at": int(record["at"]),
+                          "seconds_left": int(seconds_left(record)) if name == UNCONFIRMED else 0}
+    return dict(facts, problems=problems)
+
+
 def installed_facts(root, site, found):
     folder = os.path.join(root, "releases")
     names = set(names_in(folder))
@@ -218,6 +236,7 @@ def installed_facts(root, site, found):
     return {"root": root, "sealed": sealed[:1000], "parts": interrupted(folder, names),
             "root_writable": all(os.access(nearest(path), os.W_OK) for path in (root, site)),
             "active": [name for name in pointer.split() if HEX64.match(name)][:100],
+            "activations": activation_facts(root),
             "hook": all(os.path.isfile(os.path.join(site, name)) for name in HOOK),
             "packages": {name: "%s %s" % found[name] for name in sorted(found)
                          if name in ("ds_ops", "deepspeed") or is_ours(found[name][1], root)}}

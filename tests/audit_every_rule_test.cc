@@ -135,6 +135,13 @@ std::vector<Rule> every_rule() {
        installed(std::vector<CheckedRelease>{
            {std::string(64, 'a'), "x.whl", "ds_ops/__init__.py was changed"}}),
        installed(std::nullopt)},
+      {"activation", as_it_is, host([](HostFacts& h) {
+         h.installed.activations.trial = {.id = "20261124-010203-99.1",
+                                          .releases = {std::string(64, 'b')},
+                                          .previous = {std::string(64, 'a')},
+                                          .seconds_left = 17};
+       }),
+       host([](HostFacts& h) { h.installed.root.clear(); })},
       {"machine", as_it_is, host([](HostFacts& h) { h.machine = "aarch64"; }),
        host([](HostFacts& h) { h.machine.clear(); })},
       {"python", as_it_is, host([](HostFacts& h) { h.python.version = "3.7.9"; }),

@@ -44,7 +44,8 @@ TEST_CASE("rollout: a damaged release that is not in use is staged again") {
   CHECK(outcome.sent_bytes == one.bytes);
   CHECK(world.exit() == 0);
   CHECK(pointer(world.hosts[0]) == std::vector<std::string>{one.sha256});
-  CHECK(phases == std::vector<std::string>{"verify", "stage", "verify", "activate", "confirm"});
+  CHECK(phases == std::vector<std::string>{"show-outliving", "is-outlived", "verify", "stage",
+                                           "verify", "activate", "confirm", "keep"});
   CHECK(read_file(release_of(world.hosts[0], one) / "demo/data.txt") == "data\n");
 }
 

@@ -25,6 +25,7 @@ constexpr std::array rules = {
     Rule{"env-script", env_script_rule},
     Rule{"externally-managed", externally_managed_rule},
     Rule{"installed", installed_rule},
+    Rule{"activation", activation_rule},
     Rule{"machine", machine_rule},
     Rule{"python", python_rule},
     Rule{"glibc", glibc_rule},

@@ -202,6 +202,41 @@ Findings installed_rule(const Subject& subject) {
   return found;
 }
 
+namespace {
+
+/// "release 0123456789ab", or what is there without one.
+std::string set_name(const std::vector<std::string>& releases) {
+  std::vector<std::string> names;
+  for (const std::string& sha256 : releases)
+    names.push_back(sha256.substr(0, 12));
+  return names.empty() ? "what pip installed, or nothing" : "release " + join(names, "+");
+}
+
+}  // namespace
+
+Findings activation_rule(const Subject& subject) {
+  const InstalledFacts& installed = subject.host.installed;
+  if (installed.root.empty())
+    return {finding(Severity::unknown, "whether an activation is undecided there is not known")};
+  if (!installed.activations.problems.empty()) {
+    return {finding(Severity::fail, join(installed.activations.problems, ", "),
+                    "look at it, and remove it there: it says what the host would go back to")};
+  }
+  const std::optional<Activation>& trial = installed.activations.trial;
+  if (!trial)
+    return {finding(Severity::ok, "no activation is undecided")};
+  const std::string what = fmt::format("{} was activated ({}) and never confirmed",
+                                       set_name(trial->releases), trial->id);
+  if (trial->seconds_left > 0) {
+    return {finding(Severity::fail,
+                    fmt::format("{}; in {} s the host goes back to {} by itself", what,
+                                trial->seconds_left, set_name(trial->previous)),
+                    "let that run end, or wait")};
+  }
+  return {finding(Severity::warn, fmt::format("{}, and its time is over", what),
+                  "the next deploy takes it back to " + set_name(trial->previous) + " first")};
+}
+
 Findings jit_rule(const Subject& subject) {
   const HostFacts& host = subject.host;
   if (host.torch.version.empty())

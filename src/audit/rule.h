@@ -135,6 +135,7 @@ Findings write_permission_rule(const Subject& subject);
 Findings disk_rule(const Subject& subject);
 Findings same_machine_rule(const Subject& subject);
 Findings installed_rule(const Subject& subject);
+Findings activation_rule(const Subject& subject);
 Findings machine_rule(const Subject& subject);
 Findings python_rule(const Subject& subject);
 Findings torch_rule(const Subject& subject);

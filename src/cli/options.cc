@@ -26,6 +26,8 @@ Look
                   ds-deploy facts --hostfile cluster --json
   audit         holds a wheel that exists against every host; changes nothing
                   ds-deploy audit dist/ds_ops-0.1.0+g1a2b3c4d5.cpu-py3-none-linux_x86_64.whl -l
+  status        which release is active on every host, and whether that is decided
+                  ds-deploy status --hostfile cluster
   report        what is installed and what could run, as ds_report shows it
                   ds-deploy report --hostfile cluster
   inspect       what a wheel or a library really needs
@@ -225,6 +227,12 @@ const std::vector<CommandEntry>& commands() {
          add_audit(app, options);
          add_report(app, options);
          add_data(app, options);
+         add_talk(app, options);
+       }},
+      {"status", "which release is active on every host, and whether that is decided",
+       [](CLI::App& app, Options& options) {
+         add_fleet(app, options);
+         add_facts(app, options);
          add_talk(app, options);
        }},
       {"report", "what is installed and whether it can be loaded",

@@ -27,6 +27,7 @@
 #include "cli/report_ops.h"
 #include "cli/run_build.h"
 #include "cli/session.h"
+#include "cli/status.h"
 #include "cli/trust.h"
 #include "cli/wheel_sets.h"
 #include "report/report.h"
@@ -201,6 +202,8 @@ ExitStatus run_program(const Options& options) {
     return build_only(session);
   if (options.command == "facts")
     return show_facts(session);
+  if (options.command == "status")
+    return show_status(session);
   if (options.command == "report")
     return show_report(session);
   if (options.command == "ping")

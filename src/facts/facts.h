@@ -78,6 +78,26 @@ struct CheckedRelease {
   bool operator==(const CheckedRelease&) const = default;
 };
 
+/// What the host notes of an activation of its environment.
+struct Activation {
+  std::string id = {};
+  std::vector<std::string> releases = {};  ///< sha256; empty: what pip installed, or nothing
+  std::vector<std::string> previous = {};  ///< what was active before it
+  std::vector<std::vector<std::string>> before = {};  ///< to go back to, the newest last
+  std::string because = {};                           ///< why it went back
+  std::int64_t at = 0;                                ///< by the host's clock, seconds since 1970
+  std::int64_t seconds_left = 0;  ///< of a trial: until the host takes it back; 0: it is overdue
+  bool operator==(const Activation&) const = default;
+};
+
+struct Activations {
+  std::optional<Activation> trial;        ///< active, and not yet confirmed
+  std::optional<Activation> confirmed;    ///< the last that was
+  std::optional<Activation> rolled_back;  ///< the last one, if it went back
+  std::vector<std::string> problems;      ///< notes that are damaged
+  bool operator==(const Activations&) const = default;
+};
+
 /// What of ours, or of the same package, is in the target environment.
 struct InstalledFacts {
   std::string root;                 ///< our folder beside the environment, see rollout
@@ -85,7 +105,8 @@ struct InstalledFacts {
   std::vector<std::string> sealed;  ///< sha256 of the releases that are whole
   std::vector<WheelPart> parts;     ///< of wheels that have not wholly arrived
   std::vector<std::string> active;  ///< sha256 of the active release set; empty: none
-  bool hook = false;                ///< our module is in site-packages
+  Activations activations;
+  bool hook = false;                                   ///< our module is in site-packages
   std::map<std::string, std::string> packages;         ///< op wheels: name -> "version path"
   std::optional<std::vector<CheckedRelease>> checked;  ///< nothing: they were not looked at
   bool operator==(const InstalledFacts&) const = default;

@@ -99,12 +99,32 @@ void fields(CheckedRelease& release, Visit&& visit) {
 }
 
 template <typename Visit>
+void fields(Activation& activation, Visit&& visit) {
+  visit("id", activation.id);
+  visit("releases", activation.releases);
+  visit("previous", activation.previous);
+  visit("before", activation.before);
+  visit("because", activation.because);
+  visit("at", activation.at);
+  visit("seconds_left", activation.seconds_left);
+}
+
+template <typename Visit>
+void fields(Activations& activations, Visit&& visit) {
+  visit("trial", activations.trial);
+  visit("confirmed", activations.confirmed);
+  visit("rolled_back", activations.rolled_back);
+  visit("problems", activations.problems);
+}
+
+template <typename Visit>
 void fields(InstalledFacts& installed, Visit&& visit) {
   visit("root", installed.root);
   visit("root_writable", installed.root_writable);
   visit("sealed", installed.sealed);
   visit("parts", installed.parts);
   visit("active", installed.active);
+  visit("activations", installed.activations);
   visit("hook", installed.hook);
   visit("packages", installed.packages);
   visit("checked", installed.checked);

@@ -14,8 +14,8 @@ namespace {
 using nlohmann::json;
 
 std::vector<std::string> files_of(const PhaseDescription& phase, const PhaseCommand& command) {
-  std::vector<std::string> files = {"layout.py", "durable.py", "receive.py", "release.py",
-                                    "host.py"};
+  std::vector<std::string> files = {"layout.py",     "durable.py",  "receive.py", "release.py",
+                                    "activation.py", "dead_man.py", "lock.py",    "host.py"};
   if (!phase.script.empty())
     files = {"layout.py", phase.script};
   else if (command.request.contains("deepspeed"))
@@ -123,25 +123,32 @@ std::string take_answer(const PhaseDescription& phase, RolloutHost& host, const 
 
 }  // namespace
 
+void ask_host(const PhaseDescription& phase, RolloutHost& host, Transport& transport,
+              std::function<void(const std::string& word)> done) {
+  const PhaseCommand command = phase.command(host);
+  const std::string nonce = random_nonce();
+  Exec exec = phase_exec(phase, host, command, nonce);
+  const std::uint64_t preamble = exec.input.bytes.size();
+  transport.start(host.host->endpoint, std::move(exec),
+                  [&phase, &host, nonce, preamble, done](const ExecResult& result) {
+                    const std::string word = take_answer(phase, host, nonce, result);
+                    host.outcome.seconds[phase.name] += result.seconds;
+                    host.outcome.sent_bytes +=
+                        result.sent_bytes - std::min(result.sent_bytes, preamble);
+                    done(word);
+                  });
+}
+
 void run_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts,
                Transport& transport, Status& status) {
   if (hosts.empty())
     return;
   status.stage_started(phase.name, hosts.size());
   for (RolloutHost* host : hosts) {
-    const PhaseCommand command = phase.command(*host);
-    const std::string nonce = random_nonce();
-    Exec exec = phase_exec(phase, *host, command, nonce);
-    const std::uint64_t preamble = exec.input.bytes.size();
     status.item_started(host->outcome.host);
-    transport.start(host->host->endpoint, std::move(exec),
-                    [&phase, &status, host, nonce, preamble](const ExecResult& result) {
-                      const std::string word = take_answer(phase, *host, nonce, result);
-                      host->outcome.seconds[phase.name] += result.seconds;
-                      host->outcome.sent_bytes +=
-                          result.sent_bytes - std::min(result.sent_bytes, preamble);
-                      status.item_finished(host->outcome.host, word, !host->good);
-                    });
+    ask_host(phase, *host, transport, [host, &status](const std::string& word) {
+      status.item_finished(host->outcome.host, word, !host->good);
+    });
   }
   transport.run();
   status.stage_finished();

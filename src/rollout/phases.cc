@@ -102,30 +102,6 @@ PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, bool forgivin
   return phase;
 }
 
-PhaseDescription activate_phase() {
-  PhaseDescription phase;
-  phase.name = "activate";
-  phase.done_word = "active";
-  phase.moves_pointer = true;
-  phase.command = [](const RolloutHost& host) {
-    return PhaseCommand{{{"phase", "activate"},
-                         {"releases", host.wanted},
-                         {"hook", std::string(template_text("hook.py"))}},
-                        {}};
-  };
-  phase.accept = [](RolloutHost& host, const json& answer) {
-    if (!answer.value("ok", false))
-      return;
-    host.previous = answer.at("previous").get<std::vector<std::string>>();
-    host.activated = host.previous != host.wanted;
-    host.changed |= answer.value("changed", false);
-    host.outcome.state = HostState::active;
-    host.outcome.step = "activate";
-    host.outcome.release = join(host.wanted, "+");
-  };
-  return phase;
-}
-
 namespace {
 
 json deepspeed_request(const Parcel& parcel) {
@@ -161,6 +137,7 @@ PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets,
   PhaseDescription phase;
   phase.name = "confirm";
   phase.done_word = "confirmed";
+  phase.fresh = true;
   phase.time_limit = limit;
   phase.moves_pointer = true;
   phase.command = [requests](const RolloutHost& host) {
@@ -176,29 +153,6 @@ PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets,
                                         clean_line(said.get<std::string>()));
     }
     host.confirmed = answer.value("ok", false);
-  };
-  return phase;
-}
-
-PhaseDescription rollback_phase(const std::string& because) {
-  PhaseDescription phase;
-  phase.name = "rollback";
-  phase.done_word = "rolled back";
-  phase.moves_pointer = true;
-  phase.command = [](const RolloutHost& host) {
-    return PhaseCommand{{{"phase", "rollback"}, {"releases", host.previous}}, {}};
-  };
-  phase.accept = [because](RolloutHost& host, const json& answer) {
-    if (!answer.value("ok", false))
-      return;
-    // A culprit keeps its own step and message.
-    if (!host.culprit) {
-      host.outcome.step = "rollback";
-      host.outcome.message = "went back, because " + because;
-    }
-    host.activated = false;
-    host.outcome.state = HostState::rolled_back;
-    host.outcome.release = join(host.previous, "+");
   };
   return phase;
 }

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rollout/rollout.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/text.h"
 #include "rollout/rollout_state.h"
+#include "rollout/waves.h"
 
 namespace ds {
 namespace {
@@ -33,11 +32,13 @@ class Rollout {
   std::string who_failed() const;
   std::size_t most_parcels() const;
   void stop_before_activation(const std::string& because);
+  void recover();
+  void prove_dead_man();
   void stage();
   void verify();
   void install_requirements();
-  void activate();
-  void roll_back_all(const std::string& because);
+  void confirm_unchanged();
+  std::vector<RolloutHost*> movers();
   void end_early(const std::string& because);
   void settle(const std::string& because);
   void share_outcomes(const AuditReport& audit);
@@ -47,8 +48,8 @@ class Rollout {
   Transport& transport_;
   Status& status_;
   std::vector<RolloutHost> hosts_;
-  bool began_ = false;       ///< the first byte was sent: every host is good
-  bool activating_ = false;  ///< hosts change from here on
+  bool began_ = false;          ///< the first byte was sent: every host is good
+  std::optional<Waves> waves_;  ///< hosts change from here on
 };
 
 void Rollout::admit(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit) {
@@ -71,6 +72,7 @@ void Rollout::admit(const Inventory& inventory, const Fleet& fleet, const AuditR
     entry.takes_part = verdict == nullptr || verdict->same_target_as.empty();
     if (verdict != nullptr)
       entry.lacking = verdict->to_install;
+    entry.active = facts->installed.active;
     entry.held.insert(facts->installed.sealed.begin(), facts->installed.sealed.end());
     hosts_.push_back(std::move(entry));
   }
@@ -95,10 +97,7 @@ std::string Rollout::who_failed() const {
     if (!host.good)
       names.push_back(host.outcome.host);
   }
-  const std::size_t total = names.size();
-  if (total > 3)
-    names.resize(3);
-  return join(names, ", ") + (total > 3 ? fmt::format(" and {} more", total - 3) : "");
+  return some_of(names);
 }
 
 bool holds_all(const RolloutHost& host) {
@@ -121,6 +120,38 @@ void Rollout::stop_before_activation(const std::string& because) {
     if (host.outcome.state == HostState::ready && began_ && holds_all(host))
       host.outcome.state = HostState::staged;
     host.outcome.message = "nothing was activated, because " + because;
+  }
+}
+
+/// What an earlier run left undecided is taken back first.
+void Rollout::recover() {
+  std::vector<RolloutHost*> undecided = good_hosts();
+  std::erase_if(undecided, [](const RolloutHost* host) {
+    return !host->facts->installed.activations.trial.has_value();
+  });
+  do_phase(recover_phase(), undecided);
+}
+
+bool moves(const RolloutHost& host) {
+  return host.active != host.wanted;
+}
+
+/// A host that will move shows that it can go back by itself.
+void Rollout::prove_dead_man() {
+  std::vector<RolloutHost*> moving = movers();
+  do_phase(show_outliving_phase(options_.run), moving);
+  std::erase_if(moving, [](const RolloutHost* host) { return !host->good; });
+  do_phase(is_outlived_phase(options_.run), moving);
+  for (RolloutHost* host : moving) {
+    if (!host->good || host->outlives || options_.without_dead_man)
+      continue;
+    host->good = false;
+    host->outcome.state = HostState::skipped;
+    host->outcome.step = "dead-man";
+    host->outcome.message =
+        "no dead-man: a process that was started there did not outlive its session, so that the "
+        "host could not go back by itself; let processes of this user stay (loginctl "
+        "enable-linger, no pam_slurm_adopt), or log in as another user";
   }
 }
 
@@ -164,40 +195,26 @@ void Rollout::install_requirements() {
   do_phase(requirements_phase(options_.pip_mirror), lacking);
 }
 
-void Rollout::activate() {
-  activating_ = true;
-  std::vector<RolloutHost*> needed;
-  for (RolloutHost* host : good_hosts()) {
-    if (host->facts->installed.active == host->wanted && host->facts->installed.hook)
-      continue;
-    // Should the answer be lost, this is what the host goes back to.
-    host->previous = host->facts->installed.active;
-    host->activated = host->previous != host->wanted;
-    needed.push_back(host);
-  }
-  do_phase(activate_phase(), needed);
+/// Hosts that are at their release already show that it works, before another one moves.
+void Rollout::confirm_unchanged() {
+  std::vector<RolloutHost*> settled = good_hosts();
+  std::erase_if(settled, [](const RolloutHost* host) { return moves(*host); });
+  std::vector<RolloutHost*> without_hook = settled;
+  std::erase_if(without_hook, [](const RolloutHost* host) { return host->facts->installed.hook; });
+  do_phase(activate_phase(options_.run, options_.confirm_timeout), without_hook);
+  std::erase_if(settled, [](const RolloutHost* host) { return !host->good; });
+  do_phase(confirm_phase(sets_, options_.confirm_limit), settled);
 }
 
-/// Every host whose pointer this run moved goes back to what it had.
-void Rollout::roll_back_all(const std::string& because) {
-  std::vector<RolloutHost*> moved;
-  for (RolloutHost& host : hosts_) {
-    const bool tried = !host.good && host.outcome.step == "rollback";
-    if (!host.takes_part || !host.activated || tried)
-      continue;
-    host.culprit |= !host.good;
-    if (!host.culprit) {
-      host.outcome.message = "it had to go back, because " + because;
-    }
-    host.good = true;
-    moved.push_back(&host);
-  }
-  do_phase(rollback_phase(because), moved);
+std::vector<RolloutHost*> Rollout::movers() {
+  std::vector<RolloutHost*> moving = good_hosts();
+  std::erase_if(moving, [](const RolloutHost* host) { return !moves(*host); });
+  return moving;
 }
 
 /// The run ends here, for a reason that is no host's. Whoever was activated goes back.
 void Rollout::end_early(const std::string& because) {
-  if (!activating_) {
+  if (!waves_) {
     stop_before_activation(because);
     return;
   }
@@ -213,7 +230,7 @@ void Rollout::end_early(const std::string& because) {
   };
   try {
     clear_interrupt();
-    roll_back_all(because);
+    waves_->take_back(because);
   } catch (const Interrupted&) {
     give_up("it was interrupted");
   } catch (const Error& error) {
@@ -260,7 +277,11 @@ void Rollout::share_outcomes(const AuditReport& audit) {
 
 void Rollout::go() {
   began_ = true;
-  stage();
+  recover();
+  if (all_good())
+    prove_dead_man();
+  if (all_good())
+    stage();
   if (all_good())
     verify();
   if (!all_good()) {
@@ -272,18 +293,15 @@ void Rollout::go() {
     stop_before_activation(who_failed() + " could not install what it requires");
     return;
   }
+  confirm_unchanged();
+  if (!all_good()) {
+    stop_before_activation(who_failed() + " did not confirm what is active");
+    return;
+  }
   // Every host holds the release, whole. From here on hosts change.
-  activate();
-  std::string because;
-  if (!all_good())
-    because = who_failed() + " could not activate it";
-  if (all_good())
-    do_phase(confirm_phase(sets_, options_.confirm_limit), good_hosts());
-  if (because.empty() && !all_good())
-    because = who_failed() + " did not confirm";
-  if (!all_good())
-    roll_back_all(because);
-  settle(because);
+  waves_.emplace(movers(), 0, sets_, options_, transport_, status_);
+  waves_->run();
+  settle(waves_->because());
 }
 
 RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
@@ -293,7 +311,7 @@ RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
   // From here on no host is added.
   const auto stop = [this](const std::string& because) {
     end_early(because);
-    if (activating_)
+    if (waves_)
       settle(because);
   };
   if (!all_good()) {

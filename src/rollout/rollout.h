@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "facts/facts.h"
 #include "inventory/inventory.h"
+#include "rollout/pace.h"
 #include "transport/transport.h"
 #include "ui/ui.h"
 #include "wheel/wheel.h"
@@ -38,8 +39,8 @@ std::string to_string(HostState state);  ///< as in the report: "rolled-back"
 struct HostOutcome {
   std::string host;
   HostState state = HostState::skipped;
-  std::string step;               ///< connect, facts, audit, stage, verify, requirements, activate,
-                                  ///< confirm, rollback
+  std::string step;               ///< connect, facts, audit, recover, dead-man, stage, verify,
+                                  ///< requirements, activate, confirm, keep, rollback
   std::string message;            ///< clean, one line
   bool key_refused = false;       ///< the host key was refused: exit 8
   bool checksum_refused = false;  ///< what arrived or lies there is not what was sent: exit 8
@@ -75,6 +76,14 @@ struct RolloutOptions {
   ProbeOptions probe;      ///< which interpreter is meant on each host
   std::string pip_mirror;  ///< package index for what the audit says is to be installed; or empty
   std::chrono::milliseconds confirm_limit = std::chrono::seconds(300);
+  /// From activation to the word that it stays; then hosts go back by themselves.
+  std::chrono::seconds confirm_timeout = std::chrono::seconds(330);
+  int retries = 0;  ///< of a host that does not confirm
+  /// Of hosts that must move, together with what is not counted here: see PaceLimits. Nothing: all
+  /// at once, and one failure takes all back.
+  std::optional<PaceLimits> limits;
+  /// Also where no process outlives its session, so that nothing would take the host back.
+  bool without_dead_man = false;
 };
 
 struct RolloutResult {
@@ -86,6 +95,7 @@ struct RolloutResult {
 /// One host that the audit did not find ready stops everything before the first byte is sent; one
 /// that cannot stage or verify stops activation everywhere; one that cannot confirm brings every
 /// host back to what it had, and so do an interrupt and an Error that come after activation began.
+/// Once all are confirmed they are told to keep it; one that is not told in time goes back.
 RolloutResult roll_out(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit,
                        const std::vector<ReleaseSet>& sets, const RolloutOptions& options,
                        Transport& transport, Status& status);
@@ -95,8 +105,8 @@ RolloutResult roll_out(const Inventory& inventory, const Fleet& fleet, const Aud
 std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,
                                  const std::vector<ReleaseSet>& sets);
 
-/// Reads every file of the active releases on each host and fills in `installed.checked`; a host that
-/// gives no answer keeps none, and a note says why. Changes nothing there.
+/// Reads every file of the active releases on each host and fills in `installed.checked`; a host
+/// that gives no answer keeps none, and a note says why. Changes nothing there.
 void check_releases(const Inventory& inventory, const ProbeOptions& probe, Fleet& fleet,
                     Transport& transport, Status& status);
 

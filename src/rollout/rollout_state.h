@@ -19,13 +19,15 @@ struct RolloutHost {
   const HostFacts* facts = nullptr;
   HostOutcome outcome;
   std::string python;
-  bool takes_part = false;            ///< false: another name for a host that does
-  bool good = true;                   ///< nothing went wrong so far
-  bool culprit = false;               ///< something did, and others go back because of it
-  bool changed = false;               ///< a phase wrote something
-  bool activated = false;             ///< the pointer was moved by this run, or may have been
-  bool confirmed = false;             ///< a fresh interpreter was asked and said yes
-  std::vector<std::string> wanted;    ///< what it is to say: the releases of the set, sha256
+  bool takes_part = false;          ///< false: another name for a host that does
+  bool good = true;                 ///< nothing went wrong so far
+  bool culprit = false;             ///< something did, and others go back because of it
+  bool changed = false;             ///< a phase wrote something
+  bool activated = false;           ///< the pointer was moved by this run, or may have been
+  bool confirmed = false;           ///< a fresh interpreter was asked and said yes
+  bool outlives = false;            ///< a process there outlives its session: the dead-man's switch
+  std::vector<std::string> active;  ///< what its pointer says, as far as it is known
+  std::vector<std::string> wanted;  ///< what it is to say: the releases of the set, sha256
   std::vector<std::string> previous;  ///< what it said before
   std::set<std::string> held;         ///< sealed releases, sha256
   std::set<std::string> damaged;      ///< those that verify found damaged and that can be replaced
@@ -51,6 +53,7 @@ struct PhaseDescription {
   std::chrono::milliseconds time_limit = std::chrono::minutes(30);
   /// From activate on: a host that gives no answer is at the one release or at the other.
   bool moves_pointer = false;
+  bool fresh = false;  ///< over a connection of its own
 };
 
 /// The parcel `at` of each host's set. Goes on where an interrupted run ended, on those of `hosts`
@@ -61,10 +64,18 @@ PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, bool forgivin
 /// pip of each host installs what the host lacks, from `mirror` if it is not empty; torch and what
 /// it stands on keep their versions.
 PhaseDescription requirements_phase(const std::string& mirror);
-PhaseDescription activate_phase();
+/// Finishes the rollback of an activation that an earlier run left undecided.
+PhaseDescription recover_phase();
+/// Two connections: the first starts a process, the second finds it there or not (`outlives`).
+PhaseDescription show_outliving_phase(const std::string& run);
+PhaseDescription is_outlived_phase(const std::string& run);
+/// Moves the pointer. A host that `outlives` goes back by itself unless keep_phase() comes within
+/// `confirm_timeout`; each of them decides alone which was first.
+PhaseDescription activate_phase(const std::string& run, std::chrono::seconds confirm_timeout);
 PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets,
                                std::chrono::milliseconds limit);
-PhaseDescription rollback_phase(const std::string& because);
+PhaseDescription keep_phase(const std::string& run);
+PhaseDescription rollback_phase(const std::string& run, const std::string& because);
 
 /// The set that `host` gets; nullptr if none is for it.
 const ReleaseSet* set_of(const std::vector<ReleaseSet>& sets, const std::string& host);
@@ -77,8 +88,13 @@ const HostAudit* audit_of(const AuditReport& audit, const std::string& host);
 HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
                   const std::vector<std::string>& wanted);
 
-/// Does the phase on `hosts` at once. A host whose answer is no, cut or late gets good = false, a
-/// state, a step and a message.
+/// Starts one host's command of the phase, which must outlive it; `done` gets the word for the line
+/// of progress. A host whose answer is no, cut or late gets good = false, a state, a step and a
+/// message.
+void ask_host(const PhaseDescription& phase, RolloutHost& host, Transport& transport,
+              std::function<void(const std::string& word)> done);
+
+/// Does the phase on `hosts` at once.
 void run_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts,
                Transport& transport, Status& status);
 

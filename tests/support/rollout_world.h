@@ -68,6 +68,10 @@ inline HostFacts facts_of(const TestHost& host) {
       }
     }
   }
+  for (const char* name : {"unconfirmed.json", "overdue.json"}) {
+    if (std::filesystem::exists(host.root() / name))
+      facts.installed.activations.trial = {.id = "earlier"};
+  }
   facts.installed.hook = !facts.installed.active.empty();
   return facts;
 }
@@ -89,6 +93,7 @@ struct World {
   std::vector<TestHost> hosts;
   RecordingStatus status;
   std::vector<std::string> unreachable;
+  RolloutOptions options;
   Report report;  ///< of the last roll
 
   explicit World(int number = 1) {
@@ -127,8 +132,7 @@ struct World {
         audit.hosts.back().verdict = Verdict::unreachable;
       }
     }
-    RolloutOptions options;
-    options.run = "run-1";
+    options.run = "run-" + std::to_string(++runs_);
     RolloutResult result = roll_out(inventory, fleet, audit, sets, options, transport, status);
     report = {};
     report.hosts = result.hosts;
@@ -138,6 +142,9 @@ struct World {
   }
 
   int exit() const { return static_cast<int>(exit_status(report)); }
+
+ private:
+  int runs_ = 0;
 };
 
 inline constexpr const char* good = "def self_test():\n    pass\n";
@@ -145,7 +152,8 @@ inline constexpr const char* bad = "def self_test():\n    raise AssertionError('
 
 /// The phase that the input of a remote command is for.
 inline std::string phase_of(const std::string& input) {
-  for (const char* name : {"stage", "verify", "activate", "rollback"}) {
+  for (const char* name : {"recover", "show-outliving", "is-outlived", "stage", "verify",
+                           "activate", "keep", "rollback"}) {
     if (input.find("\"phase\":\"" + std::string(name) + "\"") != std::string::npos)
       return name;
   }

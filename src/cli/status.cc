@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/status.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/text.h"
+#include "cli/reach.h"
+#include "report/report.h"
+
+namespace ds {
+namespace {
+
+using nlohmann::ordered_json;
+
+/// "0123456789ab", several: "+"
+std::string short_name(const std::vector<std::string>& releases) {
+  std::vector<std::string> names;
+  for (const std::string& sha256 : releases)
+    names.push_back(sha256.substr(0, 12));
+  return names.empty() ? "none" : join(names, "+");
+}
+
+std::string when(std::int64_t at) {
+  // Clocks of hosts may say anything.
+  constexpr std::int64_t year_9999 = 253402300799;
+  return at <= 0 || at > year_9999 ? "at an unknown time"
+                                   : fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(at));
+}
+
+void take_trial(const Activation& trial, HostStatus& status) {
+  status.decided = false;
+  const std::string back = short_name(trial.previous);
+  if (trial.seconds_left > 0) {
+    status.state = "unconfirmed";
+    status.message = fmt::format("goes back to {} in {} s unless run {} confirms it", back,
+                                 trial.seconds_left, trial.id);
+  } else {
+    status.state = "overdue";
+    status.message = fmt::format(
+        "run {} ended before it was confirmed; the next deployment takes it back to {} first",
+        trial.id, back);
+  }
+}
+
+void take_settled(const Activations& activations, HostStatus& status) {
+  const std::optional<Activation>&confirmed = activations.confirmed,
+        &back = activations.rolled_back;
+  if (back) {
+    status.state = "rolled-back";
+    status.message =
+        fmt::format("from {}, {}: {}", short_name(back->releases), when(back->at), back->because);
+  } else if (confirmed) {
+    status.state = "confirmed";
+    status.message = fmt::format("by run {}, {}", confirmed->id, when(confirmed->at));
+  }
+}
+
+struct Row {
+  const HostStatus* first;
+  std::vector<std::string> hosts;
+};
+
+std::vector<Row> fold(const std::vector<HostStatus>& hosts) {
+  std::vector<Row> rows;
+  std::map<std::string, std::size_t> at;
+  for (const HostStatus& host : hosts) {
+    const auto [found, fresh] =
+        at.emplace(host.release + "\n" + host.state + "\n" + host.message, rows.size());
+    if (fresh)
+      rows.push_back({&host, {}});
+    rows[found->second].hosts.push_back(host.host);
+  }
+  return rows;
+}
+
+std::string text_of(const std::vector<HostStatus>& hosts) {
+  std::string text;
+  std::map<std::string, std::vector<std::string>> releases;
+  for (const HostStatus& host : hosts)
+    releases[host.release].push_back(host.host);
+  for (const Row& row : fold(hosts)) {
+    const std::vector<std::string> names = split(row.first->release, '+');
+    const std::string said = row.first->message.empty() ? "" : ", " + row.first->message;
+    text += fmt::format("{}  {}\n    {}{}\n", fold_hosts(row.hosts, 60),
+                        row.first->release.empty() ? "none" : short_name(names), row.first->state,
+                        said);
+  }
+  if (releases.size() > 1) {
+    std::vector<std::string> pieces;
+    for (const auto& [release, names] : releases) {
+      pieces.push_back(fmt::format("{} on {}",
+                                   release.empty() ? "none" : short_name(split(release, '+')),
+                                   count(names.size(), "host")));
+    }
+    text += "not the same everywhere: " + join(pieces, ", ") + "\n";
+  }
+  return text;
+}
+
+std::string json_of(const std::vector<HostStatus>& hosts, ExitStatus exit) {
+  ordered_json list = ordered_json::array();
+  for (const HostStatus& host : hosts) {
+    list.push_back({{"name", host.host},
+                    {"state", host.state},
+                    {"release", host.release},
+                    {"message", host.message}});
+  }
+  const ordered_json whole = {
+      {"schema", "ds-deploy.status/1"}, {"exit", static_cast<int>(exit)}, {"hosts", list}};
+  return whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+HostStatus host_status(const HostFacts& facts) {
+  HostStatus status;
+  status.host = facts.host;
+  if (facts.state != HostFacts::State::reached) {
+    status.state = facts.state == HostFacts::State::unreachable ? "unreachable"
+                   : facts.state == HostFacts::State::failed    ? "failed"
+                                                                : "refused";
+    status.message = facts.problem;
+    return status;
+  }
+  const Activations& activations = facts.installed.activations;
+  status.release = join(facts.installed.active, "+");
+  status.state = facts.installed.active.empty() ? "none" : "active";
+  for (const auto& [name, said] : facts.installed.packages)
+    status.message += fmt::format("{}{} {} by pip", status.message.empty() ? "" : ", ", name, said);
+  if (!activations.problems.empty()) {
+    status.decided = false;
+    status.state = "damaged";
+    status.message = join(activations.problems, ", ");
+  } else if (activations.trial) {
+    take_trial(*activations.trial, status);
+  } else {
+    take_settled(activations, status);
+  }
+  if (!facts.installed.active.empty() && !facts.installed.hook) {
+    status.decided = false;
+    status.state = "damaged";
+    status.message = "what starts the release is not in site-packages; deploy it again";
+  }
+  return status;
+}
+
+ExitStatus show_status(Session& session) {
+  const Fleet& fleet = session.fleet();
+  std::vector<HostStatus> hosts;
+  for (const HostFacts& facts : fleet.hosts)
+    hosts.push_back(host_status(facts));
+  ExitStatus exit = status_of(fleet);
+  const bool decided =
+      std::all_of(hosts.begin(), hosts.end(), [](const HostStatus& host) { return host.decided; });
+  if (exit == ExitStatus::ok && !decided)
+    exit = ExitStatus::unreachable;
+  const std::string said = session.options().json
+                               ? json_of(hosts, exit)
+                               : "environment  " + session.environment() + "\n" + text_of(hosts);
+  std::fputs(said.c_str(), stdout);
+  std::fflush(stdout);
+  return exit;
+}
+
+}  // namespace ds

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What moves the pointer of a host, and who decides that it stays: templates/dead_man.py.
+#include "base/text.h"
+#include "rollout/rollout_state.h"
+
+namespace ds {
+
+using nlohmann::json;
+
+namespace {
+
+/// The program of the process that outlives a session.
+std::string dead_man_program() {
+  std::string text;
+  for (const char* file : {"durable.py", "activation.py", "dead_man.py", "dead_man_main.py"})
+    text += template_text(file);
+  return text;
+}
+
+/// What the host answers of a trial that ended: it stays, or why it went back.
+void take_decision(RolloutHost& host, const json& answer) {
+  const std::string state = answer.value("state", "");
+  if (state == "confirmed") {
+    host.activated = false;
+    return;
+  }
+  if (state != "rolled-back")
+    return;
+  host.activated = false;
+  host.confirmed = false;
+  host.outcome.state = HostState::rolled_back;
+  host.outcome.step = "confirm";
+  host.outcome.message = "it went back by itself: " + clean_line(answer.value("because", ""), 300);
+  host.outcome.release = join(host.previous, "+");
+}
+
+}  // namespace
+
+PhaseDescription recover_phase() {
+  PhaseDescription phase;
+  phase.name = "recover";
+  phase.done_word = "went back";
+  phase.moves_pointer = true;
+  phase.command = [](const RolloutHost&) { return PhaseCommand{{{"phase", "recover"}}, {}}; };
+  phase.accept = [](RolloutHost& host, const json& answer) {
+    if (answer.value("ok", false))
+      host.active = answer.at("releases").get<std::vector<std::string>>();
+    host.outcome.release = join(host.active, "+");
+    host.changed = true;
+  };
+  return phase;
+}
+
+PhaseDescription show_outliving_phase(const std::string& run) {
+  PhaseDescription phase;
+  phase.name = "dead-man";
+  phase.done_word = "started";
+  phase.command = [request = json{{"phase", "show-outliving"},
+                                  {"run", run},
+                                  {"dead_man", dead_man_program()}}](const RolloutHost&) {
+    return PhaseCommand{request, {}};
+  };
+  phase.accept = [](RolloutHost& host, const json& answer) {
+    host.outlives = answer.value("ok", false);
+  };
+  // One where nothing can be started has no dead-man either, and the next phase says so.
+  phase.forgive = [](RolloutHost&, const json&) { return true; };
+  return phase;
+}
+
+PhaseDescription is_outlived_phase(const std::string& run) {
+  PhaseDescription phase;
+  phase.name = "dead-man";
+  phase.done_word = "outlives the session";
+  phase.fresh = true;
+  phase.command = [run](const RolloutHost&) {
+    return PhaseCommand{{{"phase", "is-outlived"}, {"run", run}}, {}};
+  };
+  phase.accept = [](RolloutHost& host, const json& answer) {
+    host.outlives = host.outlives && answer.value("outlives", false);
+  };
+  return phase;
+}
+
+PhaseDescription activate_phase(const std::string& run, std::chrono::seconds confirm_timeout) {
+  PhaseDescription phase;
+  phase.name = "activate";
+  phase.done_word = "active";
+  phase.moves_pointer = true;
+  phase.command =
+      [request = json{{"phase", "activate"},
+                      {"activation", run},
+                      {"confirm_timeout", confirm_timeout.count()},
+                      {"dead_man", dead_man_program()},
+                      {"hook", std::string(template_text("hook.py"))}}](const RolloutHost& host) {
+        PhaseCommand command{request, {}};
+        command.request["releases"] = host.wanted;
+        command.request["armed"] = host.outlives;
+        return command;
+      };
+  phase.accept = [](RolloutHost& host, const json& answer) {
+    if (!answer.value("ok", false))
+      return;
+    host.previous = answer.at("previous").get<std::vector<std::string>>();
+    host.activated = host.previous != host.wanted;
+    host.changed |= answer.value("changed", false);
+    host.outcome.state = HostState::active;
+    host.outcome.step = "activate";
+    host.outcome.release = join(host.wanted, "+");
+  };
+  return phase;
+}
+
+PhaseDescription keep_phase(const std::string& run) {
+  PhaseDescription phase;
+  phase.name = "keep";
+  phase.done_word = "stays";
+  phase.moves_pointer = true;
+  phase.command = [run](const RolloutHost&) {
+    return PhaseCommand{{{"phase", "keep"}, {"activation", run}}, {}};
+  };
+  phase.accept = take_decision;
+  return phase;
+}
+
+PhaseDescription rollback_phase(const std::string& run, const std::string& because) {
+  PhaseDescription phase;
+  phase.name = "rollback";
+  phase.done_word = "rolled back";
+  phase.moves_pointer = true;
+  phase.command = [run, because](const RolloutHost&) {
+    return PhaseCommand{{{"phase", "rollback"}, {"activation", run}, {"because", because}}, {}};
+  };
+  phase.accept = [because](RolloutHost& host, const json& answer) {
+    if (!answer.value("ok", false))
+      return;
+    // A culprit keeps its own step and message.
+    if (!host.culprit) {
+      host.outcome.step = "rollback";
+      host.outcome.message = "went back, because " + because;
+    }
+    host.activated = false;
+    host.outcome.state = HostState::rolled_back;
+    host.outcome.release = join(host.previous, "+");
+  };
+  return phase;
+}
+
+}  // namespace ds

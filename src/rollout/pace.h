@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which host is activated when, which stays and which goes back. Pure: it is told what happened and
+// says what is to begin. Hosts are numbers from 0, in the order in which they are activated.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace ds {
+
+struct PaceLimits {
+  /// Between activation and the decision at one moment; kept full. At least 1.
+  std::size_t in_flight = 1;
+  /// Not at a confirmed release at one moment, those that were not before the run among them.
+  std::size_t unavailable = 1;
+  std::size_t failures = 0;  ///< one more stops the run
+  bool together = true;      ///< nobody stays before all that did not fail have proven themselves
+  bool all_go_back = true;   ///< once stopped, also those that stay already
+};
+
+/// What begins now. A host is in one list, once for each time.
+struct PaceOrders {
+  std::vector<std::size_t> activate;   ///< then activated() or failed()
+  std::vector<std::size_t> keep;       ///< then kept(), expired() or stuck()
+  std::vector<std::size_t> take_back;  ///< then returned() or stuck()
+  bool empty() const { return activate.empty() && keep.empty() && take_back.empty(); }
+};
+
+class Pace {
+ public:
+  /// `unavailable`: other hosts of the run that are not at a confirmed release and stay so.
+  Pace(PaceLimits limits, std::size_t hosts, std::size_t unavailable);
+
+  PaceOrders orders();
+
+  void activated(std::size_t host);  ///< the pointer moved; it proves itself now
+  void proven(std::size_t host);     ///< a fresh interpreter said yes
+  void failed(std::size_t host);     ///< it could not be activated, or not prove itself, or is lost
+  void kept(std::size_t host);       ///< it heard that it stays
+  void expired(std::size_t host);    ///< it had gone back by itself before it heard
+  void returned(std::size_t host);   ///< it is at the release of before
+  void stuck(std::size_t host);      ///< it cannot be told where to go
+
+  /// Nothing new begins; who is not decided goes back.
+  void interrupt();
+  /// No answer comes any more to what was ordered: who was to stay or to go back is told again, and
+  /// who was on its way goes back.
+  void abandon();
+
+  bool stopped() const { return stopped_; }
+  bool busy() const;  ///< something was ordered and its end is not known
+  std::size_t failures() const { return failures_; }
+  std::size_t unavailable() const;  ///< now
+  std::size_t waiting() const;      ///< never activated
+
+ private:
+  enum class Stand {
+    waiting,
+    activating,
+    proving,
+    proven,
+    to_keep,
+    keeping,
+    kept,
+    to_return,
+    returning,
+    returned,
+    stuck,
+  };
+  void move(std::size_t host, std::vector<Stand> from, Stand to);
+  void fail();
+  std::size_t number_of(std::vector<Stand> stands) const;
+  void begin_more(PaceOrders& orders);
+  void give(Stand from, Stand to, std::vector<std::size_t>& list);
+  void decide();
+  void recall();
+
+  PaceLimits limits_;
+  std::vector<Stand> hosts_;
+  std::size_t before_;
+  std::size_t failures_ = 0;
+  bool stopped_ = false, interrupted_ = false;
+};
+
+}  // namespace ds

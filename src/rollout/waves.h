@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// From the first host that is activated to the last that stays or went back, as Pace decides.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "rollout/pace.h"
+#include "rollout/rollout_state.h"
+
+namespace ds {
+
+class Waves {
+ public:
+  /// `hosts` hold their releases, verified; `unavailable` others are not at a confirmed release.
+  Waves(std::vector<RolloutHost*> hosts, std::size_t unavailable,
+        const std::vector<ReleaseSet>& sets, const RolloutOptions& options, Transport& transport,
+        Status& status);
+
+  /// Until nothing is under way. What the transport throws leaves hosts as they were.
+  void run();
+  /// After run() threw: who is not decided goes back, who is hears it.
+  void take_back(const std::string& because);
+
+  /// Why hosts went back, or were not activated; empty if all is well.
+  const std::string& because() const { return because_; }
+
+ private:
+  enum class Move { activate, prove, keep, take_back };
+  struct Mover {
+    RolloutHost* host = nullptr;
+    int attempts = 0;    ///< of the move that it makes now
+    bool shown = false;  ///< its line of progress has ended
+  };
+  void go_on();
+  void begin(Move move, const PhaseDescription& phase, std::size_t at);
+  void ended(Move move, std::size_t at, const std::string& word);
+  bool again(Move move, std::size_t at);
+  void blame(std::size_t at);
+  void show(std::size_t at, const std::string& word);
+
+  std::vector<Mover> movers_;
+  const RolloutOptions& options_;
+  Transport& transport_;
+  Status& status_;
+  Pace pace_;
+  std::string because_;
+  std::vector<std::string> culprits_;
+  PhaseDescription activate_, confirm_, keep_;
+  std::deque<PhaseDescription> rollbacks_;  ///< each with its reason
+};
+
+}  // namespace ds

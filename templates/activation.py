@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+# What a host notes of the last activations of an environment; read by probe and rollout. Each is one
+# file of JSON in ROOT, and its name says how far it came, so that one rename decides.
+import json
+import os
+import re
+import time
+
+UNCONFIRMED = "unconfirmed.json"  # active, and nobody has said yet that it stays
+OVERDUE = "overdue.json"          # it goes back: the pointer is about to move
+CONFIRMED = "confirmed.json"      # the last that stayed
+ROLLED_BACK = "rolled-back.json"  # the last went back, and why
+RELEASE = re.compile(r"^[0-9a-f]{64}$")
+
+
+def awake_since_boot():
+    """Seconds, with those asleep: no change of the clock moves it. CLOCK_BOOTTIME, time(7)."""
+    return time.clock_gettime(7)
+
+
+def boot_id():
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
+        return source.read(64).strip()
+
+
+def is_releases(value):
+    return (isinstance(value, list) and len(value) <= 100 and
+            all(isinstance(one, str) and RELEASE.match(one) for one in value))
+
+
+def is_record(value):
+    return (isinstance(value, dict) and isinstance(value.get("id"), str) and
+            is_releases(value.get("releases")) and is_releases(value.get("previous")) and
+            isinstance(value.get("before"), list) and all(map(is_releases, value["before"])) and
+            isinstance(value.get("boot"), str) and
+            all(isinstance(value.get(key), (int, float)) for key in ("deadline", "seconds", "at")))
+
+
+def read_record(root, name):
+    """None where there is none. Raises ValueError where it is not what we write."""
+    try:
+        fd = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError("%s cannot be read: %s" % (os.path.join(root, name), error.strerror))
+    with os.fdopen(fd, "rb") as source:
+        try:
+            value = json.loads(source.read(1 << 20).decode("utf-8"))
+        except (OSError, ValueError):
+            value = None
+    if not is_record(value):
+        raise ValueError("%s is damaged" % os.path.join(root, name))
+    return value
+
+
+def seconds_left(record):
+    """Until the host takes it back by itself; 0 where that is due, after a reboot too."""
+    if record["boot"] != boot_id():
+        return 0
+    return max(0, record["deadline"] - awake_since_boot())

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+# The dead-man's switch: an activation stays only if the coordinator says so within its time, else
+# the host goes back by itself. The host alone decides which of the two came first, by one rename.
+# durable.py and activation.py stand before this text.
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+BACK = "back"            # the pointer of before, ready to be renamed when the disk is full
+ARMED = "armed.json"     # the process that watches the deadline
+OUTLIVES = "outlives.json"
+PROBE_SECONDS = 900      # a process that only shows that it is still there
+
+
+@contextlib.contextmanager
+def deciding(root):
+    """One decision at a time in this environment."""
+    with open(os.path.join(root, "decide.lock"), "a", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            pass  # this file system has none; the rename decides all the same
+        yield
+
+
+def record_of(root, name):
+    try:
+        return read_record(root, name)
+    except ValueError as damaged:
+        raise Refused("%s; it says what this host goes back to: look at it, write the pointer %s "
+                      "by hand if it must change, then remove it"
+                      % (damaged, os.path.join(root, "active"))) from None
+
+
+def on_trial(root):
+    return record_of(root, UNCONFIRMED) or record_of(root, OVERDUE)
+
+
+def confirmed_before(root, previous):
+    """Release sets to go back to, the newest last: what is active, and what was confirmed before."""
+    last = record_of(root, CONFIRMED)
+    earlier = last["before"] if last and last["releases"] == previous else []
+    return (earlier + [previous])[-20:]
+
+
+def put_on_trial(root, activation, releases, previous, seconds):
+    """The note of what is about to happen, on disk before it happens."""
+    if on_trial(root):
+        raise Refused("another activation of this environment is not decided yet")
+    write_whole(os.path.join(root, BACK), point_at(previous), 0o644)
+    record = {"schema": "ds-deploy.activation/1", "id": activation, "releases": releases,
+              "previous": previous, "before": confirmed_before(root, previous), "boot": boot_id(),
+              "deadline": awake_since_boot() + seconds, "seconds": seconds, "at": time.time()}
+    write_record(root, UNCONFIRMED, record)
+    if os.path.lexists(os.path.join(root, ROLLED_BACK)):
+        os.unlink(os.path.join(root, ROLLED_BACK))  # no more the last that happened
+
+
+def keep(root, activation):
+    """The coordinator's word that it stays. How it ended: confirmed, or rolled back and why."""
+    with deciding(root):
+        trial = record_of(root, UNCONFIRMED)
+        if trial and trial["id"] == activation and seconds_left(trial) > 0:
+            os.rename(os.path.join(root, UNCONFIRMED), os.path.join(root, CONFIRMED))
+            sync_folder(root)
+            return {"state": "confirmed"}
+    trial = on_trial(root)
+    if trial and trial["id"] == activation:
+        go_back(root, "its confirmation came after its deadline")
+    for name, state in ((CONFIRMED, "confirmed"), (ROLLED_BACK, "rolled-back")):
+        record = record_of(root, name)
+        if record and record["id"] == activation:
+            return {"state": state, "because": str(record.get("because", ""))}
+    raise Refused("nothing of activation %s is known here" % activation)
+
+
+def move_pointer_back(root, previous):
+    for sha256 in previous:
+        if not os.path.isdir(os.path.join(root, "releases", sha256)):
+            raise Refused("the previous release %s is gone" % sha256[:12])
+    if read_pointer(root) == previous:
+        return
+    try:
+        write_whole(os.path.join(root, "active"), point_at(previous), 0o644)
+    except OSError:  # no space for one more file: the one that was written before
+        with open(os.path.join(root, BACK), "rb") as back:
+            if back.read(65536) != point_at(previous):
+                raise
+        os.rename(os.path.join(root, BACK), os.path.join(root, "active"))
+        sync_folder(root)
+
+
+def write_record(root, name, record):
+    write_whole(os.path.join(root, name), json.dumps(record).encode("utf-8"), 0o644)
+
+
+def begin_return(root, activation):
+    """The record of what goes back now, and its file says so; None where nothing does."""
+    trial = on_trial(root)
+    if trial and activation not in (None, trial["id"]):
+        return None
+    if not trial:
+        last = record_of(root, CONFIRMED)
+        if not last or last["id"] != activation:
+            return None
+        write_record(root, OVERDUE, last)  # it stays already, and goes back all the same
+        return last
+    if not os.path.lexists(os.path.join(root, OVERDUE)):
+        os.rename(os.path.join(root, UNCONFIRMED), os.path.join(root, OVERDUE))
+        sync_folder(root)
+    return trial
+
+
+def forget_confirmed(root, trial):
+    """What was confirmed before it is what was confirmed last."""
+    last = record_of(root, CONFIRMED)
+    if last and last["id"] == trial["id"]:
+        write_record(root, CONFIRMED, dict(last, id=last["id"] + ".back", previous=last["releases"],
+                                           releases=last["previous"], before=last["before"][:-1]))
+
+
+def go_back(root, because, activation=None):
+    """Ends a trial with what was active before; finishes what a killed process began. With the
+    `activation` also one that was confirmed. The record of what went back, or None."""
+    with deciding(root):
+        trial = begin_return(root, activation)
+        if not trial:
+            return None
+        move_pointer_back(root, trial["previous"])
+        overdue, ended = os.path.join(root, OVERDUE), os.path.join(root, ROLLED_BACK)
+        trial.update(because=because, at=time.time())
+        try:
+            forget_confirmed(root, trial)
+            write_record(root, ROLLED_BACK, trial)
+            os.unlink(overdue)
+        except OSError:  # no space to say why
+            os.rename(overdue, ended)
+        sync_folder(root)
+    return trial
+
+
+def start_of(pid):
+    """When the process began, in ticks since boot: proc_pid_stat(5), field 22; None once it ended."""
+    with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as source:
+        fields = source.read().rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def this_process(identity):
+    return {"id": identity, "pid": os.getpid(), "started": start_of(os.getpid()),
+            "boot": boot_id()}
+
+
+def is_there(root, name, identity):
+    """Whether the process that wrote the file still runs."""
+    try:
+        with open(os.path.join(root, name), "rb") as source:
+            said = json.loads(source.read(4096).decode("utf-8"))
+        return (said["id"], said["started"], said["boot"]) == (identity, start_of(said["pid"]),
+                                                               boot_id())
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return False
+
+
+def start_outliving(program, words):
+    """Runs it so that it lives on when this session ends: by systemd where that works, else as a
+    process that has left the session."""
+    code = "import base64; exec(base64.b64decode('%s').decode())" \
+        % base64.b64encode(program.encode("utf-8")).decode("ascii")
+    command = [sys.executable, "-I", "-S", "-c", code] + words
+    manager = shutil.which("systemd-run") if os.path.isdir("/run/systemd/system") else None
+    if manager:
+        mine = [] if os.geteuid() == 0 else ["--user"]
+        try:
+            if subprocess.run([manager] + mine + ["--collect", "--quiet", "--"] + command, cwd="/",
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, timeout=10, check=False).returncode == 0:
+                return
+        except (OSError, subprocess.SubprocessError):
+            pass
+    subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                     stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def start_and_see(root, program, words, name):
+    """words: mode, ROOT, identity."""
+    start_outliving(program, words)
+    end = time.monotonic() + 20
+    while not is_there(root, name, words[2]):
+        if time.monotonic() > end:
+            raise Refused("no process could be started that outlives this session")
+        time.sleep(0.01)
+
+
+def watch(root, activation):
+    """Until the activation is decided, or its time is over."""
+    while True:
+        try:
+            trial = read_record(root, UNCONFIRMED)
+            if not trial or trial["id"] != activation:
+                return
+            left = seconds_left(trial)
+            if left <= 0:
+                go_back(root, "the coordinator did not confirm it within %d s" % trial["seconds"],
+                        activation)
+                return
+        except (OSError, ValueError, Refused):
+            if not os.path.isdir(root):
+                return
+            left = 5
+        time.sleep(min(1, left))
+
+
+def show_life(root):
+    end = awake_since_boot() + PROBE_SECONDS
+    while os.path.lexists(os.path.join(root, OUTLIVES)) and awake_since_boot() < end:
+        time.sleep(1)

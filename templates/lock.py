@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+# One run at a time changes an environment: its process on this host holds the lock while it lives.
+# And a run that was overtaken changes nothing any more: each has an epoch, and hosts refuse an older
+# one. durable.py and dead_man.py stand before this text.
+import errno
+import fcntl
+import json
+import os
+
+LOCK = "lock.json"    # who holds it, or held it last
+EPOCH = "epoch.json"  # the highest that came, and whose it is
+
+
+class Locked(Refused):
+    """Another run holds it; `holder` is what it wrote."""
+
+    def __init__(self, text, holder):
+        super().__init__(text)
+        self.holder = holder
+
+
+class Overtaken(Refused):
+    """A later run was here."""
+
+
+def shown(holder):
+    said = {key: str(holder.get(key, "?"))[:200] for key in ("run", "who", "from", "since")}
+    return "run %(run)s of %(who)s from %(from)s, since %(since)s" % said
+
+
+def read_note(root, name):
+    """{} where there is none, or one that is not ours."""
+    try:
+        fd = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as source:
+            value = json.loads(source.read(8192).decode("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def machine_id():
+    for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
+        try:
+            with open(path, encoding="ascii") as source:
+                return source.read(64).strip()
+        except OSError:
+            pass
+    return ""
+
+
+def refuse_holder(holder, here):
+    """Whoever holds the lock, by what it wrote: still there, or not to be judged from here."""
+    if holder.get("machine") != machine_id():
+        raise Locked("the environment is locked by another machine that shares it (%s); if that run "
+                     "is dead: --break-lock" % shown(holder), holder)
+    if here or still_runs(holder):
+        raise Locked("the environment is locked by %s (process %s)"
+                     % (shown(holder), holder.get("pid")), holder)
+
+
+def still_runs(holder):
+    try:
+        return (holder["started"], holder["boot"]) == (start_of(holder["pid"]), boot_id())
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return False
+
+
+def open_lock(path):
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    return os.fdopen(fd, "r+b", 0)
+
+
+def take_lock(root, request):
+    """The open file that is the lock, and who held it before and ended without giving it back."""
+    os.makedirs(root, mode=0o755, exist_ok=True)
+    path = os.path.join(root, LOCK)
+    if request.get("break_lock") and read_note(root, LOCK).get("machine") not in (None,
+                                                                                 machine_id()):
+        os.unlink(path)
+    while True:
+        lock = open_lock(path)
+        held = read_note(root, LOCK)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                lock.close()
+                refuse_holder(held, True)
+            elif held:  # this file system has none, so that what is written there must do
+                refuse_holder(held, False)
+        if os.path.lexists(path) and os.path.samestat(os.fstat(lock.fileno()), os.lstat(path)):
+            break
+        lock.close()  # somebody broke it meanwhile
+    held = read_note(root, LOCK)
+    note = dict(this_process(request["run"]), run=request["run"], machine=machine_id(),
+                who=request["who"], since=request["since"])
+    note["from"] = request["from"]
+    lock.truncate(0)
+    os.pwrite(lock.fileno(), json.dumps(note).encode("utf-8"), 0)
+    os.fsync(lock.fileno())
+    return lock, held
+
+
+def give_lock_back(lock):
+    lock.truncate(0)
+    lock.close()
+
+
+def refuse_overtaken(root, request):
+    """Notes the request's epoch if it is the highest that came."""
+    known = read_note(root, EPOCH)
+    epoch, run = known.get("epoch", 0), known.get("run", "")
+    if not isinstance(epoch, int):
+        raise Refused("%s is damaged: look at it, then remove it" % os.path.join(root, EPOCH))
+    if request["epoch"] < epoch or (request["epoch"] == epoch and request["run"] != run):
+        raise Overtaken("run %s (epoch %d) came after this one (epoch %d), which must not change "
+                        "this host any more" % (str(run)[:100], epoch, request["epoch"]))
+    if request["epoch"] > epoch:
+        write_whole(os.path.join(root, EPOCH),
+                    json.dumps({"epoch": request["epoch"], "run": request["run"]}).encode("utf-8"),
+                    0o644)

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every order of events for three hosts, and random ones for many: nobody is left half way, no
+// budget is exceeded, and what may not happen does not.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <functional>
+#include <random>
+#include <set>
+
+#include "rollout/pace.h"
+
+using namespace ds;
+
+namespace {
+
+enum class At { old, trial, fresh, lost };  ///< what a host is at; lost: it cannot be told
+
+/// A fleet that answers, and remembers.
+struct Fleet {
+  PaceLimits limits;
+  Pace pace;
+  std::size_t before;
+  std::vector<At> at;
+  std::vector<bool> failed;
+  struct Open {
+    enum { activate, prove, keep, take_back } what;
+    std::size_t host;
+  };
+  std::vector<Open> open;
+  std::size_t most_in_flight = 0, kept_early = 0;
+  std::string trace;
+
+  Fleet(PaceLimits limits, std::size_t hosts, std::size_t before)
+      : limits(limits),
+        pace(limits, hosts, before),
+        before(before),
+        at(hosts, At::old),
+        failed(hosts, false) {
+    look();
+  }
+
+  void look() {
+    const PaceOrders orders = pace.orders();
+    for (const std::size_t host : orders.activate)
+      open.push_back({Open::activate, host});
+    for (const std::size_t host : orders.keep) {
+      open.push_back({Open::keep, host});
+      kept_early += limits.together && std::any_of(open.begin(), open.end(), [](const Open& one) {
+                      return one.what == Open::activate || one.what == Open::prove;
+                    });
+    }
+    for (const std::size_t host : orders.take_back)
+      open.push_back({Open::take_back, host});
+    std::size_t in_flight = 0;
+    for (const Open& one : open)
+      in_flight += one.what != Open::keep || at[one.host] == At::trial;
+    most_in_flight = std::max(most_in_flight, in_flight);
+  }
+
+  std::size_t out() const {
+    std::size_t out = before;
+    for (std::size_t host = 0; host < at.size(); ++host) {
+      const bool moving = std::any_of(open.begin(), open.end(), [host](const Open& one) {
+        return one.host == host && one.what == Open::activate;
+      });
+      out += at[host] == At::trial || at[host] == At::lost || moving;
+    }
+    return out;
+  }
+
+  /// The command `which` ends, well or not.
+  void answer(std::size_t which, bool well) {
+    const Open one = open[which];
+    open.erase(open.begin() + static_cast<std::ptrdiff_t>(which));
+    trace += std::to_string(one.host) + "apkb"[one.what] + (well ? '+' : '-');
+    switch (one.what) {
+      case Open::activate:
+        at[one.host] = At::trial;
+        if (well) {
+          pace.activated(one.host);
+          open.push_back({Open::prove, one.host});
+        } else {
+          failed[one.host] = true;
+          pace.failed(one.host);
+        }
+        break;
+      case Open::prove:
+        failed[one.host] = !well;
+        well ? pace.proven(one.host) : pace.failed(one.host);
+        break;
+      case Open::keep:
+        at[one.host] = well ? At::fresh : At::old;
+        failed[one.host] = !well;
+        well ? pace.kept(one.host) : pace.expired(one.host);
+        break;
+      case Open::take_back:
+        // One that stayed goes from one confirmed release to another, in one rename.
+        at[one.host] = well ? At::old : at[one.host] == At::fresh ? At::fresh : At::lost;
+        well ? pace.returned(one.host) : pace.stuck(one.host);
+        break;
+    }
+    look();
+  }
+
+  std::size_t number(At what) const {
+    return static_cast<std::size_t>(std::count(at.begin(), at.end(), what));
+  }
+};
+
+void check_moment(const Fleet& fleet) {
+  CHECK(fleet.out() <= std::max(fleet.limits.unavailable, fleet.before));
+  CHECK(fleet.pace.unavailable() >= fleet.out());
+  CHECK(fleet.kept_early == 0);
+}
+
+void check_end(const Fleet& fleet) {
+  CAPTURE(fleet.trace);
+  CHECK_FALSE(fleet.pace.busy());
+  CHECK(fleet.number(At::trial) == 0);
+  CHECK(fleet.most_in_flight <=
+        fleet.limits.in_flight + fleet.at.size() * fleet.limits.all_go_back);
+  for (std::size_t host = 0; host < fleet.at.size(); ++host)
+    CHECK((!fleet.failed[host] || fleet.at[host] != At::fresh));
+  if (!fleet.pace.stopped() && fleet.before < fleet.limits.unavailable) {
+    CHECK(fleet.pace.failures() <= fleet.limits.failures);
+    // A host that is lost for good takes its place in the budget with it.
+    CHECK((fleet.pace.waiting() == 0 || fleet.number(At::lost) > 0));
+  }
+}
+
+/// All orders in which the open commands may end, each well or not.
+void explore(const Fleet& fleet, std::size_t& ends) {
+  check_moment(fleet);
+  if (fleet.open.empty()) {
+    check_end(fleet);
+    ++ends;
+    return;
+  }
+  for (std::size_t which = 0; which < fleet.open.size(); ++which) {
+    for (const bool well : {true, false}) {
+      Fleet next = fleet;
+      next.answer(which, well);
+      explore(next, ends);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("pace: three hosts, every order of events with every failure") {
+  for (const bool together : {true, false}) {
+    for (const bool all_go_back : {true, false}) {
+      for (std::size_t failures = 0; failures < 2; ++failures) {
+        const PaceLimits limits{together ? 3u : 2u, 3, failures, together, all_go_back};
+        std::size_t ends = 0;
+        explore(Fleet(limits, 3, 0), ends);
+        CHECK(ends > 1000);
+      }
+    }
+  }
+}
+
+TEST_CASE("pace: together, one failure takes all back, and without one all stay") {
+  const PaceLimits limits{4, 4, 0, true, true};
+  Fleet well(limits, 4, 0);
+  while (!well.open.empty())
+    well.answer(0, true);
+  CHECK(well.number(At::fresh) == 4);
+  for (std::size_t bad = 0; bad < 4; ++bad) {
+    Fleet fleet(limits, 4, 0);
+    while (!fleet.open.empty()) {
+      const Fleet::Open one = fleet.open.front();
+      fleet.answer(0, one.what != Fleet::Open::prove || one.host != bad);
+    }
+    CHECK(fleet.number(At::old) == 4);
+    CHECK(fleet.pace.stopped());
+  }
+}
+
+TEST_CASE("pace: the window is kept full, and is no batch") {
+  Fleet fleet({3, 100, 0, false, false}, 10, 0);
+  CHECK(fleet.open.size() == 3);
+  // The second host runs ahead while the first one stands still.
+  for (int step = 0; step < 3; ++step) {
+    const auto second = std::find_if(fleet.open.begin(), fleet.open.end(),
+                                     [](const Fleet::Open& one) { return one.host == 1; });
+    fleet.answer(static_cast<std::size_t>(second - fleet.open.begin()), true);
+  }
+  CHECK(fleet.at[1] == At::fresh);
+  CHECK(fleet.open.back().host == 3);
+  CHECK(fleet.open.size() == 3);
+}
+
+TEST_CASE("pace: confirmed hosts stay where the policy stops, and go back where it says so") {
+  for (const bool all_go_back : {false, true}) {
+    Fleet fleet({1, 100, 0, false, all_go_back}, 4, 0);
+    for (int step = 0; step < 6; ++step)  // two hosts, to the end
+      fleet.answer(0, true);
+    CHECK(fleet.number(At::fresh) == 2);
+    fleet.answer(0, false);
+    while (!fleet.open.empty())
+      fleet.answer(0, true);
+    CHECK(fleet.number(At::fresh) == (all_go_back ? 0 : 2));
+    CHECK(fleet.pace.waiting() == 1);
+  }
+}
+
+TEST_CASE("pace: an interrupt takes back who is not decided, and nobody else") {
+  Fleet fleet({2, 100, 0, false, true}, 4, 0);
+  for (int step = 0; step < 3; ++step) {
+    const auto first = std::find_if(fleet.open.begin(), fleet.open.end(),
+                                    [](const Fleet::Open& one) { return one.host == 0; });
+    fleet.answer(static_cast<std::size_t>(first - fleet.open.begin()), true);
+  }
+  fleet.pace.interrupt();
+  fleet.look();
+  while (!fleet.open.empty())
+    fleet.answer(0, true);
+  CHECK(fleet.at == std::vector<At>{At::fresh, At::old, At::old, At::old});
+}
+
+TEST_CASE("pace: nothing begins where too many are out before") {
+  Fleet fleet({2, 3, 0, false, false}, 4, 3);
+  CHECK(fleet.open.empty());
+  CHECK(fleet.pace.waiting() == 4);
+}
+
+TEST_CASE("pace: random fleets and failures") {
+  std::mt19937 random(20261126);
+  const auto below = [&random](std::size_t limit) {
+    return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random);
+  };
+  for (int round = 0; round < 1000; ++round) {
+    const std::size_t hosts = 1 + below(40), before = below(4);
+    const bool together = below(2) == 0;
+    PaceLimits limits{1 + below(hosts), 1 + below(hosts + before), below(4), together,
+                      below(2) == 0};
+    if (together)
+      limits.in_flight = limits.unavailable = hosts + before;
+    const std::size_t bad = below(4);  // none, few, some, many
+    Fleet fleet(limits, hosts, before);
+    while (!fleet.open.empty()) {
+      check_moment(fleet);
+      fleet.answer(below(fleet.open.size()), below(20) >= bad * bad);
+      if (below(200) == 0) {
+        fleet.pace.interrupt();
+        if (below(2) == 0) {
+          fleet.pace.abandon();
+          fleet.open.clear();
+        }
+        fleet.look();
+      }
+    }
+    check_end(fleet);
+  }
+}
