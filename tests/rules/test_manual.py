@@ -136,7 +136,8 @@ class Keys(unittest.TestCase):
 class Form(unittest.TestCase):
     def test_pages_are_there(self):
         self.assertEqual([path.name for path in PAGES],
-                         ["ds-deploy-hostfile.5", "ds-deploy-op.5", "ds-deploy.1"])
+                         ["ds-deploy-hostfile.5", "ds-deploy-journal.5", "ds-deploy-op.5",
+                          "ds-deploy.1"])
 
     @unittest.skipUnless(shutil.which("mandoc"), "mandoc is not installed")
     def test_pages_are_well_formed(self):
