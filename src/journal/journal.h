@@ -19,9 +19,8 @@ class Database;
 /// A process, so that it can be told from another one of the same number.
 struct ProcessRecord {
   std::int64_t pid = 0;
-  std::int64_t started =
-      0;             ///< clock ticks between boot and its start, proc_pid_stat(5); 0: unknown
-  std::string boot;  ///< boot id of the machine; empty: unknown
+  std::int64_t started = 0;  ///< clock ticks since boot, proc_pid_stat(5); 0: unknown
+  std::string boot;          ///< boot id of the machine; empty: unknown
   bool operator==(const ProcessRecord&) const = default;
 };
 ProcessRecord this_process();
