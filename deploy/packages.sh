@@ -3,7 +3,7 @@
 # shellcheck shell=sh disable=SC2034
 build_packages="g++ cmake ninja-build pkg-config git openssh-client python3 python3-venv
     libssh2-1-dev libyaml-cpp-dev libarchive-dev libzip-dev libelf-dev libssl-dev
-    libc-ares-dev libfmt-dev
+    libc-ares-dev libsqlite3-dev libfmt-dev
     libcli11-dev nlohmann-json3-dev libzydis-dev"
 test_packages="doctest-dev openssh-server binutils tcsh fish mandoc shellcheck procps
     python3-dev libaio-dev"

@@ -137,4 +137,11 @@ std::filesystem::path cache_home() {
   return expand_home("~/.cache/ds-deploy");
 }
 
+std::filesystem::path state_home() {
+  const char* state = std::getenv("XDG_STATE_HOME");
+  if (state != nullptr && *state == '/')
+    return std::filesystem::path(state) / "ds-deploy";
+  return expand_home("~/.local/state/ds-deploy");
+}
+
 }  // namespace ds

@@ -43,6 +43,8 @@ class TempDir {
 
 /// $XDG_CACHE_HOME/ds-deploy, else ~/.cache/ds-deploy (XDG Base Directory Specification).
 std::filesystem::path cache_home();
+/// $XDG_STATE_HOME/ds-deploy, else ~/.local/state/ds-deploy.
+std::filesystem::path state_home();
 
 /// "~/x" for the caller's home; other paths as they are.
 std::filesystem::path expand_home(std::string_view path);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads our YAML files: op manifests (op.yaml, see ds-deploy-op(5)) and the catalog.
+// Reads our YAML files: op manifests (op.yaml, see ds-deploy-op(5)), policies of a rollout
+// (ds-deploy-policy(5)) and the catalog.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -49,6 +51,51 @@ Op parse_op(const std::string& text, const std::filesystem::path& file);
 /// Reads a whole library. InputError with the problems of all manifests, Error (usage) if there is
 /// no op or no VERSION.
 OpLibrary load_ops(const std::filesystem::path& root);
+
+/// How a rollout proceeds. Without a file it is what `Policy{}` says.
+struct Policy {
+  enum class Strategy { all_at_once, rolling };
+  enum class OnFailure { roll_back_all, stop };
+  enum class WithoutDeadMan { stop, proceed };
+  /// A number of hosts, or a percentage of the hosts that the run targets.
+  struct Share {
+    int number = 0;
+    bool percent = false;
+    bool operator==(const Share&) const = default;
+  };
+  /// For one attempt on one host.
+  struct TimeLimits {
+    std::chrono::seconds stage{1800}, verify{1800}, activate{60}, confirm{300};
+    bool operator==(const TimeLimits&) const = default;
+  };
+  struct Health {
+    std::string command;  ///< for /bin/sh -c; empty: none
+    bool on_coordinator = false;
+    std::chrono::seconds time_limit{60};  ///< within that of confirm
+    bool operator==(const Health&) const = default;
+  };
+  Strategy strategy = Strategy::all_at_once;
+  Share max_in_flight{100, true};    ///< of a rolling one
+  Share max_unavailable{100, true};  ///< likewise
+  Share max_failures;
+  OnFailure on_failure = OnFailure::roll_back_all;
+  WithoutDeadMan without_dead_man = WithoutDeadMan::stop;
+  int retries = 1;  ///< attempts after the first
+  TimeLimits time_limits;
+  std::chrono::seconds confirm_timeout{630};  ///< from the wave's activation on
+  Health health;
+  std::string text;  ///< that it was read from; empty: none
+  bool operator==(const Policy&) const = default;
+
+  // What the shares are of so many targeted hosts. Percentages are rounded down, so that none is
+  // ever exceeded, but to no less than 1 where 0 would let nothing proceed.
+  std::size_t most_in_flight(std::size_t hosts) const;    ///< 1 or more
+  std::size_t most_unavailable(std::size_t hosts) const;  ///< 1 or more
+  std::size_t most_failures(std::size_t hosts) const;
+};
+
+/// InputError with every problem of the file: unknown keys, wrong values, contradictions.
+Policy read_policy(const std::string& text, const std::string& file);
 
 /// What is known of CUDA toolkits, NVIDIA drivers and GPUs: deploy/catalog.yaml, which names the
 /// sources. What it does not know gives an empty answer, never a guess.

@@ -16,6 +16,7 @@ EDGES = {
     "cache": "base",
     "config": "base",
     "inventory": "base",
+    "journal": "base",
     "packaging": "base",
     "wheel": "base packaging",
     "source": "base process",

@@ -123,9 +123,16 @@ class Keys(unittest.TestCase):
         self.assertEqual(documented_keys(page("ds-deploy-hostfile.5")), known)
 
     def test_op_manifest(self):
-        known = set(re.findall(r'Key\{"([^"]+)"', source_of("config")))
+        text = (ROOT / "src" / "config" / "op_manifest.cc").read_text(encoding="utf-8")
+        known = set(re.findall(r'Key\{"([^"]+)"', text))
         self.assertGreater(len(known), 10)
         self.assertEqual(documented_keys(page("ds-deploy-op.5")), known)
+
+    def test_policy(self):
+        text = (ROOT / "src" / "config" / "policy.cc").read_text(encoding="utf-8")
+        known = set(re.findall(r'\{"(\w+)",\s*(?:\[|single|choice|share|duration)', text))
+        self.assertGreater(len(known), 12)
+        self.assertEqual(documented_keys(page("ds-deploy-policy.5")), known)
 
     def test_sample_hostfile_names_every_key(self):
         sample = (ROOT / "hostfile").read_text(encoding="utf-8")
@@ -136,7 +143,8 @@ class Keys(unittest.TestCase):
 class Form(unittest.TestCase):
     def test_pages_are_there(self):
         self.assertEqual([path.name for path in PAGES],
-                         ["ds-deploy-hostfile.5", "ds-deploy-op.5", "ds-deploy.1"])
+                         ["ds-deploy-hostfile.5", "ds-deploy-journal.5", "ds-deploy-op.5",
+                          "ds-deploy-policy.5", "ds-deploy.1"])
 
     @unittest.skipUnless(shutil.which("mandoc"), "mandoc is not installed")
     def test_pages_are_well_formed(self):

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Policies of a rollout, see ds-deploy-policy(5). Every problem is found in one pass.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "config/config.h"
+#include "config/form.h"
+#include "config/yaml_reader.h"
+
+namespace ds {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr int most_hosts = 1'000'000;
+constexpr int most_retries = 10;
+constexpr seconds longest{86400};
+constexpr seconds margin{30};  // for the way to the hosts and back
+
+std::string shown(std::string_view text) {
+  return clean_line(text, 80);
+}
+
+std::string in_seconds(seconds time) {
+  return fmt::format("{} s", time.count());
+}
+
+class PolicyReader {
+ public:
+  explicit PolicyReader(const std::string& file) : file_(file) {}
+
+  Policy read(const std::string& text) {
+    const YamlValue top = read_yaml(text, file_);
+    if (top.kind != YamlValue::Kind::map || top.keys.empty()) {
+      throw InputError({{file_, std::max(top.line, 1), 1, "a policy is keys and values",
+                         "begin with 'strategy: all-at-once' or 'strategy: rolling'"}});
+    }
+    policy_.text = text;
+    entry("", top, top_keys());
+    if (policy_.strategy == Policy::Strategy::rolling)
+      default_to_rolling();
+    else if (!is_given("strategy") || value_of("strategy").text == "all-at-once")
+      refuse_rolling_keys();
+    check_times();
+    if (!problems_.empty()) {
+      std::stable_sort(problems_.begin(), problems_.end(), [](const Problem& a, const Problem& b) {
+        return std::pair(a.line, a.column) < std::pair(b.line, b.column);
+      });
+      throw InputError(std::move(problems_));
+    }
+    return std::move(policy_);
+  }
+
+ private:
+  using Use = std::function<void(const YamlValue&)>;
+  using Keys = std::map<std::string, Use>;
+
+  Keys top_keys() {
+    using Strategy = Policy::Strategy;
+    using OnFailure = Policy::OnFailure;
+    using WithoutDeadMan = Policy::WithoutDeadMan;
+    return {
+        {"strategy", choice(policy_.strategy, {{"all-at-once", Strategy::all_at_once},
+                                               {"rolling", Strategy::rolling}})},
+        {"max_in_flight", share(policy_.max_in_flight, 1)},
+        {"max_unavailable", share(policy_.max_unavailable, 1)},
+        {"max_failures", share(policy_.max_failures, 0)},
+        {"on_failure", choice(policy_.on_failure, {{"roll-back-all", OnFailure::roll_back_all},
+                                                   {"stop", OnFailure::stop}})},
+        {"without_dead_man",
+         choice(policy_.without_dead_man,
+                {{"stop", WithoutDeadMan::stop}, {"proceed", WithoutDeadMan::proceed}})},
+        {"retries", [this](const YamlValue& at) { read_retries(at); }},
+        {"time_limits",
+         [this](const YamlValue& at) { entry("time_limits", at, time_limit_keys()); }},
+        {"confirm_timeout", duration(policy_.confirm_timeout)},
+        {"health", [this](const YamlValue& at) { read_health(at); }},
+    };
+  }
+
+  Keys time_limit_keys() {
+    Policy::TimeLimits& limits = policy_.time_limits;
+    return {{"stage", duration(limits.stage)},
+            {"verify", duration(limits.verify)},
+            {"activate", duration(limits.activate)},
+            {"confirm", duration(limits.confirm)}};
+  }
+
+  void problem(const YamlValue& at, std::string what, std::string fix) {
+    problems_.push_back(
+        {file_, std::max(at.line, 1), std::max(at.column, 1), std::move(what), std::move(fix)});
+  }
+
+  /// Reads a map; notes where each key and each value of it stands, as "health.command".
+  void entry(const std::string& name, const YamlValue& map, const Keys& known) {
+    if (map.kind != YamlValue::Kind::map) {
+      return problem(map, fmt::format("{} is {}, not keys and values", name, to_string(map.kind)),
+                     "write its keys below it, each on a line of its own, indented");
+    }
+    std::vector<std::string> names;
+    for (const auto& [key, unused] : known)
+      names.push_back(key);
+    for (std::size_t at = 0; at < map.keys.size(); ++at) {
+      const YamlValue& key = map.keys[at];
+      const auto use = known.find(key.text);
+      if (use == known.end()) {
+        const std::string nearest = suggestion(key.text, names);
+        problem(key, fmt::format("unknown key '{}'", shown(key.text)),
+                nearest.empty() ? "ds-deploy-policy(5) lists the keys" : nearest);
+        continue;
+      }
+      const std::string whole = name.empty() ? key.text : name + "." + key.text;
+      const auto [first, fresh] = given_.emplace(whole, Given{&key, &map.items[at]});
+      if (!fresh) {
+        problem(key, fmt::format("{} is given twice", whole),
+                fmt::format("the first is in line {}; keep one", first->second.key->line));
+        continue;
+      }
+      if (map.items[at].kind != YamlValue::Kind::nothing) {
+        use->second(map.items[at]);
+        continue;
+      }
+      YamlValue placed;  // nothing has no place of its own
+      placed.line = key.line;
+      placed.column = key.column;
+      use->second(placed);
+    }
+  }
+
+  /// For single values: what is none is a problem here.
+  Use single(const std::function<void(const YamlValue&)>& use) {
+    return [this, use](const YamlValue& at) {
+      if (at.kind == YamlValue::Kind::text && !trim(at.text).empty())
+        return use(at);
+      const bool empty = at.kind == YamlValue::Kind::text || at.kind == YamlValue::Kind::nothing;
+      problem(at,
+              fmt::format("{} where one value is wanted", empty ? "nothing" : to_string(at.kind)),
+              "write the value behind the colon, or remove the key");
+    };
+  }
+
+  template <typename Value>
+  Use choice(Value& into, std::vector<std::pair<std::string, Value>> choices) {
+    return single([this, &into, choices = std::move(choices)](const YamlValue& at) {
+      std::vector<std::string> names;
+      for (const auto& [name, value] : choices) {
+        if (name == at.text)
+          into = value;
+        names.push_back(name);
+      }
+      if (std::find(names.begin(), names.end(), at.text) != names.end())
+        return;
+      const std::string nearest = suggestion(at.text, names);
+      problem(at, fmt::format("'{}' is not known here", shown(at.text)),
+              nearest.empty() ? "write " + join(names, " or ") : nearest);
+    });
+  }
+
+  Use share(Policy::Share& into, int least) {
+    return single([this, &into, least](const YamlValue& at) {
+      const bool percent = at.text.ends_with('%');
+      const std::string_view digits(at.text.data(), at.text.size() - (percent ? 1 : 0));
+      const auto number = parse_integer(digits, least, percent ? 100 : most_hosts);
+      if (!number) {
+        return problem(at,
+                       fmt::format("'{}' is no number of hosts from {} on", shown(at.text), least),
+                       fmt::format("write a whole number such as 4, or a share from {}% to 100%, "
+                                   "such as 10%",
+                                   least));
+      }
+      into = {static_cast<int>(*number), percent};
+    });
+  }
+
+  Use duration(seconds& into) {
+    return single([this, &into](const YamlValue& at) {
+      std::string_view digits = at.text;
+      const char unit = digits.back();
+      const int factor = unit == 'h' ? 3600 : unit == 'm' ? 60 : 1;
+      if (unit == 's' || unit == 'm' || unit == 'h')
+        digits.remove_suffix(1);
+      const auto number = parse_integer(digits, 1, longest.count() / factor);
+      if (!number) {
+        return problem(at, fmt::format("'{}' is no time from 1 s to 24 h", shown(at.text)),
+                       "write seconds such as 90, or 90s, 5m, 1h");
+      }
+      into = seconds(*number * factor);
+    });
+  }
+
+  void read_retries(const YamlValue& value) {
+    single([this](const YamlValue& at) {
+      const auto number = parse_integer(at.text, 0, most_retries);
+      if (!number) {
+        return problem(at, fmt::format("'{}' is no number of retries", shown(at.text)),
+                       fmt::format("write a whole number from 0 to {}", most_retries));
+      }
+      policy_.retries = static_cast<int>(*number);
+    })(value);
+  }
+
+  void read_health(const YamlValue& at) {
+    entry("health", at,
+          {{"command", single([this](const YamlValue& command) {
+              policy_.health.command = command.text;
+              if (command.text.find('\0') != std::string::npos)
+                problem(command, "the command holds a NUL", "remove it");
+            })},
+           {"on", choice(policy_.health.on_coordinator, {{"host", false}, {"coordinator", true}})},
+           {"time_limit", duration(policy_.health.time_limit)}});
+    if (at.kind == YamlValue::Kind::map && !is_given("health.command"))
+      problem(at, "health has no command", "add it, or remove health");
+  }
+
+  bool is_given(const std::string& key) const { return given_.count(key) > 0; }
+  const YamlValue& value_of(const std::string& key) const { return *given_.at(key).value; }
+
+  void default_to_rolling() {
+    if (!is_given("max_in_flight"))
+      policy_.max_in_flight = {1, false};
+    if (!is_given("on_failure"))
+      policy_.on_failure = Policy::OnFailure::stop;
+    const Policy::Share flight = policy_.max_in_flight, unavailable = policy_.max_unavailable;
+    if (is_given("max_unavailable") && flight.percent == unavailable.percent &&
+        flight.number > unavailable.number) {
+      problem(value_of(is_given("max_in_flight") ? "max_in_flight" : "max_unavailable"),
+              fmt::format("max_in_flight is more than max_unavailable ({} > {})", flight.number,
+                          unavailable.number),
+              "a host in flight is not at a confirmed release; lower the one or raise the other");
+    }
+  }
+
+  void refuse_rolling_keys() {
+    for (const char* key : {"max_in_flight", "max_unavailable"}) {
+      if (!is_given(key))
+        continue;
+      problem(
+          *given_.at(key).key,
+          fmt::format("{} contradicts strategy: all-at-once, by which all hosts go together", key),
+          "remove it, or write strategy: rolling");
+    }
+  }
+
+  void check_times() {
+    const seconds confirm = policy_.time_limits.confirm;
+    seconds& health = policy_.health.time_limit;
+    if (!is_given("health.time_limit")) {
+      health = std::min(health, confirm);
+    } else if (health > confirm) {
+      problem(
+          value_of("health.time_limit"),
+          fmt::format("health.time_limit is more than that of confirm, {}", in_seconds(confirm)),
+          "health is asked within confirm; lower it, or raise time_limits.confirm");
+    }
+    const seconds least = confirm * (1 + policy_.retries) + margin;
+    if (!is_given("confirm_timeout")) {
+      policy_.confirm_timeout = least;
+    } else if (policy_.confirm_timeout < least) {
+      problem(
+          value_of("confirm_timeout"),
+          fmt::format("confirm_timeout is {}: hosts would go back while confirm may still go on",
+                      in_seconds(policy_.confirm_timeout)),
+          fmt::format("write {} or more (time_limits.confirm x (1 + retries) + {}), or lower "
+                      "these",
+                      least.count(), in_seconds(margin)));
+    }
+  }
+
+  struct Given {
+    const YamlValue* key;
+    const YamlValue* value;
+  };
+  const std::string& file_;
+  Policy policy_;
+  std::vector<Problem> problems_;
+  std::map<std::string, Given> given_;
+};
+
+std::size_t hosts_of(Policy::Share share, std::size_t hosts) {
+  const auto number = static_cast<std::size_t>(share.number);
+  return share.percent ? hosts * number / 100 : std::min(number, hosts);
+}
+
+}  // namespace
+
+std::size_t Policy::most_in_flight(std::size_t hosts) const {
+  return std::max<std::size_t>(hosts_of(max_in_flight, hosts), 1);
+}
+
+std::size_t Policy::most_unavailable(std::size_t hosts) const {
+  return std::max<std::size_t>(hosts_of(max_unavailable, hosts), 1);
+}
+
+std::size_t Policy::most_failures(std::size_t hosts) const {
+  return hosts_of(max_failures, hosts);
+}
+
+Policy read_policy(const std::string& text, const std::string& file) {
+  return PolicyReader(file).read(text);
+}
+
+}  // namespace ds

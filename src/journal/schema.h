@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The file: how it is made, known for ours, and opened.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "journal/database.h"
+
+namespace ds {
+
+/// The journal in this folder, made if there is none.
+std::unique_ptr<Database> open_to_write(const std::filesystem::path& folder,
+                                        const std::string& network);
+
+/// nullptr if there is none.
+std::unique_ptr<Database> open_to_read(const std::filesystem::path& folder);
+
+}  // namespace ds

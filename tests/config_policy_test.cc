@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "config/config.h"
+
+using namespace ds;
+using std::chrono::seconds;
+
+namespace {
+
+using Share = Policy::Share;
+
+Policy read(const std::string& text) {
+  return read_policy(text, "p.yaml");
+}
+
+/// The problems of a policy, one a line.
+std::string refusal(const std::string& text) {
+  try {
+    read(text);
+  } catch (const InputError& error) {
+    CHECK(error.status() == ExitStatus::usage);
+    return error.what();
+  }
+  return "was read";
+}
+
+Policy shipped(const std::string& name) {
+  const std::string file = DS_SOURCE_DIR "/deploy/" + name;
+  return read_policy(read_file(file), file);
+}
+
+}  // namespace
+
+TEST_CASE("policy: the ones that come along") {
+  Policy all = shipped("all-at-once.yaml");
+  CHECK(all.text.starts_with("# SPDX"));
+  all.text.clear();
+  CHECK(all == Policy{});
+
+  const Policy rolling = shipped("rolling.yaml");
+  CHECK(rolling.strategy == Policy::Strategy::rolling);
+  CHECK(rolling.max_in_flight == Share{10, true});
+  CHECK(rolling.max_unavailable == Share{25, true});
+  CHECK(rolling.max_failures == Share{2, false});
+  CHECK(rolling.confirm_timeout == seconds(390));
+  // What it shows as a model can be used.
+  std::string text = rolling.text;
+  for (const char* line : {"# health:", "#   command:", "#   on:", "#   time_limit:"})
+    text.erase(text.find(line), 2);
+  CHECK(read(text).health.command.starts_with("nvidia-smi "));
+}
+
+TEST_CASE("policy: defaults go by the strategy") {
+  for (const char* text : {"strategy: all-at-once\n", "retries: 1\n"}) {
+    Policy policy = read(text);
+    CHECK(policy.text == text);
+    policy.text.clear();
+    CHECK(policy == Policy{});
+  }
+  const Policy rolling = read("strategy: rolling\n");
+  CHECK(rolling.on_failure == Policy::OnFailure::stop);
+  CHECK(rolling.max_in_flight == Share{1, false});
+  CHECK(rolling.max_unavailable == Share{100, true});
+  CHECK(rolling.max_failures == Share{0, false});
+  CHECK(rolling.without_dead_man == Policy::WithoutDeadMan::stop);
+  // In whatever order they stand.
+  CHECK(read("on_failure: roll-back-all\nmax_in_flight: 2\nstrategy: rolling\n").on_failure ==
+        Policy::OnFailure::roll_back_all);
+}
+
+TEST_CASE("policy: every key") {
+  const Policy policy = read(
+      "strategy: rolling\nmax_in_flight: 5\nmax_unavailable: 50%\nmax_failures: 10%\n"
+      "on_failure: stop\nwithout_dead_man: proceed\nretries: 2\n"
+      "time_limits: {stage: 1h, verify: 10m, activate: 5, confirm: 20s}\nconfirm_timeout: 2m\n"
+      "health:\n  command: |\n    test -e /run/ok\n    exit\n  on: coordinator\n"
+      "  time_limit: 20\n");
+  CHECK(policy.max_in_flight == Share{5, false});
+  CHECK(policy.max_failures == Share{10, true});
+  CHECK(policy.without_dead_man == Policy::WithoutDeadMan::proceed);
+  CHECK(policy.retries == 2);
+  CHECK(policy.time_limits ==
+        Policy::TimeLimits{seconds(3600), seconds(600), seconds(5), seconds(20)});
+  CHECK(policy.confirm_timeout == seconds(120));
+  CHECK(policy.health == Policy::Health{"test -e /run/ok\nexit\n", true, seconds(20)});
+}
+
+TEST_CASE("policy: how many hosts a share is") {
+  const Policy rolling =
+      read("strategy: rolling\nmax_in_flight: 10%\nmax_unavailable: 25%\nmax_failures: 5%\n");
+  CHECK(rolling.most_in_flight(1) == 1);
+  CHECK(rolling.most_in_flight(9) == 1);
+  CHECK(rolling.most_in_flight(19) == 1);
+  CHECK(rolling.most_in_flight(20) == 2);
+  CHECK(rolling.most_unavailable(3) == 1);
+  CHECK(rolling.most_unavailable(7) == 1);
+  CHECK(rolling.most_unavailable(8) == 2);
+  CHECK(rolling.most_failures(19) == 0);
+  CHECK(rolling.most_failures(20) == 1);
+  // Never more than the share says, but for the one that lets the run proceed.
+  for (std::size_t hosts = 1; hosts < 300; ++hosts) {
+    CHECK((rolling.most_in_flight(hosts) == 1 || rolling.most_in_flight(hosts) * 10 <= hosts));
+    CHECK((rolling.most_unavailable(hosts) == 1 || rolling.most_unavailable(hosts) * 4 <= hosts));
+    CHECK(rolling.most_failures(hosts) * 20 <= hosts);
+  }
+  CHECK(Policy{}.most_in_flight(512) == 512);
+  CHECK(Policy{}.most_unavailable(512) == 512);
+  CHECK(Policy{}.most_failures(512) == 0);
+  const Policy numbers = read("strategy: rolling\nmax_in_flight: 4\nmax_failures: 9\n");
+  CHECK(numbers.most_in_flight(3) == 3);
+  CHECK(numbers.most_in_flight(300) == 4);
+  CHECK(numbers.most_failures(300) == 9);
+}
+
+TEST_CASE("policy: confirm_timeout") {
+  CHECK(read("time_limits: {confirm: 10s}\nretries: 0\n").confirm_timeout == seconds(40));
+  CHECK(read("time_limits: {confirm: 10s}\nretries: 3\n").confirm_timeout == seconds(70));
+  CHECK(read("time_limits: {confirm: 10s}\nretries: 3\nconfirm_timeout: 70\n").confirm_timeout ==
+        seconds(70));
+  CHECK(refusal("confirm_timeout: 69s\ntime_limits: {confirm: 10s}\nretries: 3\n") ==
+        "p.yaml:1:18: confirm_timeout is 69 s: hosts would go back while confirm may still go on; "
+        "write 70 or more (time_limits.confirm x (1 + retries) + 30 s), or lower these");
+  // The time limit of health is within confirm's, also without a word on it.
+  CHECK(read("time_limits: {confirm: 10s}\nhealth: {command: x}\n").health.time_limit ==
+        seconds(10));
+  CHECK(refusal("health: {command: x, time_limit: 6m}\n") ==
+        "p.yaml:1:34: health.time_limit is more than that of confirm, 300 s; health is asked "
+        "within confirm; lower it, or raise time_limits.confirm");
+}
+
+TEST_CASE("policy: contradictions") {
+  CHECK(refusal("max_in_flight: 2\nmax_unavailable: 3\n") ==
+        "p.yaml:1:1: max_in_flight contradicts strategy: all-at-once, by which all hosts go "
+        "together; remove it, or write strategy: rolling\n"
+        "p.yaml:2:1: max_unavailable contradicts strategy: all-at-once, by which all hosts go "
+        "together; remove it, or write strategy: rolling");
+  CHECK(refusal("strategy: rolling\nmax_unavailable: 3\nmax_in_flight: 4\n") ==
+        "p.yaml:3:16: max_in_flight is more than max_unavailable (4 > 3); a host in flight is not "
+        "at a confirmed release; lower the one or raise the other");
+  CHECK(refusal("strategy: rolling\nmax_unavailable: 3\nmax_in_flight: 40%\n") == "was read");
+  // Of a strategy that is not known nothing follows.
+  CHECK(refusal("strategy: roling\nmax_in_flight: 2\n") ==
+        "p.yaml:1:11: 'roling' is not known here; did you mean 'rolling'?");
+  CHECK(refusal("health: {on: host}\n") ==
+        "p.yaml:1:9: health has no command; add it, or remove health");
+}
+
+TEST_CASE("policy: all problems at once, each at its place") {
+  CHECK(refusal("strategy: roling\nmax_in_fligt: 3\nmax_failures: -1\nmax_failures: 2\n"
+                "on_failure: [stop]\nretries: 11\nwithout_dead_man:\nwhatsoever: 1\n"
+                "time_limits: {stage: 0, verifi: 1, confirm: 1d, activate: 25h}\nhealth: true\n") ==
+        "p.yaml:1:11: 'roling' is not known here; did you mean 'rolling'?\n"
+        "p.yaml:2:1: unknown key 'max_in_fligt'; did you mean 'max_in_flight'?\n"
+        "p.yaml:3:15: '-1' is no number of hosts from 0 on; write a whole number such as 4, or a "
+        "share from 0% to 100%, such as 10%\n"
+        "p.yaml:4:1: max_failures is given twice; the first is in line 3; keep one\n"
+        "p.yaml:5:13: a list where one value is wanted; write the value behind the colon, or "
+        "remove the key\n"
+        "p.yaml:6:10: '11' is no number of retries; write a whole number from 0 to 10\n"
+        "p.yaml:7:1: nothing where one value is wanted; write the value behind the colon, or "
+        "remove the key\n"
+        "p.yaml:8:1: unknown key 'whatsoever'; ds-deploy-policy(5) lists the keys\n"
+        "p.yaml:9:22: '0' is no time from 1 s to 24 h; write seconds such as 90, or 90s, 5m, 1h\n"
+        "p.yaml:9:25: unknown key 'verifi'; did you mean 'verify'?\n"
+        "p.yaml:9:45: '1d' is no time from 1 s to 24 h; write seconds such as 90, or 90s, 5m, 1h\n"
+        "p.yaml:9:59: '25h' is no time from 1 s to 24 h; write seconds such as 90, or 90s, 5m, "
+        "1h\n"
+        "p.yaml:10:9: health is a text, not keys and values; write its keys below it, each on a "
+        "line of its own, indented");
+}
+
+TEST_CASE("policy: values at the edge") {
+  const std::string rolling = "strategy: rolling\nmax_in_flight: ";
+  for (const char* good : {"1", "1000000", "1%", "100%", "'7'"})
+    CHECK(refusal(rolling + good + "\n") == "was read");
+  for (const char* bad : {"0", "0%", "101%", "%", "1.5", "10 %", "ten", "''",
+                          "99999999999999999999", "+5", "0x10", "1000001"})
+    CHECK(refusal(rolling + bad + "\n").starts_with("p.yaml:2:16: "));
+  for (const char* bad : {"s", "''", "-5s", "5ms", "1.5m", "86401", "24h1", "9223372036854775807h"})
+    CHECK(refusal("time_limits: {stage: " + std::string(bad) + "}\n").starts_with("p.yaml:1:22: "));
+  CHECK(refusal("time_limits: {stage: 24h}\n") == "was read");
+}
+
+TEST_CASE("policy: what is no policy") {
+  for (const char* text : {"", "# nothing\n", "rolling\n", "[strategy, rolling]\n", "{}\n"}) {
+    CHECK(refusal(text).find("a policy is keys and values; begin with 'strategy: ") !=
+          std::string::npos);
+  }
+  CHECK(refusal("strategy: [rolling\n").find("this is no YAML: ") != std::string::npos);
+  CHECK(refusal("strategy: rolling\n---\nstrategy: rolling\n").find("a second YAML document") !=
+        std::string::npos);
+  CHECK(refusal("\x1b[31m: 1\n").find("\x1b") == std::string::npos);
+}
+
+TEST_CASE("policy: the examples of the manual") {
+  std::string text;
+  int read_ones = 0;
+  bool inside = false;
+  for (const std::string& line : lines(read_file(DS_SOURCE_DIR "/man/ds-deploy-policy.5"))) {
+    if (line == ".Ed") {
+      CHECK(refusal(text) == "was read");
+      ++read_ones;
+      inside = false;
+    }
+    if (inside)
+      text += line + "\n";
+    if (line == ".Bd -literal") {
+      inside = true;
+      text.clear();
+    }
+  }
+  CHECK(read_ones == 2);
+}
