@@ -2,15 +2,14 @@
 """The host's side of a rollout: stage, verify, activate, roll back, and of a look at what is active.
 Standard library only.
 
-Reads one JSON request line from stdin (stage: the wheel's bytes follow), prints one line: nonce,
-blank, JSON answer. layout.py, durable.py, receive.py and release.py stand before this text.
+Reads one JSON request line from stdin (stage: the stream's bytes follow), prints one line: nonce,
+blank, JSON answer. The texts that phase.cc names stand before this one.
 """
 import json
 import os
 import py_compile
 import sys
 import sysconfig
-import zipfile
 
 
 def install_hook(request, root):
@@ -62,8 +61,8 @@ def roll_back(request, root):
 def main():
     os.umask(0o022)
     request = json.loads(sys.stdin.buffer.readline().decode("utf-8"))
-    phases = {"stage": stage, "verify": verify, "activate": activate, "rollback": roll_back,
-              "check": check}
+    phases = {"lacking": lacking, "stage": stage, "verify": verify, "activate": activate,
+              "rollback": roll_back, "check": check}
     try:
         answer = phases[request["phase"]](request, release_root(sys.prefix))
         answer["ok"] = True
@@ -73,8 +72,6 @@ def main():
         answer = {"ok": False, "problem": str(refused)}
     except OSError as error:
         answer = {"ok": False, "problem": "%s: %s" % (error.strerror, error.filename)}
-    except zipfile.BadZipFile as error:
-        answer = {"ok": False, "problem": "the wheel cannot be unpacked: %s" % error}
     sys.stdout.write("\n%s %s\n" % (request["nonce"], json.dumps(answer)))
     sys.stdout.flush()
 

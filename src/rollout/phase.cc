@@ -14,8 +14,8 @@ namespace {
 using nlohmann::json;
 
 std::vector<std::string> files_of(const PhaseDescription& phase, const PhaseCommand& command) {
-  std::vector<std::string> files = {"layout.py", "durable.py", "receive.py", "release.py",
-                                    "host.py"};
+  std::vector<std::string> files = {"layout.py",  "durable.py", "receive.py", "unpack.py",
+                                    "earlier.py", "release.py", "host.py"};
   if (!phase.script.empty())
     files = {"layout.py", phase.script};
   else if (command.request.contains("deepspeed"))
@@ -140,7 +140,8 @@ void run_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& h
                       host->outcome.seconds[phase.name] += result.seconds;
                       host->outcome.sent_bytes +=
                           result.sent_bytes - std::min(result.sent_bytes, preamble);
-                      status.item_finished(host->outcome.host, word, !host->good);
+                      if (!word.empty())
+                        status.item_finished(host->outcome.host, word, !host->good);
                     });
   }
   transport.run();

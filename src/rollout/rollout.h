@@ -5,6 +5,7 @@
 // host's own interpreter; see ARCHITECTURE.md, "On a host".
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -45,7 +46,7 @@ struct HostOutcome {
   bool checksum_refused = false;  ///< what arrived or lies there is not what was sent: exit 8
   std::string release;  ///< what is active at the end, as far as it is known; sha256, several: "+"
   std::vector<std::string> self_tests;  ///< "cpu_adam: passed", "fused_adam: cannot run here: ..."
-  std::uint64_t sent_bytes = 0;         ///< of the wheels
+  std::uint64_t sent_bytes = 0;         ///< of wheels, as they travelled
   std::map<std::string, double> seconds;  ///< by step
 };
 
@@ -74,6 +75,7 @@ struct RolloutOptions {
   std::string run;         ///< id of this run, [A-Za-z0-9-]
   ProbeOptions probe;      ///< which interpreter is meant on each host
   std::string pip_mirror;  ///< package index for what the audit says is to be installed; or empty
+  std::filesystem::path scratch;  ///< folder with room for what is sent; empty: the temporary one
   std::chrono::milliseconds confirm_limit = std::chrono::seconds(300);
 };
 
@@ -95,8 +97,8 @@ RolloutResult roll_out(const Inventory& inventory, const Fleet& fleet, const Aud
 std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,
                                  const std::vector<ReleaseSet>& sets);
 
-/// Reads every file of the active releases on each host and fills in `installed.checked`; a host that
-/// gives no answer keeps none, and a note says why. Changes nothing there.
+/// Reads every file of the active releases on each host and fills in `installed.checked`; a host
+/// that gives no answer keeps none, and a note says why. Changes nothing there.
 void check_releases(const Inventory& inventory, const ProbeOptions& probe, Fleet& fleet,
                     Transport& transport, Status& status);
 
