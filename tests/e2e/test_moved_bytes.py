@@ -34,7 +34,7 @@ class OneOpChanges(FleetCase):
     @unittest.skipUnless(shutil.which("zstd"), "no zstd")
     def test_that_op_moves(self):
         files = {"demo/__init__.py": b"", "demo/data/__init__.py": b""}
-        files.update(("demo/op%d.so" % at, op(at)) for at in range(OPS))
+        files.update(("demo/op%d.bin" % at, op(at)) for at in range(OPS))
         for name in self.fleet.hosts:
             subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(self.folder / name)],
                            check=True)
@@ -43,8 +43,8 @@ class OneOpChanges(FleetCase):
         first = self.deploy(pack(self.folder, files, name="demo", version="1.0"))
         self.assertEqual(first["n1"], first["n2"])
         self.assertLess(first["n1"], OPS * OP_BYTES * 0.6)
-        files["demo/op5.so"] = op(1000)
-        packed = subprocess.run(["zstd", "-q", "-3", "-c"], input=files["demo/op5.so"], check=True,
+        files["demo/op5.bin"] = op(1000)
+        packed = subprocess.run(["zstd", "-q", "-3", "-c"], input=files["demo/op5.bin"], check=True,
                                 stdout=subprocess.PIPE).stdout
         second = self.deploy(pack(self.folder, files, name="demo", version="1.1"))
         for name, sent in second.items():
