@@ -2,16 +2,14 @@
 """The host's side of a rollout: stage, verify, activate, roll back, and of a look at what is active.
 Standard library only.
 
-Reads JSON request lines from stdin (stage: the wheel's bytes follow) until it ends; answers each by
-one line: nonce, blank, JSON. layout.py, durable.py, receive.py, release.py, activation.py,
-dead_man.py and lock.py stand before this text.
+Reads JSON request lines from stdin (stage: the stream's bytes follow) until it ends; answers each by
+one line: nonce, blank, JSON. The texts that phase.cc names stand before this one.
 """
 import json
 import os
 import py_compile
 import sys
 import sysconfig
-import zipfile
 
 
 def install_hook(request, root):
@@ -108,8 +106,8 @@ def unlock(_request, _root):
 
 
 PHASES = {"lock": lock, "unlock": unlock, "recover": recover, "show-outliving": show_outliving,
-          "is-outlived": is_outlived, "stage": stage, "verify": verify, "activate": activate,
-          "keep": confirmed, "rollback": roll_back, "check": check}
+          "is-outlived": is_outlived, "lacking": lacking, "stage": stage, "verify": verify,
+          "activate": activate, "keep": confirmed, "rollback": roll_back, "check": check}
 
 
 def answer_to(request, root):
@@ -125,8 +123,6 @@ def answer_to(request, root):
         return {"ok": False, "problem": str(refused)}
     except OSError as error:
         return {"ok": False, "problem": "%s: %s" % (error.strerror, error.filename)}
-    except zipfile.BadZipFile as error:
-        return {"ok": False, "problem": "the wheel cannot be unpacked: %s" % error}
 
 
 def main():

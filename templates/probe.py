@@ -2,8 +2,6 @@
 """The host's target interpreter about itself: one line "python TAB {json}". Standard library only,
 reads only, imports nothing of the environment. layout.py and the other probe_*.py stand before this
 text. Python 3.6."""
-import fcntl
-import hashlib
 import json
 import re
 import signal
@@ -12,7 +10,6 @@ import sys
 import sysconfig
 
 HEX64 = re.compile(r"^[0-9a-f]{64}$")
-PART = re.compile(r"^([0-9a-f]{64})\.part$")
 HOOK = ("_ds_deploy.py", "ds_deploy.pth", "ds_deploy.start")
 
 
@@ -187,29 +184,6 @@ def nearest(path):
     return path or "/"
 
 
-def part_facts(path):
-    """Bytes and SHA-256 of what an interrupted run left of a wheel; None while a run writes it."""
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as part:
-            fcntl.flock(part, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            digest, size = hashlib.sha256(), 0
-            for block in iter(lambda: part.read(1 << 20), b""):
-                digest.update(block)
-                size += len(block)
-            return {"bytes": size, "sha256": digest.hexdigest()}
-    except OSError:
-        return None
-
-
-def interrupted(folder, names):
-    parts = {}
-    for match in filter(None, map(PART.match, sorted(names)[:10000])):
-        part = part_facts(os.path.join(folder, match.group()))
-        if part and len(parts) < 100:
-            parts[match.group(1)] = part
-    return [dict(part, release=release) for release, part in parts.items()]
-
-
 def activation_facts(root):
     """How far the last activations came; one that is damaged is a note, and decides nothing here."""
     facts, problems = {}, []
@@ -229,11 +203,10 @@ def activation_facts(root):
 
 
 def installed_facts(root, site, found):
-    folder = os.path.join(root, "releases")
-    names = set(names_in(folder))
+    names = set(names_in(os.path.join(root, "releases")))
     sealed = [name for name in sorted(names) if HEX64.match(name) and name + ".json" in names]
     pointer = read(os.path.join(root, "active"), 65536).decode("ascii", "replace")
-    return {"root": root, "sealed": sealed[:1000], "parts": interrupted(folder, names),
+    return {"root": root, "sealed": sealed[:1000],
             "root_writable": all(os.access(nearest(path), os.W_OK) for path in (root, site)),
             "active": [name for name in pointer.split() if HEX64.match(name)][:100],
             "activations": activation_facts(root),

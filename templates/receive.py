@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# How a wheel arrives on a host. host.py stands behind this text and gives what it raises.
+# How a stream arrives on a host: bytes whose SHA-256 came over SSH, so that whoever sends them need
+# not be trusted. host.py stands behind this text and gives what it raises.
 import errno
 import fcntl
 import hashlib
@@ -7,16 +8,27 @@ import os
 import sys
 
 
-def open_part(path):
-    """Locked, so that two runs never write one file."""
-    part = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", 0)
+def lock_part(part):
+    """Whether nobody else holds it now; None: this file system knows no locks."""
     try:
         fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:  # some file systems know no locks
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+        return True
+    except OSError as error:
+        return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
+
+
+def open_part(path):
+    """Locked, so that two runs never write one file, and whether it really is."""
+    while True:
+        part = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", 0)
+        locked = lock_part(part)
+        if locked is False:
             part.close()
-            raise Refused("another run is sending the same wheel to this host") from None
-    return part
+            raise Refused("another run is sending the same wheel to this host")
+        # Who held the lock until now may have removed the file.
+        if os.path.lexists(path) and os.path.samestat(os.fstat(part.fileno()), os.lstat(path)):
+            return part, locked
+        part.close()
 
 
 def copy_into(digest, source, left, part=None):
@@ -32,11 +44,22 @@ def copy_into(digest, source, left, part=None):
     return left
 
 
-def receive(wheel, kept, part):
-    """The wheel into `part`: of what an earlier run left there the first kept["bytes"] stay, the
-    rest comes from stdin. Refused unless all has the wheel's size and hash."""
+def kept_facts(path):
+    """Bytes and SHA-256 of what an interrupted run left; None while a run writes it."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as part:
+            fcntl.flock(part, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            size, digest = os.fstat(part.fileno()).st_size, hashlib.sha256()
+            return {"bytes": size - copy_into(digest, part, size), "sha256": digest.hexdigest()}
+    except OSError:
+        return None
+
+
+def receive(stream, kept, part):
+    """The stream into `part`: of what an earlier run left there the first kept["bytes"] stay, the
+    rest comes from stdin. Refused unless all has the stream's size and hash."""
     digest = hashlib.sha256()
-    size, sha256 = wheel["bytes"], wheel["sha256"]
+    size, sha256 = stream["bytes"], stream["sha256"]
     if copy_into(digest, part, kept["bytes"]) or digest.hexdigest() != kept["sha256"]:
         raise Refused("what an earlier run left of the wheel has changed since the host was asked; "
                       "deploy again")

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# Releases of this environment: staged from a wheel, sealed, held against their seal. layout.py,
-# durable.py and receive.py stand before this text.
+# Releases of this environment: staged from a wheel's stream and earlier releases, sealed, held
+# against their seal. layout.py, durable.py, receive.py, unpack.py and earlier.py stand before this
+# text.
 #
-#     ROOT/releases/<sha256>/      an unpacked wheel, read-only
-#     ROOT/releases/<sha256>.json  its seal: the coordinator's manifest and what was byte-compiled here
-#     ROOT/releases/<sha256>.part  what came of a wheel before its connection broke
+#     ROOT/releases/<sha256>/        an unpacked wheel, read-only
+#     ROOT/releases/<sha256>.json    its seal: the coordinator's manifest and what was compiled here
+#     ROOT/releases/<sha256>.part    its stream as it arrives, and its lock
+#     ROOT/releases/.stage-<sha256>  is being filled by who holds that lock
 import compileall
 import hashlib
 import json
@@ -14,7 +16,9 @@ import re
 import shutil
 import stat
 import sys
-import zipfile
+
+# The folder that is being filled, the seal that is being written.
+HALF_MADE = re.compile(r"^(?:\.stage-([0-9a-f]{64})|([0-9a-f]{64})\.json\.[0-9]+\.new)$")
 
 
 def release_folder(root, sha256):
@@ -60,33 +64,58 @@ def sealed_mode(entry):
     return 0o555 if entry["mode"] & 0o111 else 0o444
 
 
-def unpack(archive, manifest, folder):
-    """Every file of the manifest, each checked while it is written; nothing else."""
-    expected = {entry["path"]: entry for entry in manifest["files"]}
-    with open(archive.fileno(), "rb", closefd=False) as content, \
-            zipfile.ZipFile(content) as wheel:
-        names = [info.filename for info in wheel.infolist() if not info.filename.endswith("/")]
-        if sorted(names) != sorted(expected):
-            raise Refused("the wheel's list of files is not the manifest's")
-        for info in wheel.infolist():
-            if info.filename.endswith("/"):
-                continue
-            entry = expected[info.filename]
-            path = os.path.join(folder, installed_path(info.filename))
-            inside = os.path.normpath(os.path.relpath(path, folder))
-            if inside.startswith("..") or os.path.isabs(inside):
-                raise Refused("%r leaves the release folder" % info.filename)
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-            digest = hashlib.sha256()
-            with wheel.open(info) as content, open(path, "xb") as out:
-                for block in iter(lambda: content.read(1 << 20), b""):
-                    digest.update(block)
-                    out.write(block)
-                out.flush()
-                os.fchmod(out.fileno(), sealed_mode(entry))
-                os.fsync(out.fileno())
-            if digest.hexdigest() != entry["sha256"]:
-                raise Damaged("%s was damaged on its way" % info.filename)
+def check_places(files):
+    """No file of the manifest leaves the release's folder, takes another's place or needs a folder
+    where another lies."""
+    places, folders = set(), set()
+    for entry in files:
+        path = installed_path(entry["path"])
+        pieces = path.split("/")
+        if not {"", ".", ".."}.isdisjoint(pieces) or "\0" in path:
+            raise Refused("%r leaves the release folder" % entry["path"])
+        if path in places:
+            raise Refused("%r is there twice" % path)
+        places.add(path)
+        folders.update("/".join(pieces[:end]) for end in range(1, len(pieces)))
+    for path in sorted(places & folders):
+        raise Refused("%r is both a file and a folder" % path)
+
+
+def write_file(full, entry, content):
+    """As many bytes of `content` as the file has, checked while they are written. The name must be
+    new, a link to elsewhere included."""
+    digest = hashlib.sha256()
+    with open(full, "xb") as out:
+        left = copy_into(digest, content, entry["size"], out)
+        out.flush()
+        os.fchmod(out.fileno(), sealed_mode(entry))
+        os.fsync(out.fileno())
+    if left:
+        raise Refused("the stream ends in %s" % entry["path"])
+    if digest.hexdigest() != entry["sha256"]:
+        raise Damaged("%s was damaged on its way" % entry["path"])
+
+
+def fill(folder, request, root, part):
+    """Every file of the manifest and nothing else: from the stream what it holds, from earlier
+    releases the rest."""
+    files, stream = request["manifest"]["files"], request["stream"]
+    check_places(files)
+    full = [os.path.join(folder, installed_path(entry["path"])) for entry in files]
+    for parent in sorted({os.path.dirname(path) for path in full}):
+        os.makedirs(parent, mode=0o755, exist_ok=True)
+    sent = from_runs(stream["files"], len(files))
+    held = held_files(root, request["manifest"])
+    for at in sorted(set(range(len(files))) - set(sent)):
+        places = held.get(files[at]["sha256"], ())
+        if not any(take_over(place, full[at], files[at]) for place in places):
+            raise Refused("what this host held of the wheel has changed since it was asked; deploy "
+                          "again")
+    with unpacked(part, stream["packing"]) as content:
+        for at in sent:
+            write_file(full[at], files[at], content)
+        if content.read(1):
+            raise Refused("the stream goes on behind its last file")
 
 
 def byte_compile(folder, final):
@@ -125,20 +154,38 @@ def break_seal(root, sha256):
     remove_tree(release_folder(root, sha256))
 
 
-def stage(request, root):
+def lacking(request, root):
+    """What of the wheel has to be sent, and what came of it before; changes nothing."""
     manifest = request["manifest"]
+    check_places(manifest["files"])
     sha256 = manifest["wheel"]["sha256"]
+    if not request["again"] and is_sealed(root, sha256):
+        return {"sealed": True}
+    files = find_lacking(root, manifest)
+    return {"sealed": False, "lacking": as_runs(files),
+            "zstd": bool(files) and zstd_unpacker() is not None,
+            "part": kept_facts(release_folder(root, sha256) + ".part")}
+
+
+def is_sealed(root, sha256):
+    return read_seal(root, sha256) is not None and os.path.isdir(release_folder(root, sha256))
+
+
+def stage(request, root):
+    sha256 = request["manifest"]["wheel"]["sha256"]
     final = release_folder(root, sha256)
-    if request.get("again"):
-        break_seal(root, sha256)
     os.makedirs(os.path.dirname(final), mode=0o755, exist_ok=True)
     path = final + ".part"
-    with open_part(path) as part:
+    part, _ = open_part(path)
+    with part:
         keep = False
         try:
-            if read_seal(root, sha256) is not None and os.path.isdir(final):
+            if request["again"]:
+                break_seal(root, sha256)
+            if is_sealed(root, sha256):
                 return {"changed": False}
-            receive(manifest["wheel"], request["kept"], part)
+            clear_killed(os.path.dirname(final), sha256)
+            receive(request["stream"], request["kept"], part)
             seal_release(request, root, part)
         except CutShort:
             keep = True
@@ -149,17 +196,39 @@ def stage(request, root):
     return {"changed": True}
 
 
-def seal_release(request, root, wheel):
-    """Unpacks the open file `wheel` beside the release's place, then takes the place."""
+def clear_killed(releases, own):
+    """Removes what runs that were killed left half made. Who makes it holds the lock of its part;
+    that of `own` is held by the caller."""
+    for name in os.listdir(releases):
+        found = HALF_MADE.match(name)
+        if not found:
+            continue
+        sha256 = found.group(1) or found.group(2)
+        if sha256 == own:
+            remove_tree(os.path.join(releases, name))
+            continue
+        path = os.path.join(releases, sha256 + ".part")
+        try:
+            part, locked = open_part(path)
+        except (Refused, OSError):
+            continue
+        with part:
+            if locked:
+                remove_tree(os.path.join(releases, name))
+            if os.fstat(part.fileno()).st_size == 0:
+                os.unlink(path)
+
+
+def seal_release(request, root, part):
+    """Fills a folder beside the release's place, then takes the place."""
     manifest = request["manifest"]
     sha256 = manifest["wheel"]["sha256"]
     final = release_folder(root, sha256)
     releases = os.path.dirname(final)
-    folder = os.path.join(releases, ".stage-%s-%s" % (request["run"], sha256[:12]))
-    remove_tree(folder)
+    folder = os.path.join(releases, ".stage-" + sha256)
     os.mkdir(folder, 0o755)
     try:
-        unpack(wheel, manifest, folder)
+        fill(folder, request, root, part)
         compiled = byte_compile(folder, final)
         for parent, folders, _ in os.walk(folder, topdown=False):
             for name in folders:

@@ -41,6 +41,11 @@ const std::map<std::string, Refusal>& refusals() {
       {"symlink", {"'toy/link': it is a symbolic link"}},
       {"device", {"'toy/dev': it is a special file"}},
       {"file_and_folder", {"'toy' is both a file and a folder"}},
+      {"two_for_one_place", {"'toy-1.0.data/purelib/toy.py' and 'toy.py' are for one place"}},
+      {"merged_twice",
+       {"'toy-1.0.data/platlib/a.py' and 'toy-1.0.data/purelib/a.py' are for one place"}},
+      {"merged_over_dist_info", {"WHEEL' are for one place"}},
+      {"merged_into_file", {"'toy.py' is both a file and a folder"}},
       {"no_record", {"toy-1.0.dist-info has no RECORD"}},
       {"no_wheel_file", {"toy-1.0.dist-info has no WHEEL"}},
       {"no_metadata", {"toy-1.0.dist-info has no METADATA"}},
@@ -186,6 +191,8 @@ TEST_CASE("sound wheels of other tools open") {
   CHECK(seen["toy.py"] == "answer = 42\n");
 
   CHECK(open("sound_folders").entries.size() == 5);
+  CHECK(open("sound_case").entries.size() == 5);
+  CHECK(open("sound_data").entries.size() == 5);
   CHECK(open("sound_signed").entries.size() == 5);
   CHECK(open("sound_utf8").entries[0].path ==
         "pkg/gr\xC3\xBC\xC3\x9F"

@@ -12,8 +12,9 @@
 namespace ds {
 namespace {
 
-/// While a wheel is staged the archive and its unpacked files lie on the disk at once, then byte
-/// code for three levels of optimization comes on top.
+/// While a wheel is staged its stream, at most as long as its files, lies beside these, then byte
+/// code for three levels of optimization comes on top. What is linked from an earlier release
+/// counts too, for linking may fail.
 constexpr std::uint64_t copies_on_disk = 5;
 constexpr std::uint64_t spare_bytes = 50'000'000;
 constexpr std::uint64_t files_on_disk = 4;

@@ -151,6 +151,7 @@ ExitStatus deploy(Session& session) {
     RolloutOptions rollout;
     rollout.run = report.run;
     rollout.probe = session.probe();
+    rollout.scratch = cache_home();
     rollout.pip_mirror = session.options().pip_mirror;
     RolloutResult result = roll_out(session.inventory(), fleet, report.audit, releases, rollout,
                                     session.transport(), session.status());

@@ -62,14 +62,6 @@ struct TorchFacts {
   bool operator==(const TorchFacts&) const = default;
 };
 
-/// What came of a wheel before its connection broke.
-struct WheelPart {
-  std::string release;     ///< sha256 of the whole wheel
-  std::int64_t bytes = 0;  ///< how much of its beginning there is
-  std::string sha256;      ///< of these bytes
-  bool operator==(const WheelPart&) const = default;
-};
-
 /// An active release, held against its own seal.
 struct CheckedRelease {
   std::string sha256;
@@ -103,7 +95,6 @@ struct InstalledFacts {
   std::string root;                 ///< our folder beside the environment, see rollout
   bool root_writable = false;       ///< it, or the folder it would be made in, and site-packages
   std::vector<std::string> sealed;  ///< sha256 of the releases that are whole
-  std::vector<WheelPart> parts;     ///< of wheels that have not wholly arrived
   std::vector<std::string> active;  ///< sha256 of the active release set; empty: none
   Activations activations;
   bool hook = false;                                   ///< our module is in site-packages

@@ -85,13 +85,6 @@ void fields(TorchFacts& torch, Visit&& visit) {
 }
 
 template <typename Visit>
-void fields(WheelPart& part, Visit&& visit) {
-  visit("release", part.release);
-  visit("bytes", part.bytes);
-  visit("sha256", part.sha256);
-}
-
-template <typename Visit>
 void fields(CheckedRelease& release, Visit&& visit) {
   visit("sha256", release.sha256);
   visit("file", release.file);
@@ -122,7 +115,6 @@ void fields(InstalledFacts& installed, Visit&& visit) {
   visit("root", installed.root);
   visit("root_writable", installed.root_writable);
   visit("sealed", installed.sealed);
-  visit("parts", installed.parts);
   visit("active", installed.active);
   visit("activations", installed.activations);
   visit("hook", installed.hook);

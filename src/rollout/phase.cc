@@ -14,8 +14,9 @@ namespace {
 using nlohmann::json;
 
 std::vector<std::string> files_of(const PhaseDescription& phase, const PhaseCommand& command) {
-  std::vector<std::string> files = {"layout.py",     "durable.py",  "receive.py", "release.py",
-                                    "activation.py", "dead_man.py", "lock.py",    "host.py"};
+  std::vector<std::string> files = {"layout.py",  "durable.py", "receive.py",    "unpack.py",
+                                    "earlier.py", "release.py", "activation.py", "dead_man.py",
+                                    "lock.py",    "host.py"};
   if (!phase.script.empty())
     files = {"layout.py", phase.script};
   else if (command.request.contains("deepspeed"))
@@ -147,7 +148,8 @@ void run_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& h
   for (RolloutHost* host : hosts) {
     status.item_started(host->outcome.host);
     ask_host(phase, *host, transport, [host, &status](const std::string& word) {
-      status.item_finished(host->outcome.host, word, !host->good);
+      if (!word.empty())
+        status.item_finished(host->outcome.host, word, !host->good);
     });
   }
   transport.run();

@@ -2,9 +2,7 @@
 //
 // What each phase asks of a host, and what is kept of the answer.
 #include <map>
-#include <set>
 
-#include "base/sha256.h"
 #include "base/text.h"
 #include "rollout/rollout_state.h"
 
@@ -14,70 +12,10 @@ using nlohmann::json;
 
 namespace {
 
-const WheelPart* part_of(const Wheel& wheel, const RolloutHost& host) {
-  for (const WheelPart& part : host.facts->installed.parts) {
-    if (part.release == wheel.sha256 && part.bytes > 0)
-      return &part;
-  }
-  return nullptr;
-}
-
-const Wheel& wheel_of(const RolloutHost& host, std::size_t at) {
-  return *host.set->parcels[at].wheel;
-}
-
-/// What the hosts hold of their wheel's beginning; not what has other bytes.
-std::map<const RolloutHost*, const WheelPart*> beginnings(std::size_t at,
-                                                          const std::vector<RolloutHost*>& hosts) {
-  std::map<const RolloutHost*, const WheelPart*> held;
-  std::map<const Wheel*, std::set<std::uint64_t>> sizes;
-  for (const RolloutHost* host : hosts) {
-    const Wheel& wheel = wheel_of(*host, at);
-    if (const WheelPart* part = part_of(wheel, *host)) {
-      held[host] = part;
-      sizes[&wheel].insert(static_cast<std::uint64_t>(part->bytes));
-    }
-  }
-  std::map<const Wheel*, std::map<std::uint64_t, Digest>> digests;
-  for (const auto& [wheel, of_wheel] : sizes)
-    digests[wheel] = sha256_beginnings(wheel->file, of_wheel);
-  std::erase_if(held, [&digests, at](const auto& entry) {
-    const auto& of_wheel = digests[&wheel_of(*entry.first, at)];
-    const auto ours = of_wheel.find(static_cast<std::uint64_t>(entry.second->bytes));
-    return ours == of_wheel.end() || hex(ours->second) != entry.second->sha256;
-  });
-  return held;
-}
-
 /// One request for the hosts of each set.
 using Requests = std::map<const ReleaseSet*, json>;
 
 }  // namespace
-
-PhaseDescription stage_phase(std::size_t at, const std::string& run, bool again,
-                             const std::vector<RolloutHost*>& hosts) {
-  PhaseDescription phase;
-  phase.name = "stage";
-  phase.done_word = "staged";
-  phase.command = [at, run, again, held = beginnings(at, hosts)](const RolloutHost& host) {
-    const auto found = held.find(&host);
-    const WheelPart part = found != held.end() ? *found->second : WheelPart{{}, 0, sha256_hex("")};
-    const Wheel& wheel = wheel_of(host, at);
-    return PhaseCommand{{{"phase", "stage"},
-                         {"run", run},
-                         {"again", again},
-                         {"kept", {{"bytes", part.bytes}, {"sha256", part.sha256}}},
-                         {"manifest", json::parse(manifest_json(wheel))}},
-                        wheel.file,
-                        static_cast<std::uint64_t>(part.bytes)};
-  };
-  phase.accept = [at](RolloutHost& host, const json& answer) {
-    host.changed |= answer.value("changed", false);
-    if (answer.value("ok", false))
-      host.held.insert(wheel_of(host, at).sha256);
-  };
-  return phase;
-}
 
 PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, bool forgiving) {
   Requests requests;

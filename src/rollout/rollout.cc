@@ -162,7 +162,7 @@ void Rollout::stage() {
       if (at < host->wanted.size() && !host->held.contains(host->wanted[at]))
         lacking.push_back(host);
     }
-    do_phase(stage_phase(at, options_.run, false, lacking), lacking);
+    stage_parcel(at, false, lacking, options_, transport_, status_);
   }
 }
 
@@ -183,7 +183,7 @@ void Rollout::verify() {
       if (host->good && at < host->wanted.size() && host->damaged.contains(host->wanted[at]))
         lacking.push_back(host);
     }
-    do_phase(stage_phase(at, options_.run, true, {}), lacking);
+    stage_parcel(at, true, lacking, options_, transport_, status_);
   }
   std::erase_if(mended, [](const RolloutHost* host) { return !host->good; });
   do_phase(verify_phase(sets_, false), mended);

@@ -5,6 +5,7 @@
 // host's own interpreter; see ARCHITECTURE.md, "On a host".
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -46,7 +47,7 @@ struct HostOutcome {
   bool checksum_refused = false;  ///< what arrived or lies there is not what was sent: exit 8
   std::string release;  ///< what is active at the end, as far as it is known; sha256, several: "+"
   std::vector<std::string> self_tests;  ///< "cpu_adam: passed", "fused_adam: cannot run here: ..."
-  std::uint64_t sent_bytes = 0;         ///< of the wheels
+  std::uint64_t sent_bytes = 0;         ///< of wheels, as they travelled
   std::map<std::string, double> seconds;  ///< by step
 };
 
@@ -75,6 +76,7 @@ struct RolloutOptions {
   std::string run;         ///< id of this run, [A-Za-z0-9-]
   ProbeOptions probe;      ///< which interpreter is meant on each host
   std::string pip_mirror;  ///< package index for what the audit says is to be installed; or empty
+  std::filesystem::path scratch;  ///< folder with room for what is sent; empty: the temporary one
   std::chrono::milliseconds confirm_limit = std::chrono::seconds(300);
   /// From activation to the word that it stays; then hosts go back by themselves.
   std::chrono::seconds confirm_timeout = std::chrono::seconds(330);

@@ -43,7 +43,7 @@ struct PhaseCommand {
 
 struct PhaseDescription {
   std::string name;         ///< stage, verify, requirements, activate, confirm, rollback
-  std::string done_word;    ///< "staged"
+  std::string done_word;    ///< "staged"; empty: nothing is told of a host that is well
   std::string script = {};  ///< of templates/, behind layout.py; empty: confirm.py for confirm,
                             ///< else host.py
   std::function<PhaseCommand(const RolloutHost&)> command;
@@ -56,10 +56,10 @@ struct PhaseDescription {
   bool fresh = false;  ///< over a connection of its own
 };
 
-/// The parcel `at` of each host's set. Goes on where an interrupted run ended, on those of `hosts`
-/// that hold the wheel's beginning; `again`: from the start, instead of a release that is there.
-PhaseDescription stage_phase(std::size_t at, const std::string& run, bool again,
-                             const std::vector<RolloutHost*>& hosts);
+/// Brings the parcel `at` of its set to each of `hosts`: asks what of the wheel it lacks, then
+/// sends that, from where an interrupted run ended. `again`: in place of the release that is there.
+void stage_parcel(std::size_t at, bool again, const std::vector<RolloutHost*>& hosts,
+                  const RolloutOptions& options, Transport& transport, Status& status);
 PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, bool forgiving);
 /// pip of each host installs what the host lacks, from `mirror` if it is not empty; torch and what
 /// it stands on keep their versions.

@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/fd.h"
+
 namespace ds {
 
 struct WheelFile {
@@ -69,5 +71,24 @@ std::string normalised_name(std::string_view name);
 /// Calls `visit(entry, content)` for each file of the wheel, one at a time.
 void read_wheel(const Wheel& wheel,
                 const std::function<void(const WheelEntry&, std::string_view)>& visit);
+
+enum class StreamPacking { none, zstd };
+
+/// The contents of some files of a wheel, one after the other: what a host gets that lacks these.
+struct WheelStream {
+  std::vector<std::size_t> files;  ///< where in Wheel::entries, in the stream's order
+  StreamPacking packing = StreamPacking::none;
+  std::uint64_t bytes = 0;     ///< of the stream as it is sent
+  std::string sha256;          ///< hex, of these bytes
+  std::filesystem::path file;  ///< holds them, as long as `content` is open; in no folder
+  Fd content;
+};
+
+/// Of those entries for which `wanted` is true. The order is that of the archive, so that this
+/// reads it once and holds no file whole. The same wheel, files, packing and libzstd give the same
+/// bytes: a stream that was cut can go on in another run. `folder` must have room for it. Error
+/// (usage) if the wheel changed since it was opened.
+WheelStream make_stream(const Wheel& wheel, const std::vector<bool>& wanted, StreamPacking packing,
+                        const std::filesystem::path& folder);
 
 }  // namespace ds

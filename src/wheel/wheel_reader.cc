@@ -71,12 +71,32 @@ Contents read_contents(ZipReader& archive, const fs::path& file) {
   return contents;
 }
 
-void check_folders(const Contents& contents, const fs::path& file) {
+/// Where the file lies once it is installed: NAME.data/purelib and platlib are merged (binary
+/// distribution format).
+std::string installed_path(const std::string& path) {
+  const std::size_t slash = path.find('/');
+  if (slash == std::string::npos || !path.substr(0, slash).ends_with(".data"))
+    return path;
+  for (const std::string merged : {"purelib/", "platlib/"}) {
+    if (path.compare(slash + 1, merged.size(), merged) == 0)
+      return path.substr(slash + 1 + merged.size());
+  }
+  return path;
+}
+
+/// No two files for one place, and none where another needs a folder. Names that differ in case
+/// alone are two places, as on every file system that hosts have; others refuse while they stage.
+void check_places(const Contents& contents, const fs::path& file) {
+  std::map<std::string, std::string> places;
   for (const auto& [path, entry] : contents.entries) {
-    for (std::size_t at = path.find('/'); at != std::string::npos; at = path.find('/', at + 1)) {
-      if (contents.entries.contains(path.substr(0, at))) {
-        refuse(file, "'" + path.substr(0, at) + "' is both a file and a folder");
-      }
+    const auto [place, added] = places.emplace(installed_path(path), path);
+    if (!added)
+      refuse(file, "'" + place->second + "' and '" + path + "' are for one place");
+  }
+  for (const auto& [place, path] : places) {
+    for (std::size_t at = place.find('/'); at != std::string::npos; at = place.find('/', at + 1)) {
+      if (places.contains(place.substr(0, at)))
+        refuse(file, "'" + place.substr(0, at) + "' is both a file and a folder");
     }
   }
 }
@@ -198,7 +218,7 @@ Wheel open_wheel(const std::filesystem::path& file) {
               .dist_info = {},
               .entries = {}};
   const Contents contents = read_contents(archive, file);
-  check_folders(contents, file);
+  check_places(contents, file);
   wheel.dist_info = find_dist_info(contents, file);
   check_metadata(contents, wheel);
   check_record(contents, wheel);

@@ -38,6 +38,7 @@ LIBRARIES = {
     "yaml-cpp": (r"yaml-cpp/.*", "config"),
     "libarchive": (r"archive(_entry)?\.h", "wheel source"),
     "libzip": (r"zip\.h", "wheel"),
+    "libzstd": (r"zstd.*\.h", "wheel"),
     "libelf": (r"(lib|g)elf\.h", "artifact"),
     "Zydis": (r"Zydis/.*", "artifact"),
     "SQLite": (r"sqlite3.*\.h", "journal"),

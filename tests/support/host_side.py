@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "templates"
-FILES = ("layout.py", "durable.py", "receive.py", "release.py", "activation.py", "dead_man.py",
-         "lock.py", "host.py")
+FILES = ("layout.py", "durable.py", "receive.py", "unpack.py", "earlier.py", "release.py",
+         "activation.py", "dead_man.py", "lock.py", "host.py")
 OUTLIVING = ("durable.py", "activation.py", "dead_man.py", "dead_man_main.py")
 
 

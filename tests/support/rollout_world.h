@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "base/file.h"
-#include "base/sha256.h"
 #include "base/text.h"
 #include "report/report.h"
 #include "rollout/rollout.h"
@@ -61,11 +60,6 @@ inline HostFacts facts_of(const TestHost& host) {
     for (const auto& entry : std::filesystem::directory_iterator(host.root() / "releases")) {
       if (entry.path().extension() == ".json")
         facts.installed.sealed.push_back(entry.path().stem());
-      if (entry.path().extension() == ".part") {
-        const std::string content = read_file(entry.path());
-        facts.installed.parts.push_back(
-            {entry.path().stem(), static_cast<std::int64_t>(content.size()), sha256_hex(content)});
-      }
     }
   }
   for (const char* name : {"unconfirmed.json", "overdue.json"}) {
@@ -152,7 +146,7 @@ inline constexpr const char* bad = "def self_test():\n    raise AssertionError('
 
 /// The phase that the input of a remote command is for.
 inline std::string phase_of(const std::string& input) {
-  for (const char* name : {"recover", "show-outliving", "is-outlived", "stage", "verify",
+  for (const char* name : {"recover", "show-outliving", "is-outlived", "lacking", "stage", "verify",
                            "activate", "keep", "rollback"}) {
     if (input.find("\"phase\":\"" + std::string(name) + "\"") != std::string::npos)
       return name;
