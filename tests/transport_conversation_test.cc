@@ -6,11 +6,13 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <thread>
 
 #include "support/fake_transport.h"
 #include "support/shell_transport.h"
 #include "support/sshd_host.h"
+#include "transport/command_io.h"
 
 using namespace ds;
 using Outcome = ExecResult::Outcome;
@@ -606,6 +608,57 @@ TEST_CASE("conversation: under sudo") {
   peer.say("still");
   transport->run();
   CHECK(peer.last() == "said still");
+}
+
+TEST_CASE("conversation: sudo is what begins it") {
+  // One that becomes nobody else, in front of the others on PATH.
+  TempDir folder;
+  write_file(folder.path() / "sudo",
+             "#!/bin/sh\n[ \"$1 $2\" = '-n --' ] || exit 1\nshift 2\nAS_ROOT=yes exec \"$@\"\n",
+             0755);
+  const std::string before = std::getenv("PATH");
+  ::setenv("PATH", (folder.path().string() + ":" + before).c_str(), 1);
+  TransportOptions options;
+  options.sudo = Sudo::yes;
+  const std::unique_ptr<Transport> transport = make_transport(options);
+  Peer peer(*transport, local(), "echo \"as root: $AS_ROOT\"; " + kScript);
+  peer.say("well");
+  transport->run();
+  peer.say("still");
+  transport->run();
+  ::setenv("PATH", before.c_str(), 1);
+  CHECK(peer.lines.front() == "as root: yes");
+  CHECK(peer.last() == "said still");
+}
+
+TEST_CASE("conversation: the line for sudo comes first, before it has begun, and is not counted") {
+  TempDir folder;
+  write_file(folder.path() / "file", "text");
+  ConversationIo io(Peer::command(""), 20s);
+  const Clock::time_point now = Clock::now();
+  io.send({"put\n", folder.path() / "file", 1}, 20s, now);
+  io.set_preamble("secret\n");
+  io.start(now);
+  CHECK(io.next(now) == "secret\n");
+  io.consume(3, now);
+  CHECK(io.next(now) == "ret\n");
+  io.consume(4, now);
+  CHECK(io.next(now).empty());
+  CHECK_FALSE(io.feeds());
+  CHECK(io.sent() == 0);
+  io.begin(now);
+  CHECK(io.next(now) == "put\n");
+  io.consume(4, now);
+  CHECK(io.sent() == 0);
+  CHECK(io.next(now) == "ext");
+  io.consume(2, now);
+  CHECK(io.sent() == 2);
+  CHECK(io.next(now) == "t");
+  io.consume(1, now);
+  CHECK(io.next(now).empty());
+  CHECK(io.sent() == 3);
+  // The answer is due from then on.
+  CHECK(io.deadline() == now + 20s);
 }
 
 TEST_CASE("conversation: what is told to the fake") {

@@ -30,9 +30,9 @@ done
 class Driver:
     """conversation-run as a process, told what to do step by step."""
 
-    def __init__(self, case, backend="libssh2", fanout=64):
+    def __init__(self, case, backend="libssh2", fanout=64, config=None):
         self.child = subprocess.Popen(
-            [str(DRIVER), str(case.fleet.config), backend, str(fanout)], stdin=subprocess.PIPE,
+            [str(DRIVER), str(config or case.fleet.config), backend, str(fanout)], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True, bufsize=1, env=clean_environment())
         case.addCleanup(self.end)
 
@@ -196,6 +196,28 @@ class Conversations(ConversationCase):
                 self.assertIn("well", answer["exec"]["n3"][0])
                 self.wait_for(lambda: not self.fleet.processes("n3"))
                 (self.home("n3") / "begun").unlink()
+
+    def test_behind_a_jump_host(self):
+        config = self.folder / "through"
+        config.write_text("Host n2 n3\n  ProxyJump n1\n" + self.fleet.config.read_text())
+        driver = Driver(self, config=config)
+        driver.open("n2", "n3")
+        for text in ("one", "two"):
+            driver.send("*", text)
+            heard = driver.run()["heard"]
+            self.assertEqual({lines[-1] for lines in heard.values()}, {"answer: " + text})
+        driver.send("n2", "hush")
+        driver.begin_run()
+        driver.child.send_signal(signal.SIGINT)
+        self.assertTrue(driver.finish_run()["interrupted"])
+        driver.send("*", "go back")
+        self.assertEqual(driver.run()["heard"],
+                         {name: ["answer: go back"] for name in ("n2", "n3")})
+        # They merely wait, and the jump host dies.
+        self.fleet.kill("n1")
+        self.wait_for(lambda: self.fleet.open("n1") == 0)
+        answer = driver.run()
+        self.assertEqual({driver.outcome(name, answer) for name in ("n2", "n3")}, {"lost"})
 
     def test_connections(self):
         name = "n4"
