@@ -1,21 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Which command runs when: the fan-out, the limit of file descriptors, one connection for each
-// host, and who serves it.
+#include "transport/engine.h"
+
 #include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <deque>
-#include <list>
-#include <map>
+#include <set>
 
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/text.h"
 #include "process/process.h"
-#include "transport/session.h"
-#include "transport/ssh_services.h"
 #include "transport/terminal_prompt.h"
 
 namespace ds {
@@ -25,25 +20,18 @@ SshServices::SshServices(const TransportOptions& options, Loop& loop)
   sudo.sudo = options.sudo;
 }
 
-namespace {
-
-/// Descriptors that are not sessions': files, the event loop, the journal, pipes of children.
-constexpr std::size_t kReserved = 40;
-/// What a session may come to hold while it logs in.
-constexpr std::size_t kForOne = 3;
-
 std::size_t descriptor_limit() {
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
-  const std::size_t all = limit.rlim_cur == RLIM_INFINITY ? 1u << 20 : limit.rlim_cur;
-  return all;
+  return limit.rlim_cur == RLIM_INFINITY ? 1u << 20 : limit.rlim_cur;
 }
 
-/// How many of them sessions may have.
-std::size_t for_sessions() {
+std::size_t descriptors_for_sessions() {
   const std::size_t all = descriptor_limit();
-  return all > 2 * kReserved ? all - kReserved : all / 2;
+  return all > 2 * kReservedDescriptors ? all - kReservedDescriptors : all / 2;
 }
+
+namespace {
 
 std::string key_of(const Endpoint& endpoint) {
   return std::string(endpoint.kind == Endpoint::Kind::local ? "local" : "ssh") + "\n" +
@@ -63,91 +51,62 @@ std::optional<ExecResult> step(HostSession& session) {
   }
 }
 
-class Engine : public Transport {
- public:
-  explicit Engine(TransportOptions options)
-      : options_(std::move(options)), services_(options_, loop_) {}
-  ~Engine() override { close_all(); }
-  Engine(const Engine&) = delete;
-  Engine& operator=(const Engine&) = delete;
+/// Nobody waits for anything but for the time to pass.
+struct Pause : public Loop::Member {
+  Pause(Loop& loop, std::chrono::milliseconds time) : loop(loop), ends(loop.now() + time) {
+    loop.arm(*this);
+  }
+  ~Pause() override { loop.forget(*this); }
+  Pause(const Pause&) = delete;
+  Pause& operator=(const Pause&) = delete;
+  void wants(std::vector<pollfd>& /*waits*/) const override {}
+  Clock::time_point deadline() const override { return over() ? Clock::time_point::max() : ends; }
+  void turn() override {}
+  bool over() const { return loop.now() >= ends; }
 
-  void start(const Endpoint& endpoint, Exec exec, Done done) override;
-  void run() override;
-  std::vector<std::string> notes() const override;
-  std::vector<std::string> warnings() const override { return services_.bastions.warnings(); }
-
- private:
-  struct Order {
-    Exec exec;
-    Done done;
-  };
-  struct Host : public Loop::Member {
-    explicit Host(Engine& engine) : engine(engine) {}
-    void wants(std::vector<pollfd>& waits) const override {
-      if (session)
-        session->wants(waits);
-    }
-    Clock::time_point deadline() const override {
-      return session ? session->deadline() : Clock::time_point::max();
-    }
-    void turn() override { engine.move(*this); }
-
-    Engine& engine;
-    Endpoint endpoint;
-    SshSettings settings;
-    bool resolved = false;
-    std::string by_openssh;  ///< why the ssh program serves it
-    std::unique_ptr<HostSession> session;
-    std::deque<Order> orders;  ///< the first is under way while `busy`
-    bool busy = false;
-    bool queued = false;          ///< stands in ready_
-    bool gave_way = false;        ///< its idle connection was closed for want of descriptors
-    bool weighs = false;          ///< as counted in weighing_
-    std::size_t descriptors = 0;  ///< as counted in descriptors_
-  };
-
-  void ask_password();
-  void resolve_all();
-  void admit();
-  bool make_room();
-  void begin(Host& host);
-  void make_session(Host& host);
-  void move(Host& host);
-  bool hand_over(Host& host, ExecResult& result);
-  void finish(Host& host, ExecResult result);
-  void count(Host& host);
-  void close_all();
-
-  TransportOptions options_;
-  Loop loop_;
-  SshServices services_;
-  std::map<std::string, Host*> by_key_;
-  std::list<Host> hosts_;
-  std::deque<Host*> ready_;  ///< have an order and do nothing
-  std::size_t busy_ = 0, descriptors_ = 0;
-  int weighing_ = 0;
-  std::size_t reopened_ = 0;  ///< connections of hosts that had given way
+  Loop& loop;
+  Clock::time_point ends;
 };
 
-void Engine::start(const Endpoint& endpoint, Exec exec, Done done) {
+}  // namespace
+
+Engine::Host& Engine::host_of(const Endpoint& endpoint) {
   Host*& host = by_key_[key_of(endpoint)];
   if (host == nullptr) {
-    host = &hosts_.emplace_back(*this);
+    host = &hosts_.emplace_back();
     host->endpoint = endpoint;
   }
-  host->orders.push_back({std::move(exec), std::move(done)});
-  if (!host->busy && !std::exchange(host->queued, true))
-    ready_.push_back(host);
+  return *host;
 }
 
-void Engine::run() {
+Engine::Connection& Engine::connect(Host& host) {
+  return connections_.emplace_back(*this, host);
+}
+
+void Engine::enqueue(Connection& connection) {
+  if (!std::exchange(connection.queued, true))
+    ready_.push_back(&connection);
+}
+
+void Engine::start(const Endpoint& endpoint, Exec exec, Done done) {
+  Host& host = host_of(endpoint);
+  if (host.kept == nullptr)
+    host.kept = &connect(host);
+  host.kept->orders.push_back({std::move(exec), std::move(done)});
+  if (!host.kept->runs)
+    enqueue(*host.kept);
+}
+
+void Engine::attend(std::chrono::milliseconds time) {
   try {
     ask_password();
     resolve_all();
-    for (admit(); busy_ > 0; admit())
+    const Pause pause(loop_, time);
+    look_at_conversations();
+    for (admit(); busy_ > 0 || !pause.over(); admit())
       loop_.round();
   } catch (...) {
-    close_all();
+    stop();
     throw;
   }
 }
@@ -194,84 +153,121 @@ void Engine::resolve_all() {
 
 /// Begins what fan-out and descriptors allow.
 void Engine::admit() {
+  sweep();
   while (!ready_.empty() && weighing_ < options_.fanout) {
-    Host& host = *ready_.front();
-    const bool opens = !host.session || !host.session->idle();
-    if (opens && descriptors_ + kForOne > for_sessions() && busy_ > 0 && !make_room())
+    Connection& next = *ready_.front();
+    const bool opens = !next.runs && !next.idle();
+    if (opens && descriptors_ + kDescriptorsForOne > descriptors_for_sessions() && busy_ > 0 &&
+        !make_room())
       return;
     ready_.pop_front();
-    host.queued = false;
-    begin(host);
+    next.queued = false;
+    begin(next);
   }
 }
 
 /// Closes an idle connection that nobody waits for now, else the one whose turn comes last.
 bool Engine::make_room() {
-  const auto close = [this](Host& host) {
-    host.session->close_idle();
-    host.session.reset();
-    count(host);
-    host.gave_way = true;
+  const auto give_way = [this](Connection& connection) {
+    close(connection);
+    connection.gave_way = true;
     return true;
   };
-  for (Host& host : hosts_) {
-    if (host.orders.empty() && host.session && host.session->idle())
-      return close(host);
+  for (Connection& connection : connections_) {
+    if (connection.unused() && connection.idle())
+      return give_way(connection);
   }
   for (auto last = ready_.rbegin(); last != ready_.rend(); ++last) {
-    if (*last != ready_.front() && (*last)->session && (*last)->session->idle())
-      return close(**last);
+    if (*last != ready_.front() && (*last)->idle())
+      return give_way(**last);
   }
   return false;
 }
 
-void Engine::make_session(Host& host) {
+/// An idle one.
+void Engine::close(Connection& connection) {
+  connection.session->close_idle();
+  connection.session.reset();
+  count(connection);
+}
+
+void Engine::make_session(Connection& connection) {
+  const Host& host = connection.host;
   if (host.endpoint.kind == Endpoint::Kind::local)
-    host.session = make_local_session(services_.sudo, loop_);
+    connection.session = make_local_session(services_.sudo, loop_);
   else if (!host.by_openssh.empty())
-    host.session = make_openssh_session(host.settings, options_, services_.sudo, loop_);
+    connection.session = make_openssh_session(host.settings, options_, services_.sudo, loop_);
   else
-    host.session = make_ssh_session(host.settings, services_, host);
+    connection.session = make_ssh_session(host.settings, services_, connection);
 }
 
-void Engine::begin(Host& host) {
-  host.busy = true;
-  ++busy_;
-  if (!host.settings.problem.empty()) {
-    ExecResult result;
-    result.outcome = ExecResult::Outcome::unreachable;
-    result.message = host.endpoint.name + ": " + host.settings.problem;
-    finish(host, std::move(result));
+void Engine::begin(Connection& connection) {
+  if (connection.runs) {
+    connection.talk->io.admit(loop_.now());
+    loop_.wake(connection);
+    count(connection);
     return;
   }
-  if (!host.session)
-    make_session(host);
-  reopened_ += std::exchange(host.gave_way, false) ? 1 : 0;
+  connection.runs = true;
+  count(connection);
+  ExecResult failed;
+  failed.outcome = ExecResult::Outcome::unreachable;
   try {
-    host.session->begin(host.orders.front().exec);
-    loop_.arm(host);
-    count(host);
+    if (connection.stopped) {
+      failed.outcome = ExecResult::Outcome::lost;
+      throw Error("interrupted before the command began");
+    }
+    if (!connection.host.settings.problem.empty())
+      throw Error(connection.host.settings.problem);
+    CommandIo& io = prepare_io(connection);
+    if (io.exec().fresh) {
+      hang_up(connection.host.endpoint);
+      if (connection.idle())
+        close(connection);
+    }
+    if (!connection.session)
+      make_session(connection);
+    reopened_ += std::exchange(connection.gave_way, false) ? 1 : 0;
+    connection.session->begin(io);
+    loop_.arm(connection);
+    count(connection);
   } catch (const Error& error) {
-    ExecResult result;
-    result.outcome = ExecResult::Outcome::unreachable;
-    result.message = host.endpoint.name + ": " + error.what();
-    finish(host, std::move(result));
+    failed.message = connection.host.endpoint.name + ": " + error.what();
+    finish(connection, std::move(failed));
   }
 }
 
-void Engine::move(Host& host) {
-  if (!host.session)
+CommandIo& Engine::prepare_io(Connection& connection) {
+  const std::string preamble = services_.sudo.preamble();
+  if (connection.talk) {
+    connection.talk->io.set_preamble(preamble);
+    return connection.talk->io;
+  }
+  connection.io =
+      std::make_unique<WholeIo>(connection.orders.front().exec, preamble, options_.stall_timeout);
+  return *connection.io;
+}
+
+void Engine::move(Connection& connection) {
+  if (!connection.session)
     return;
-  std::optional<ExecResult> result = step(*host.session);
-  if (result && host.busy && !hand_over(host, *result))
-    finish(host, std::move(*result));
+  std::optional<ExecResult> result = step(*connection.session);
+  if (const std::shared_ptr<Talk> talk = connection.talk) {
+    if (!result || result->outcome != ExecResult::Outcome::flooded)
+      tell(*talk);
+    if (connection.talk != talk)
+      return;
+  }
+  if (result && connection.runs && !hand_over(connection, *result))
+    finish(connection, std::move(*result));
   else
-    count(host);
+    count(connection);
 }
 
 /// True where the ssh program goes on in libssh2's place.
-bool Engine::hand_over(Host& host, ExecResult& result) {
-  const std::string reason = host.session->better_by_openssh();
+bool Engine::hand_over(Connection& connection, ExecResult& result) {
+  Host& host = connection.host;
+  const std::string reason = connection.session->better_by_openssh();
   if (reason.empty() || result.ok() || !host.by_openssh.empty())
     return false;
   if (options_.backend != SshBackend::automatic) {
@@ -279,46 +275,44 @@ bool Engine::hand_over(Host& host, ExecResult& result) {
     return false;
   }
   host.by_openssh = reason;
-  host.session.reset();
-  loop_.forget(host);
-  --busy_;
-  begin(host);
+  connection.session.reset();
+  loop_.forget(connection);
+  connection.runs = false;
+  begin(connection);
   return true;
 }
 
-void Engine::finish(Host& host, ExecResult result) {
-  --busy_;
-  host.busy = false;
+void Engine::finish(Connection& connection, ExecResult result) {
+  connection.runs = false;
   // A broken connection is made anew for the next command.
-  if (result.outcome != ExecResult::Outcome::exited && host.session)
-    host.session.reset();
-  count(host);
-  const Done done = std::move(host.orders.front().done);
-  host.orders.pop_front();
-  if (!host.orders.empty() && !std::exchange(host.queued, true))
-    ready_.push_back(&host);
+  if (result.outcome != ExecResult::Outcome::exited)
+    connection.session.reset();
+  Done done;
+  if (connection.talk) {
+    done = end_talk(connection, result);
+  } else {
+    done = std::move(connection.orders.front().done);
+    connection.orders.pop_front();
+    connection.io.reset();
+    if (!connection.orders.empty())
+      enqueue(connection);
+  }
+  count(connection);
   done(std::move(result));
 }
 
-void Engine::count(Host& host) {
-  const bool weighs = host.busy && host.session && host.session->weighs();
-  const std::size_t descriptors = host.session ? host.session->descriptors() : 0;
-  weighing_ += static_cast<int>(weighs) - static_cast<int>(host.weighs);
-  descriptors_ += descriptors - host.descriptors;
-  host.weighs = weighs;
-  host.descriptors = descriptors;
-}
-
-void Engine::close_all() {
-  for (Host& host : hosts_) {
-    loop_.forget(host);
-    host.session.reset();
-    host.orders.clear();
-    host.busy = host.queued = false;
-    count(host);
-  }
-  ready_.clear();
-  busy_ = 0;
+void Engine::count(Connection& connection) {
+  const bool under_way = connection.runs && (!connection.talk || connection.talk->io.under_way());
+  const bool weighs = connection.runs && connection.session && connection.session->weighs();
+  const std::size_t descriptors = connection.session ? connection.session->descriptors() : 0;
+  busy_ += static_cast<std::size_t>(under_way) - static_cast<std::size_t>(connection.under_way);
+  weighing_ += static_cast<int>(weighs) - static_cast<int>(connection.weighs);
+  descriptors_ += descriptors - connection.descriptors;
+  connection.under_way = under_way;
+  connection.weighs = weighs;
+  connection.descriptors = descriptors;
+  if (connection.runs && connection.talk && connection.talk->io.wants_turn())
+    enqueue(connection);
 }
 
 std::vector<std::string> Engine::notes() const {
@@ -340,8 +334,6 @@ std::vector<std::string> Engine::notes() const {
   }
   return notes;
 }
-
-}  // namespace
 
 std::unique_ptr<Transport> make_transport(TransportOptions options) {
   return std::make_unique<Engine>(std::move(options));

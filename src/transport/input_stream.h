@@ -19,7 +19,6 @@ class InputStream {
   /// read.
   std::string_view next();
   void consume(std::size_t bytes);
-  std::uint64_t consumed() const { return consumed_; }
   std::uint64_t sent() const { return consumed_ > preamble_ ? consumed_ - preamble_ : 0; }
 
  private:

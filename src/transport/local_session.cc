@@ -16,11 +16,13 @@ class LocalSession : public ProcessSession {
   using ProcessSession::ProcessSession;
 
  protected:
-  Command command_for(const Exec& exec) override {
-    return {{"/bin/sh", "-c", sudo_.script(exec.script)}, "/", {}};
+  Command command_for(const CommandIo& io) override {
+    return {{"/bin/sh", "-c", sudo_.script(io.exec().script)}, "/", {}};
   }
 
-  void judge(int status, ExecResult& result) const override {
+  bool has_begun(std::string& /*err*/) const override { return true; }
+
+  void judge(int status, bool /*begun*/, ExecResult& result) const override {
     if (WIFSIGNALED(status)) {
       result.outcome = ExecResult::Outcome::signalled;
       result.message = fmt::format("the command was killed by signal {} ({})", WTERMSIG(status),

@@ -68,7 +68,7 @@ void Loop::forget(Member& member) {
 
 int Loop::time_left() const {
   const Clock::time_point moment = now();
-  if (!woken_.empty())
+  if (!woken_.empty() || !due_.empty())
     return 0;
   if (deadlines_.empty())
     return AwakeClock::longest_wait.count();
@@ -78,23 +78,26 @@ int Loop::time_left() const {
       std::clamp<std::int64_t>(left.count(), 0, AwakeClock::longest_wait.count()));
 }
 
-void Loop::round() {
+bool Loop::round(Wait wait) {
   std::array<epoll_event, 256> events;
   pollfd interrupt{interrupt_fd(), POLLIN, 0};
   if (interrupt.fd >= 0)
     watch(interrupt, 0);
-  const int wait = time_left();
-  const int ready = ::epoll_wait(epoll_.get(), events.data(), events.size(), wait);
-  const Clock::time_point moment = clock_.after(std::chrono::milliseconds(wait));
-  check_interrupt();
-  std::set<std::uint64_t> due;
-  due.swap(woken_);
+  const int most = wait == Wait::yes ? time_left() : 0;
+  const int ready = ::epoll_wait(epoll_.get(), events.data(), events.size(), most);
+  const Clock::time_point moment = clock_.after(std::chrono::milliseconds(most));
+  due_.merge(woken_);
+  woken_.clear();
+  // An event is told once.
   for (int i = 0; i < ready; ++i)
-    due.insert(events[static_cast<std::size_t>(i)].data.u64);
+    due_.insert(events[static_cast<std::size_t>(i)].data.u64);
+  check_interrupt();
   for (auto at = deadlines_.begin(); at != deadlines_.end() && at->first <= moment; ++at)
-    due.insert(at->second);
-  for (const std::uint64_t id : due)
-    give_turn(id);
+    due_.insert(at->second);
+  const bool any = !due_.empty();
+  while (!due_.empty())
+    give_turn(due_.extract(due_.begin()).value());
+  return any;
 }
 
 void Loop::give_turn(std::uint64_t id) {

@@ -46,8 +46,10 @@ class Loop {
   void wake(Member& member);
   void forget(Member& member);
 
-  /// Waits until a member is due, then gives turns. Throws Interrupted.
-  void round();
+  enum class Wait { no, yes };
+  /// Waits until a member is due, then gives turns; false if there were none. Throws Interrupted,
+  /// and what a turn throws: those who have not had their turn then get it in the next round.
+  bool round(Wait wait = Wait::yes);
 
  private:
   struct Entry {
@@ -64,6 +66,7 @@ class Loop {
   std::unordered_map<const Member*, std::uint64_t> ids_;
   std::set<std::pair<Clock::time_point, std::uint64_t>> deadlines_;
   std::set<std::uint64_t> woken_;
+  std::set<std::uint64_t> due_;  ///< in this round, still without a turn
   std::vector<pollfd> waits_;
   mutable AwakeClock clock_;  ///< whoever reads it may be the first to notice a stop
 };

@@ -62,14 +62,20 @@ class OpensshSession : public ProcessSession {
       : ProcessSession(sudo, loop), settings_(settings), options_(options) {}
 
  protected:
-  Command command_for(const Exec& exec) override {
-    command_ = RemoteCommand(exec, sudo_);
-    return {words(), {}, {}};
+  Command command_for(const CommandIo& io) override {
+    command_ = RemoteCommand(io.exec(), sudo_, io.stays());
+    return {words(io.stays()), {}, {}};
   }
 
-  void judge(int status, ExecResult& result) const override {
+  bool has_begun(std::string& err) const override { return command_.take_begin(err); }
+
+  void judge(int status, bool begun, ExecResult& result) const override {
     const bool ended = command_.read_end(result);
-    if (!ended && WIFEXITED(status) && WEXITSTATUS(status) == 255) {
+    if (!ended && begun) {
+      result.outcome = Outcome::lost;
+      result.message = settings_.name + ", by ssh: the connection broke during the command: " +
+                       last_words(lines(clean(result.err)));
+    } else if (!ended && WIFEXITED(status) && WEXITSTATUS(status) == 255) {
       const std::vector<std::string> said = lines(clean(result.err));
       result.outcome = outcome_of(result.err);
       result.message =
@@ -87,7 +93,7 @@ class OpensshSession : public ProcessSession {
   std::chrono::milliseconds grace() const override { return options_.connect_timeout; }
 
  private:
-  std::vector<std::string> words() const {
+  std::vector<std::string> words(bool stays) const {
     std::vector<std::string> words = ssh_words(options_);
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(options_.connect_timeout).count();
     // -x -a -T: no X11, no agent, no terminal; a first -o wins over the configuration. A process
@@ -96,6 +102,9 @@ class OpensshSession : public ProcessSession {
                                "-o", fmt::format("ConnectTimeout={}", seconds)});
     if (settings_.unknown_host_key == UnknownHostKey::refuse)
       words.insert(words.end(), {"-o", "StrictHostKeyChecking=yes"});
+    // A command has its time limit; one that stays may be silent for hours, its host dead.
+    if (stays && settings_.alive_interval <= 0)
+      words.insert(words.end(), {"-o", "ServerAliveInterval=15"});
     words.insert(words.end(), {"-l", settings_.user, "-p", std::to_string(settings_.port)});
     words.insert(words.end(), {"-o", "HostName=" + settings_.hostname});
     for (const std::filesystem::path& file : settings_.identities)

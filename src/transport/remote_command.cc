@@ -65,11 +65,22 @@ std::string SudoAccess::script(const std::string& script) const {
       command);
 }
 
-RemoteCommand::RemoteCommand(const Exec& exec, const SudoAccess& access)
+RemoteCommand::RemoteCommand(const Exec& exec, const SudoAccess& access, bool tells_begin)
     : nonce_(random_nonce()), sudo_(access.sudo != Sudo::no) {
+  const std::string begin =
+      tells_begin ? fmt::format("printf '\\n%s\\n' {} >&2\n", nonce_) : std::string();
   line_ = login_shell_command(
-      access.script(fmt::format("{}(\n{}\n)\nprintf '\\n%s %s\\n' {} \"$?\" >&2",
-                                exec.guarded ? kGuard : "", exec.script, nonce_)));
+      access.script(fmt::format("{}{}(\n{}\n)\nprintf '\\n%s %s\\n' {} \"$?\" >&2",
+                                exec.guarded ? kGuard : "", begin, exec.script, nonce_)));
+}
+
+bool RemoteCommand::take_begin(std::string& err) const {
+  const std::string frame = "\n" + nonce_ + "\n";
+  const std::size_t at = err.find(frame);
+  if (at == std::string::npos)
+    return false;
+  err.erase(at, frame.size());
+  return true;
 }
 
 bool RemoteCommand::read_end(ExecResult& result) const {

@@ -24,10 +24,14 @@ struct SudoAccess {
 class RemoteCommand {
  public:
   RemoteCommand() = default;
-  explicit RemoteCommand(const Exec& exec, const SudoAccess& access = {});
+  /// With `tells_begin` it writes a frame on stderr before the script is run.
+  explicit RemoteCommand(const Exec& exec, const SudoAccess& access = {}, bool tells_begin = false);
 
   /// The command line, for whatever login shell.
   const std::string& line() const { return line_; }
+
+  /// Takes the frame of its beginning out of `err`. False, and nothing done, where there is none.
+  bool take_begin(std::string& err) const;
 
   /// Takes the frame that the command wrote on stderr at its end out of `result.err` and fills in
   /// outcome and exit status. False, and nothing done, where there is no frame.

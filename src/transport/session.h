@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "transport/command_io.h"
 #include "transport/loop.h"
 #include "transport/ssh_config.h"
 #include "transport/transport.h"
@@ -19,8 +20,9 @@ class HostSession {
  public:
   virtual ~HostSession() = default;
 
-  /// Begins a command; only while none is under way.
-  virtual void begin(Exec exec) = 0;
+  /// Begins a command; only while none is under way. `io` must live until it has ended or this
+  /// session has.
+  virtual void begin(CommandIo& io) = 0;
 
   /// The descriptors it waits for now.
   virtual void wants(std::vector<pollfd>& waits) const = 0;
@@ -31,7 +33,7 @@ class HostSession {
   /// When step() has something to do without a descriptor being ready; the far future if never.
   virtual Clock::time_point deadline() const = 0;
 
-  /// True while it costs this machine something: connecting, logging in, sending. The fan-out
+  /// True while it costs this machine something: connecting, logging in, uploading. The fan-out
   /// bounds how many do at one time.
   virtual bool weighs() const = 0;
 
@@ -46,10 +48,6 @@ class HostSession {
   virtual std::string better_by_openssh() const { return {}; }
 };
 
-/// What a session says of a command that it had to end.
-std::string took_too_long(const Exec& exec);
-std::string printed_too_much(const Exec& exec);
-std::string stood_still(std::chrono::milliseconds limit);
 /// "15", "0.3": the number of seconds.
 std::string in_seconds(std::chrono::milliseconds time);
 

@@ -7,7 +7,6 @@
 #include <algorithm>
 
 #include "base/text.h"
-#include "transport/input_stream.h"
 #include "transport/remote_command.h"
 #include "transport/session.h"
 #include "transport/ssh_link.h"
@@ -25,11 +24,13 @@ class SshSession : public HostSession {
   SshSession(const SshSettings& settings, SshServices& services, Loop::Member& owner)
       : services_(services), owner_(owner), link_(settings, services, owner) {}
 
-  void begin(Exec exec) override;
+  void begin(CommandIo& io) override;
   void wants(std::vector<pollfd>& waits) const override;
   std::optional<ExecResult> step() override;
   Clock::time_point deadline() const override;
-  bool weighs() const override { return phase_ == Phase::link || (busy() && !input_ended_); }
+  bool weighs() const override {
+    return phase_ == Phase::link || (busy() && !input_ended_ && io_->uploads());
+  }
   std::size_t descriptors() const override { return link_.descriptors(); }
   bool idle() const override { return phase_ == Phase::idle && link_.ready(); }
   void close_idle() override;
@@ -48,12 +49,12 @@ class SshSession : public HostSession {
   bool read_all();
   SshProgress close_channel();
   void finish(const SshChannel::Exit& exit);
+  void settle();
   SshProgress fail(Outcome outcome, const std::string& message);
   SshProgress not_begun(Outcome otherwise, const std::string& doing, const std::string& when);
   std::string what_broke() const;
   SshProgress enter(Phase phase);
   void mind_the_time();
-  Clock::time_point stalls_at() const;
 
   SshServices& services_;
   Loop::Member& owner_;
@@ -62,23 +63,22 @@ class SshSession : public HostSession {
   Phase phase_ = Phase::idle;
   bool yielded_ = false;  ///< gave way to other sessions with work left
   bool reused_ = false;   ///< the connection served a command before
-  Clock::time_point began_, moved_;
-  Exec exec_;
+  Clock::time_point began_;
+  CommandIo* io_ = nullptr;  ///< of the command that is under way
   RemoteCommand command_;
   bool sends_by_reading_ = false;  ///< a window that reading made larger is half announced
-  std::unique_ptr<InputStream> input_;
   bool input_ended_ = false;
   ExecResult result_;
   bool over_ = false;  ///< result_ is complete
 };
 
-void SshSession::begin(Exec exec) {
-  exec_ = std::move(exec);
+void SshSession::begin(CommandIo& io) {
+  io_ = &io;
   result_ = {};
   over_ = input_ended_ = false;
-  began_ = moved_ = services_.loop.now();
-  input_ = std::make_unique<InputStream>(exec_.input, services_.sudo.preamble());
-  command_ = RemoteCommand(exec_, services_.sudo);
+  began_ = services_.loop.now();
+  io.start(began_);
+  command_ = RemoteCommand(io.exec(), services_.sudo, io.stays());
   sends_by_reading_ = false;
   reused_ = link_.ready();
   phase_ = reused_ ? Phase::open : Phase::link;
@@ -97,16 +97,10 @@ void SshSession::wants(std::vector<pollfd>& waits) const {
     link_.wants(waits);
 }
 
-Clock::time_point SshSession::stalls_at() const {
-  return phase_ == Phase::transfer && !input_ended_ ? moved_ + services_.options.stall_timeout
-                                                    : Clock::time_point::max();
-}
-
 Clock::time_point SshSession::deadline() const {
   if (phase_ == Phase::idle)
     return Clock::time_point::max();
-  return phase_ == Phase::link ? link_.deadline()
-                               : std::min(began_ + exec_.time_limit, stalls_at());
+  return phase_ == Phase::link ? link_.deadline() : io_->deadline();
 }
 
 std::optional<ExecResult> SshSession::step() {
@@ -128,17 +122,15 @@ std::optional<ExecResult> SshSession::step() {
     return std::nullopt;
   }
   phase_ = Phase::idle;
+  io_ = nullptr;
   return std::move(result_);
 }
 
 void SshSession::mind_the_time() {
-  const Clock::time_point now = services_.loop.now();
   if (phase_ == Phase::link)
     return;
-  if (now >= began_ + exec_.time_limit)
-    fail(Outcome::timed_out, took_too_long(exec_));
-  else if (now >= stalls_at())
-    fail(Outcome::timed_out, stood_still(services_.options.stall_timeout));
+  if (const std::string late = io_->too_late(services_.loop.now()); !late.empty())
+    fail(Outcome::timed_out, late);
 }
 
 SshProgress SshSession::advance() {
@@ -173,6 +165,7 @@ SshProgress SshSession::reach() {
     return fail(link_.failure().outcome, link_.failure().message);
   }
   began_ = services_.loop.now();
+  io_->start(began_);
   return enter(Phase::open);
 }
 
@@ -219,25 +212,35 @@ SshProgress SshSession::start_command() {
   if (started == SshProgress::failed)
     return not_begun(Outcome::lost, "the command could not be started",
                      "as the command was started");
-  moved_ = services_.loop.now();
-  return started == SshProgress::done ? enter(Phase::transfer) : started;
+  if (started != SshProgress::done)
+    return started;
+  if (!io_->stays())
+    io_->begin(services_.loop.now());
+  return enter(Phase::transfer);
 }
 
 /// Sends what the channel takes; true if it may take more at once.
 bool SshSession::feed() {
-  const std::uint64_t first = input_->consumed();
-  while (!input_ended_ && input_->consumed() - first < kTurn) {
-    const std::string_view piece = input_->next();
+  const Clock::time_point now = services_.loop.now();
+  for (std::size_t total = 0; !input_ended_ && total < kTurn;) {
+    const std::string_view piece = io_->next(now);
     if (piece.empty()) {
+      if (!io_->input_over())
+        return false;
       input_ended_ = channel_->end_input() != SshProgress::waiting;
+      if (input_ended_)
+        io_->input_closed(now);
       return false;
     }
     const std::optional<std::size_t> put = channel_->put(piece);
     // The command may have ended without reading everything; its own status tells.
     input_ended_ = !put;
+    if (!put)
+      io_->input_closed(now);
     if (put.value_or(0) == 0)
       return false;
-    input_->consume(*put);
+    io_->consume(*put, now);
+    total += *put;
   }
   return !input_ended_;
 }
@@ -246,8 +249,8 @@ bool SshSession::feed() {
 /// Reading one stream takes in what comes for the other, and no event tells of that again.
 bool SshSession::read_all() {
   bool more = false;
-  for (const auto& [stream, into] : {std::pair(SshChannel::Stream::out, &result_.out),
-                                     std::pair(SshChannel::Stream::err, &result_.err)}) {
+  for (const auto& [stream, into] : {std::pair(SshChannel::Stream::out, &io_->out),
+                                     std::pair(SshChannel::Stream::err, &io_->err)}) {
     const SshProgress got = channel_->get(stream, *into, kTurn);
     if (got == SshProgress::failed) {
       fail(Outcome::lost,
@@ -261,22 +264,24 @@ bool SshSession::read_all() {
 
 SshProgress SshSession::transfer() {
   // While half a packet waits to be sent, only the same call may follow.
-  const std::uint64_t before = input_->consumed();
-  const bool more_to_send = !sends_by_reading_ && feed();
-  if (input_->consumed() > before)
-    moved_ = services_.loop.now();
+  bool more_to_send = !sends_by_reading_ && feed();
   const bool may_read = sends_by_reading_ || !link_.connection().wants_to_send();
   const std::size_t window = channel_->window();
   const bool more_to_read = may_read && read_all();
   sends_by_reading_ = may_read && !over_ && link_.connection().wants_to_send();
   if (over_)
     return SshProgress::failed;
-  if (result_.out.size() + result_.err.size() > exec_.output_limit)
-    return fail(Outcome::flooded, printed_too_much(exec_));
+  if (io_->stays() && !io_->begun() && command_.take_begin(io_->err)) {
+    io_->begin(services_.loop.now());
+    more_to_send = true;
+  }
+  io_->took();
+  if (const std::string problem = io_->too_much(); !problem.empty())
+    return fail(Outcome::flooded, problem);
   if (!more_to_read && channel_->ended())
     return enter(Phase::close);
   // Reading takes in what the server allows to be sent, too, and no event tells of that again.
-  const bool window_opened = !input_ended_ && channel_->window() > window;
+  const bool window_opened = !input_ended_ && io_->feeds() && channel_->window() > window;
   yielded_ = more_to_send || more_to_read || window_opened;
   return SshProgress::waiting;
 }
@@ -290,10 +295,8 @@ SshProgress SshSession::close_channel() {
 }
 
 void SshSession::finish(const SshChannel::Exit& exit) {
-  over_ = true;
+  settle();
   channel_.reset();
-  result_.sent_bytes = input_->sent();
-  result_.seconds = std::chrono::duration<double>(services_.loop.now() - began_).count();
   if (command_.read_end(result_))
     return;
   // libssh2 gives status 0 also when none arrived.
@@ -306,12 +309,18 @@ void SshSession::finish(const SshChannel::Exit& exit) {
   }
 }
 
+void SshSession::settle() {
+  over_ = true;
+  result_.out = io_->take_out();
+  result_.err = std::move(io_->err);
+  result_.sent_bytes = io_->sent();
+  result_.seconds = std::chrono::duration<double>(services_.loop.now() - began_).count();
+}
+
 SshProgress SshSession::fail(Outcome outcome, const std::string& message) {
   result_.outcome = outcome;
   result_.message = message;
-  result_.sent_bytes = input_ ? input_->sent() : 0;
-  result_.seconds = std::chrono::duration<double>(services_.loop.now() - began_).count();
-  over_ = true;
+  settle();
   channel_.reset();
   link_.drop();
   return SshProgress::failed;

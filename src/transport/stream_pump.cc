@@ -36,7 +36,7 @@ StreamPump::~StreamPump() {
 }
 
 void StreamPump::wants(std::vector<pollfd>& waits) const {
-  if (child_.in)
+  if (child_.in && io_.feeds())
     waits.push_back({child_.in.get(), POLLOUT, 0});
   if (child_.out)
     waits.push_back({child_.out.get(), POLLIN, 0});
@@ -44,27 +44,31 @@ void StreamPump::wants(std::vector<pollfd>& waits) const {
     waits.push_back({child_.err.get(), POLLIN, 0});
 }
 
-void StreamPump::move(std::string& out, std::string& err) {
-  feed();
-  drain(child_.out, out);
-  drain(child_.err, err);
+void StreamPump::move(Clock::time_point now) {
+  feed(now);
+  drain(child_.out, io_.out);
+  drain(child_.err, io_.err);
 }
 
-void StreamPump::feed() {
+void StreamPump::feed(Clock::time_point now) {
   while (child_.in) {
-    const std::string_view piece = input_.next();
+    const std::string_view piece = io_.next(now);
     if (piece.empty()) {
+      if (!io_.input_over())
+        return;
       child_.in.close();
+      io_.input_closed(now);
       return;
     }
     const ssize_t put = ::write(child_.in.get(), piece.data(), piece.size());
     if (put >= 0) {
-      input_.consume(static_cast<std::size_t>(put));
+      io_.consume(static_cast<std::size_t>(put), now);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       return;
     } else if (errno != EINTR) {
       // A command may end without reading everything; its exit status says whether that is right.
       child_.in.close();
+      io_.input_closed(now);
     }
   }
 }

@@ -7,30 +7,29 @@
 #include <vector>
 
 #include "process/process.h"
-#include "transport/input_stream.h"
+#include "transport/command_io.h"
 
 namespace ds {
 
 /// Feeds a child and takes what it says, without blocking. Kills it, if it still runs, with itself.
 class StreamPump {
  public:
-  StreamPump(Child child, ExecInput input, const std::string& preamble)
-      : child_(std::move(child)), input_(std::move(input), preamble) {}
+  /// `io` must live as long.
+  StreamPump(Child child, CommandIo& io) : child_(std::move(child)), io_(io) {}
   ~StreamPump();
   StreamPump(const StreamPump&) = delete;
   StreamPump& operator=(const StreamPump&) = delete;
 
   void wants(std::vector<pollfd>& waits) const;
-  void move(std::string& out, std::string& err);
+  void move(Clock::time_point now);
   bool ended() const { return !child_.out && !child_.err; }  ///< it says no more
   int reap();                                                ///< its status, as wait(2)
-  std::uint64_t sent() const { return input_.sent(); }
 
  private:
-  void feed();
+  void feed(Clock::time_point now);
 
   Child child_;
-  InputStream input_;
+  CommandIo& io_;
 };
 
 }  // namespace ds

@@ -2,7 +2,8 @@
 //
 // The door to the hosts. One thread drives every session: start() queues a remote command and
 // returns at once, run() turns the event loop until nothing is under way and calls `done` for each
-// command as it ends. `done` may start() more. A host has one connection, kept between commands.
+// command as it ends. `done` may start() more. A host has one connection, kept between commands,
+// and one more for each conversation with it.
 #pragma once
 
 #include <chrono>
@@ -12,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/endpoint.h"
@@ -33,6 +35,7 @@ struct Exec {
   std::chrono::milliseconds time_limit = std::chrono::seconds(120);
   std::size_t output_limit = 16u << 20;  ///< bytes of stdout and stderr together; more ends it
   bool guarded = true;  ///< what it started on the host is ended when the connection is
+  bool fresh = false;   ///< logs in anew: the endpoint's kept connection, if idle, is closed first
 };
 
 struct ExecResult {
@@ -57,14 +60,81 @@ struct ExecResult {
   bool ok() const { return outcome == Outcome::exited && exit_status == 0; }
 };
 
+/// One remote command that stays: it is told things on its stdin and says lines on its stdout, for
+/// as long as its owner keeps this. Destroying it ends the command and closes its connection, at
+/// any time, inside `heard` and `done` too; neither is called from then on. No method blocks or
+/// calls them. Once the conversation is over, and once the transport is gone, methods do nothing.
+///
+/// It is *under way*, and keeps run() from returning, until its command has begun, while something
+/// that was sent is not written, while an answer is awaited, and from end() on. Else it merely
+/// waits.
+class Conversation {
+ public:
+  /// Input of this size is an upload: it weighs, and waits for its turn in the fan-out.
+  static constexpr std::uint64_t kUpload = 64 * 1024;
+  /// A line of stdout that is longer ends it as `flooded`.
+  static constexpr std::size_t kLongestLine = 256 * 1024;
+  /// What is kept of stderr: its end.
+  static constexpr std::size_t kKeptErr = 64 * 1024;
+
+  virtual ~Conversation() = default;
+  /// Appends `input` to its stdin, behind what was sent before and not before it has begun. An
+  /// answer is awaited from now on, and answered() has to be called within `limit` of the last byte
+  /// being written, else it ends as `timed_out`; while it is written
+  /// TransportOptions::stall_timeout bounds the time without a byte. The newest limit is the one
+  /// that counts. With a limit of 0 no answer is awaited, and one that is awaited already goes on
+  /// being so. An empty `input` with a limit awaits something that it says by itself. A file that
+  /// cannot be read ends it as `lost`.
+  virtual void send(ExecInput input, std::chrono::milliseconds limit) = 0;
+  /// Everything that was sent is answered: no limit runs on. Mostly called from `heard`.
+  virtual void answered() = 0;
+  /// Closes its stdin behind what was sent; nothing more can be sent. It has to end within `limit`
+  /// of that, else it is `timed_out`.
+  virtual void end(std::chrono::milliseconds limit) = 0;
+  /// False once `done` was called or is about to be.
+  virtual bool open() const = 0;
+  /// Bytes of files that were sent, of all requests together; stays when it is over.
+  virtual std::uint64_t sent() const = 0;
+};
+
 class Transport {
  public:
   using Done = std::function<void(ExecResult)>;
+  using Heard = std::function<void(std::string_view line)>;
   virtual ~Transport() = default;
   /// Queues `exec` on `endpoint`. Never blocks, never calls `done` itself.
   virtual void start(const Endpoint& endpoint, Exec exec, Done done) = 0;
-  /// Until nothing is queued or under way. Throws Interrupted; then every session is closed.
+  /// Queues a command that stays, on a connection of its own: the endpoint's kept one if that is
+  /// idle. Never blocks, never calls back itself. `exec.time_limit` bounds the time from the login
+  /// to its beginning, `exec.output_limit` what it says (both streams) after one send() and before
+  /// the next; `exec.input` is sent first, with no answer awaited.
+  ///
+  /// `heard` gets each complete line of stdout without its newline, hostile text and the noise of a
+  /// login shell too, from the beginning of the command on. `done` is called once, when the command
+  /// has ended or the connection broke: `out` is what came behind the last complete line, `err` the
+  /// end of stderr, `sent_bytes` as Conversation::sent(). If it ended well, its connection is kept.
+  virtual std::unique_ptr<Conversation> converse(const Endpoint& endpoint, Exec exec, Heard heard,
+                                                 Done done) = 0;
+  /// Until nothing is queued or under way. A conversation that merely waits is looked at once: if
+  /// its connection has ended, it is done (`lost`).
+  ///
+  /// Throws Interrupted, and what callbacks throw. Then commands of start() are forgotten, their
+  /// connections and idle ones are closed. Conversations whose command has begun live on as they
+  /// are: what was sent and is not written goes on at the next run(), limits run on, and they can
+  /// be sent something more. Those that have not begun are closed, and `done` gets `lost` at the
+  /// next run(). After clear_interrupt() everything can be used again.
   virtual void run() = 0;
+  /// As run(), but for `time` at least: conversations that merely wait are served, so that a server
+  /// that asks whether we live gets its answer.
+  virtual void attend(std::chrono::milliseconds time) = 0;
+  /// Closes the endpoint's kept connection, if there is one and it is idle.
+  virtual void hang_up(const Endpoint& endpoint) = 0;
+  /// Error (usage) if this process may not open the files that a conversation with each of
+  /// `endpoints` at one time needs, after raising its soft limit to the hard one. They are 1 for a
+  /// host, 2 behind a jump host or a ProxyCommand, 3 where a process serves it (local, the system's
+  /// ssh); 3 more for each of the fan-out's logins and uploads, and 40 for all else. Nothing is
+  /// connected; ssh is asked about hosts that are new, as by run().
+  virtual void refuse_too_many(const std::vector<Endpoint>& endpoints) = 0;
   /// What a reader of the report should know of how hosts were reached, one line each, clean.
   virtual std::vector<std::string> notes() const { return {}; }
   /// Those of the notes that a person should know before hosts are changed.

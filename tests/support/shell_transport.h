@@ -3,9 +3,11 @@
 
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,7 +19,8 @@
 namespace ds {
 
 /// A Transport that runs every script here and now, after `tamper` had its way with the input (it
-/// may throw) and before `spoil` has its way with the answer.
+/// may throw) and before `spoil` has its way with the answer. A command that stays is a child of
+/// this process, whatever the endpoint; `tamper` sees each request as it is sent.
 class ShellTransport : public Transport {
  public:
   using Tamper = std::function<void(const Endpoint&, std::string& input)>;
@@ -29,20 +32,47 @@ class ShellTransport : public Transport {
     queue_.push_back({endpoint, std::move(exec), std::move(done)});
   }
 
+  std::unique_ptr<Conversation> converse(const Endpoint& endpoint, Exec exec, Heard heard,
+                                         Done done) override {
+    scripts.push_back(exec.script);
+    Endpoint here;
+    here.kind = Endpoint::Kind::local;
+    here.name = endpoint.name;
+    auto talk = std::make_shared<Talk>();
+    talk->endpoint = endpoint;
+    talk->done = done;
+    talk->child = children_->converse(here, std::move(exec), std::move(heard), std::move(done));
+    talks_.push_back(talk);
+    return std::make_unique<Handle>(*this, std::move(talk));
+  }
+
+  /// The connection of the host's conversations ends; the next run() notices.
+  void lose(const std::string& host) {
+    for (const std::shared_ptr<Talk>& talk : talks_)
+      talk->lost |= talk->endpoint.name == host;
+  }
+
+  void attend(std::chrono::milliseconds time) override {
+    run();
+    children_->attend(time);
+  }
+  void hang_up(const Endpoint& endpoint) override { hung_up.push_back(endpoint.name); }
+  void refuse_too_many(const std::vector<Endpoint>& /*endpoints*/) override {}
+
   void run() override {
-    while (!queue_.empty()) {
-      Queued next = std::move(queue_.front());
-      queue_.pop_front();
-      try {
-        next.done(execute(next.endpoint, next.exec));
-      } catch (...) {
-        queue_.clear();
-        throw;
-      }
+    try {
+      end_lost();
+      do {
+        run_scripts();
+        children_->run();
+      } while (!queue_.empty());
+    } catch (...) {
+      queue_.clear();
+      throw;
     }
   }
 
-  std::vector<std::string> scripts;
+  std::vector<std::string> scripts, hung_up;
 
  private:
   struct Queued {
@@ -50,6 +80,83 @@ class ShellTransport : public Transport {
     Exec exec;
     Done done;
   };
+  struct Talk {
+    Endpoint endpoint;
+    Done done;
+    std::unique_ptr<Conversation> child;
+    bool lost = false;
+    std::uint64_t sent = 0;  ///< when it was lost
+  };
+  class Handle : public Conversation {
+   public:
+    Handle(ShellTransport& transport, std::shared_ptr<Talk> talk)
+        : transport_(transport), talk_(std::move(talk)) {}
+    ~Handle() override {
+      talk_->lost = false;
+      talk_->child.reset();
+    }
+    Handle(const Handle&) = delete;
+    Handle& operator=(const Handle&) = delete;
+    void send(ExecInput input, std::chrono::milliseconds limit) override {
+      if (open())
+        talk_->child->send(transport_.tampered(talk_->endpoint, std::move(input)), limit);
+    }
+    void answered() override {
+      if (open())
+        talk_->child->answered();
+    }
+    void end(std::chrono::milliseconds limit) override {
+      if (open())
+        talk_->child->end(limit);
+    }
+    bool open() const override { return talk_->child && talk_->child->open(); }
+    std::uint64_t sent() const override {
+      return talk_->child ? talk_->child->sent() : talk_->sent;
+    }
+
+   private:
+    ShellTransport& transport_;
+    std::shared_ptr<Talk> talk_;
+  };
+
+  /// What is left of the file, if there is one, is a file again.
+  ExecInput tampered(const Endpoint& endpoint, ExecInput input) {
+    if (!tamper_)
+      return input;
+    std::string text = input.bytes;
+    if (!input.file.empty())
+      text += read_file(input.file).substr(input.offset);
+    tamper_(endpoint, text);
+    if (input.file.empty())
+      return {text, {}, 0};
+    const std::size_t bytes = std::min(text.size(), input.bytes.size());
+    const std::string file = folder_.path() / ("upload" + std::to_string(++uploads_));
+    write_file(file, text.substr(bytes));
+    return {text.substr(0, bytes), file, 0};
+  }
+
+  void end_lost() {
+    for (const std::shared_ptr<Talk>& talk : std::vector(talks_)) {
+      if (!std::exchange(talk->lost, false) || !talk->child || !talk->child->open())
+        continue;
+      talk->sent = talk->child->sent();
+      talk->child.reset();
+      ExecResult result;
+      result.outcome = ExecResult::Outcome::lost;
+      result.message = "the connection broke";
+      result.sent_bytes = talk->sent;
+      talk->done(std::move(result));
+    }
+    std::erase_if(talks_, [](const std::shared_ptr<Talk>& talk) { return !talk->child; });
+  }
+
+  void run_scripts() {
+    while (!queue_.empty()) {
+      Queued next = std::move(queue_.front());
+      queue_.pop_front();
+      next.done(execute(next.endpoint, next.exec));
+    }
+  }
 
   ExecResult execute(const Endpoint& endpoint, const Exec& exec) {
     scripts.push_back(exec.script);
@@ -78,6 +185,9 @@ class ShellTransport : public Transport {
   Spoil spoil_;
   std::deque<Queued> queue_;
   TempDir folder_;
+  int uploads_ = 0;
+  std::unique_ptr<Transport> children_ = make_transport({});
+  std::vector<std::shared_ptr<Talk>> talks_;
 };
 
 }  // namespace ds
