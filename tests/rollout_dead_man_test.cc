@@ -64,7 +64,7 @@ ShellTransport cut_off(const std::string& name) {
 
 TEST_CASE("dead-man: what every host confirmed is told to each, and stays") {
   Trial world;
-  world.options.confirm_timeout = std::chrono::seconds(1);
+  world.options.policy.confirm_timeout = std::chrono::seconds(1);
   ShellTransport plain;
   world.outcomes = world.roll(world.two, plain);
   std::this_thread::sleep_for(std::chrono::milliseconds(1500));
@@ -78,7 +78,7 @@ TEST_CASE("dead-man: what every host confirmed is told to each, and stays") {
 
 TEST_CASE("dead-man: a host that nobody reaches after activation goes back by itself") {
   Trial world;
-  world.options.confirm_timeout = std::chrono::seconds(2);
+  world.options.policy.confirm_timeout = std::chrono::seconds(2);
   world.run(cut_off("confirm"));
   CHECK(world.outcomes[0].state == HostState::rolled_back);
   CHECK(world.outcomes[1].state == HostState::unknown);
@@ -89,7 +89,7 @@ TEST_CASE("dead-man: a host that nobody reaches after activation goes back by it
 
 TEST_CASE("dead-man: a host that does not hear that it stays goes back, the others stay") {
   Trial world;
-  world.options.confirm_timeout = std::chrono::seconds(2);
+  world.options.policy.confirm_timeout = std::chrono::seconds(2);
   world.run(cut_off("keep"));
   CHECK(world.outcomes[0].state == HostState::confirmed);
   CHECK(world.outcomes[1].state == HostState::unknown);
@@ -103,7 +103,7 @@ TEST_CASE("dead-man: a host that does not hear that it stays goes back, the othe
 
 TEST_CASE("dead-man: the word that comes too late is answered") {
   Trial world;
-  world.options.confirm_timeout = std::chrono::seconds(1);
+  world.options.policy.confirm_timeout = std::chrono::seconds(1);
   world.run(ShellTransport([](const Endpoint& host, std::string& input) {
     if (host.name == "n2" && phase_of(input) == "keep")
       std::this_thread::sleep_for(std::chrono::milliseconds(2500));
@@ -163,7 +163,7 @@ TEST_CASE("dead-man: where no process outlives its session nothing is sent") {
   CHECK(contains(world.outcomes[0].message, "nothing was activated, because n2"));
   CHECK(world.outcomes[0].sent_bytes == 0);
   CHECK(world.exit() == 5);
-  world.options.without_dead_man = true;
+  world.options.policy.without_dead_man = Policy::WithoutDeadMan::proceed;
   world.run(kills());
   CHECK(world.outcomes[1].state == HostState::confirmed);
   CHECK(world.at(1, world.two));
@@ -172,7 +172,7 @@ TEST_CASE("dead-man: where no process outlives its session nothing is sent") {
 TEST_CASE("dead-man: what an earlier run left undecided is taken back first") {
   for (const bool decided : {false, true}) {
     Trial world;
-    world.options.confirm_timeout = std::chrono::seconds(600);
+    world.options.policy.confirm_timeout = std::chrono::seconds(600);
     world.run(cut_off("confirm"));
     CHECK(world.at(1, world.two));
     if (decided)

@@ -48,10 +48,9 @@ struct Imagined : World {
     ShellTransport transport(
         {}, [this](const Endpoint& host, const std::string& input, ExecResult& result) {
           const std::string phase = phase_of(input);
-          json answer = {{"ok", true},
-                         {"changed", true},
-                         {"previous", json::array()},
-                         {"self_tests", json::object()}};
+          json answer = {
+              {"ok", true},           {"changed", true},           {"outlives", true},
+              {"state", "confirmed"}, {"previous", json::array()}, {"self_tests", json::object()}};
           const json request = request_of(input);
           if (phase == "lacking")
             answer.update(lacks[host.name]);

@@ -9,51 +9,10 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/contradictions.h"
+#include "cli/overview.h"
 
 namespace ds {
 namespace {
-
-constexpr const char* overview =
-    R"(ds-deploy: builds a wheel of C++/CUDA ops once and deploys it to every host of a cluster.
-
-Usage: ds-deploy [COMMAND] [OPTION...]
-
-Deploy
-  deploy        build or reuse the wheel, audit, stage, verify, activate, confirm (the default)
-                  ds-deploy --hostfile cluster --python /opt/venv/bin/python
-Look
-  facts         what every host is
-                  ds-deploy facts --hostfile cluster --json
-  audit         holds a wheel that exists against every host; changes nothing
-                  ds-deploy audit dist/ds_ops-0.1.0+g1a2b3c4d5.cpu-py3-none-linux_x86_64.whl -l
-  status        which release is active on every host, and whether that is decided
-                  ds-deploy status --hostfile cluster
-  report        what is installed and what could run, as ds_report shows it
-                  ds-deploy report --hostfile cluster
-  inspect       what a wheel or a library really needs
-                  ds-deploy inspect libfused_adam.so
-Build
-  build         the wheel only
-                  TORCH_CUDA_ARCH_LIST="8.0;9.0" ds-deploy build -l --output dist
-  jit           one op for this machine, into the extension cache
-                  ds-deploy jit cpu_adam
-  cache         the store of what was built: show, trim, verify
-                  ds-deploy cache show
-Reach
-  ping          one no-op command on every host
-                  ds-deploy ping --hostfile cluster
-  trust         shows the keys of hosts that are not known and, once confirmed, adds them
-                  ds-deploy trust --hostfile cluster
-
-ds-deploy COMMAND --help lists the options of a command; those of deploy:
-
-)";
-
-constexpr const char* manuals = R"(
-Exit status: 0 every host is where the command takes it, 2 usage, 3 the audit refused a host,
-4 a host failed and is at its old release, 5 a host was not reached, 8 host key or checksum refused,
-9 the build failed; see ds-deploy(1), ds-deploy-hostfile(5), ds-deploy-op(5).
-)";
 
 void add_talk(CLI::App& app, Options& options) {
   app.add_flag("--json", options.json, "print the result as JSON");
@@ -187,6 +146,11 @@ void add_report(CLI::App& app, Options& options) {
                  "write it as one page that sorts and filters; -: to stdout");
 }
 
+void add_state(CLI::App& app, Options& options) {
+  app.add_option("--state-dir", options.state_dir,
+                 "folder of the journal of runs ($XDG_STATE_HOME/ds-deploy)");
+}
+
 void add_deploy(CLI::App& app, Options& options) {
   add_fleet(app, options);
   add_facts(app, options);
@@ -199,6 +163,9 @@ void add_deploy(CLI::App& app, Options& options) {
   app.add_option("--wheel", options.wheels, "deploy this wheel, build none (repeatable)")
       ->allow_extra_args(false);
   app.add_flag("--dry-run", options.dry_run, "facts, plan and audit; no host is changed");
+  app.add_option("--policy", options.policy,
+                 "file that says how the rollout proceeds (all at once, all or none)");
+  add_state(app, options);
   add_talk(app, options);
 }
 
@@ -233,6 +200,21 @@ const std::vector<CommandEntry>& commands() {
        [](CLI::App& app, Options& options) {
          add_fleet(app, options);
          add_facts(app, options);
+         add_talk(app, options);
+       }},
+      {"history", "the runs of this coordinator, newest first",
+       [](CLI::App& app, Options& options) {
+         app.add_option("-N,--number", options.number, "how many (20)")
+             ->check(CLI::Range(1, 100000));
+         add_state(app, options);
+         add_hostfile(app, options);
+         add_talk(app, options);
+       }},
+      {"show", "what one run did, and where it left every host",
+       [](CLI::App& app, Options& options) {
+         app.add_option("RUN", options.action, "its id, or a beginning of it")->required();
+         add_state(app, options);
+         add_hostfile(app, options);
          add_talk(app, options);
        }},
       {"report", "what is installed and whether it can be loaded",
@@ -330,6 +312,7 @@ std::string hint_for(const std::string& word, const CLI::App& app) {
 
 Options parse_options(int argc, const char* const* argv) {
   Options options;
+  options.words.assign(argv, argv + argc);
   CLI::App app("", "ds-deploy");
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   bool version = false;

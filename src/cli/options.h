@@ -9,6 +9,7 @@ namespace ds {
 /// The command line as a value. Fields that a command does not take keep their defaults.
 struct Options {
   std::string command = "deploy";
+  std::vector<std::string> words;  ///< the command line as it was given
   std::string hostfile;
   bool local_only = false;
   std::string include, exclude;
@@ -46,6 +47,9 @@ struct Options {
   std::string trace;  ///< a timeline goes here
   bool verify_reproducible = false;
   bool dry_run = false;
+  std::string policy;      ///< file: how the rollout proceeds
+  std::string state_dir;   ///< of the journal; empty: state_home()
+  int number = 20;         ///< of runs that history shows
   bool with_requirements = false;  ///< hosts' pip installs what the wheels require
   std::string pip_mirror;          ///< the package index wherever this run lets pip fetch; or empty
   bool no_clean = false;           ///< of install.sh: what was built is kept in any case
@@ -55,7 +59,7 @@ struct Options {
   bool diff = false;       ///< compare the two files
   bool installed = false;  ///< of audit: what is active on the hosts
   bool gpus = false;       ///< of report: the GPUs that are known
-  std::string action;      ///< argument of cache, op of jit
+  std::string action;      ///< argument of cache and show, op of jit
   bool require_gpu = false;
   bool strict = false;
   std::vector<std::string> ignore;  ///< RULE or RULE@HOSTS

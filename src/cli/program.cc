@@ -17,6 +17,7 @@
 #include "audit/audit.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "cli/history.h"
 #include "cli/hosts_exports.h"
 #include "cli/jit.h"
 #include "cli/look.h"
@@ -73,6 +74,17 @@ void refuse_missing_environment(Session& session) {
                    "activate a virtual environment that is at the same path on the hosts");
 }
 
+/// The journal of this run; a network file system is worth a word.
+Journal open_journal(Session& session) {
+  Journal journal = Journal::open(state_folder(session.options()));
+  if (!journal.network().empty()) {
+    session.status().warning("the journal is on " + journal.network() +
+                             ", where one run at a time can keep it; --state-dir names a folder "
+                             "of this machine");
+  }
+  return journal;
+}
+
 ExitStatus finish(Report report, Session& session, const StageTimes& times) {
   report.environment = session.environment();
   report.command = session.options().command;
@@ -94,6 +106,12 @@ void say_how_it_ended(Report& report, Session& session) {
   session.status().warning(report.notes.back());
 }
 
+/// --policy's, else all hosts at once, all or none.
+Policy policy_of(const Options& options) {
+  const std::string& file = options.policy;
+  return file.empty() ? Policy{} : read_policy(read_file(expand_home(file), 1u << 20), file);
+}
+
 /// Whoever comes from install.sh expects pip to fetch what the wheel requires.
 void warn_idle_mirror(Session& session) {
   const Options& options = session.options();
@@ -111,6 +129,10 @@ ExitStatus deploy(Session& session) {
   report.run = new_run_id();
   report.dry_run = dry_run;
 
+  const Policy policy = policy_of(session.options());
+  std::optional<Journal> journal;
+  if (!dry_run)
+    journal.emplace(open_journal(session));
   warn_idle_mirror(session);
   refuse_missing_environment(session);
   if (session.options().installed)
@@ -153,6 +175,9 @@ ExitStatus deploy(Session& session) {
     rollout.probe = session.probe();
     rollout.scratch = cache_home();
     rollout.pip_mirror = session.options().pip_mirror;
+    rollout.policy = policy;
+    begin_run(*journal, report, policy, releases, session);
+    rollout.journal = &*journal;
     RolloutResult result = roll_out(session.inventory(), fleet, report.audit, releases, rollout,
                                     session.transport(), session.status());
     report.hosts = std::move(result.hosts);
@@ -161,7 +186,12 @@ ExitStatus deploy(Session& session) {
     say_how_it_ended(report, session);
   }
   times.finished("rollout");
-  return finish(std::move(report), session, times);
+  const std::string run = report.run;
+  const std::string ended = dry_run ? "" : report_json(report);
+  const ExitStatus status = finish(std::move(report), session, times);
+  if (journal)
+    journal->finish_run(run, static_cast<int>(status), ended);
+  return status;
 }
 
 ExitStatus build_only(Session& session) {
@@ -197,6 +227,10 @@ ExitStatus run_program(const Options& options) {
   Session session(options);
   if (options.command == "cache")
     return manage_cache(session);
+  if (options.command == "history")
+    return show_history(options);
+  if (options.command == "show")
+    return show_run(options);
   if (options.command == "jit")
     return jit(session);
   if (options.command == "build")

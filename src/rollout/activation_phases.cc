@@ -83,15 +83,16 @@ PhaseDescription is_outlived_phase(const std::string& run) {
   return phase;
 }
 
-PhaseDescription activate_phase(const std::string& run, std::chrono::seconds confirm_timeout) {
+PhaseDescription activate_phase(const std::string& run, const Policy& policy) {
   PhaseDescription phase;
   phase.name = "activate";
+  phase.time_limit = policy.time_limits.activate;
   phase.done_word = "active";
   phase.moves_pointer = true;
   phase.command =
       [request = json{{"phase", "activate"},
                       {"activation", run},
-                      {"confirm_timeout", confirm_timeout.count()},
+                      {"confirm_timeout", policy.confirm_timeout.count()},
                       {"dead_man", dead_man_program()},
                       {"hook", std::string(template_text("hook.py"))}}](const RolloutHost& host) {
         PhaseCommand command{request, {}};

@@ -42,6 +42,10 @@ std::vector<std::string> wanted_releases(const ReleaseSet* set) {
   return wanted;
 }
 
+std::vector<std::string> wanted_on(const std::vector<ReleaseSet>& sets, const std::string& host) {
+  return wanted_releases(set_of(sets, host));
+}
+
 const HostAudit* audit_of(const AuditReport& audit, const std::string& host) {
   const auto found =
       std::find_if(audit.hosts.begin(), audit.hosts.end(),

@@ -85,13 +85,13 @@ void Pace::abandon() {
   }
 }
 
-/// Once stopped: who is not decided goes back where all go forward together or the run was
-/// interrupted, and who stays already where the policy takes all back. Where all go together nobody
-/// goes back any more once it is decided: who did not hear of it can be brought forward.
+/// Once stopped: who is not decided goes back after an interrupt and where the policy takes all
+/// back, then also who stays already. But where all go together nobody goes back any more once it
+/// is decided: who did not hear of it can be brought forward.
 void Pace::recall() {
   if (!stopped_)
     return;
-  const bool undecided = limits_.together || interrupted_ || limits_.all_go_back;
+  const bool undecided = interrupted_ || limits_.all_go_back;
   const bool decided = limits_.all_go_back && !limits_.together && !interrupted_;
   for (Stand& stand : hosts_) {
     if ((undecided && stand == Stand::proven) || (decided && stand == Stand::kept))

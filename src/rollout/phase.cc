@@ -37,6 +37,7 @@ Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const Ph
   exec.input.file = command.file;
   exec.input.offset = command.offset;
   exec.time_limit = phase.time_limit;
+  exec.fresh = phase.fresh;
   exec.output_limit = 1u << 20;
   return exec;
 }

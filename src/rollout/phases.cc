@@ -67,8 +67,7 @@ json confirm_request(const ReleaseSet& set) {
 
 }  // namespace
 
-PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets,
-                               std::chrono::milliseconds limit) {
+PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy& policy) {
   Requests requests;
   for (const ReleaseSet& set : sets)
     requests[&set] = confirm_request(set);
@@ -76,7 +75,7 @@ PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets,
   phase.name = "confirm";
   phase.done_word = "confirmed";
   phase.fresh = true;
-  phase.time_limit = limit;
+  phase.time_limit = policy.time_limits.confirm;
   phase.moves_pointer = true;
   phase.command = [requests](const RolloutHost& host) {
     PhaseCommand command{requests.at(host.set), {}};

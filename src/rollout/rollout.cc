@@ -17,7 +17,11 @@ class Rollout {
  public:
   Rollout(const std::vector<ReleaseSet>& sets, const RolloutOptions& options, Transport& transport,
           Status& status)
-      : sets_(sets), options_(options), transport_(transport), status_(status) {}
+      : sets_(sets),
+        options_(options),
+        records_(options.journal, options.run),
+        transport_(transport),
+        status_(status) {}
 
   RolloutResult run(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit);
 
@@ -26,8 +30,15 @@ class Rollout {
   void admit(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit);
   void do_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts) {
     run_phase(phase, hosts, transport_, status_);
+    records_.note(hosts);
+  }
+  /// The same of one that changes something there.
+  void do_announced(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts) {
+    records_.announce(hosts, HostState::ready, phase.name);
+    do_phase(phase, hosts);
   }
   bool all_good() const;
+  bool too_many_failed() const;
   std::vector<RolloutHost*> good_hosts();
   std::string who_failed() const;
   std::size_t most_parcels() const;
@@ -42,9 +53,11 @@ class Rollout {
   void end_early(const std::string& because);
   void settle(const std::string& because);
   void share_outcomes(const AuditReport& audit);
+  void write_end(RolloutResult& result);
 
   const std::vector<ReleaseSet>& sets_;
   const RolloutOptions& options_;
+  Records records_;
   Transport& transport_;
   Status& status_;
   std::vector<RolloutHost> hosts_;
@@ -80,6 +93,14 @@ void Rollout::admit(const Inventory& inventory, const Fleet& fleet, const AuditR
 
 bool Rollout::all_good() const {
   return std::all_of(hosts_.begin(), hosts_.end(), [](const RolloutHost& h) { return h.good; });
+}
+
+/// More than the policy lets fail in a run.
+bool Rollout::too_many_failed() const {
+  const auto failed = std::count_if(hosts_.begin(), hosts_.end(), [](const RolloutHost& host) {
+    return host.takes_part && !host.good;
+  });
+  return static_cast<std::size_t>(failed) > options_.policy.most_failures(hosts_.size());
 }
 
 std::vector<RolloutHost*> Rollout::good_hosts() {
@@ -123,13 +144,19 @@ void Rollout::stop_before_activation(const std::string& because) {
   }
 }
 
+/// Nobody knows what is there.
+bool is_lost(HostState state) {
+  return state == HostState::unreachable || state == HostState::unknown ||
+         state == HostState::refused;
+}
+
 /// What an earlier run left undecided is taken back first.
 void Rollout::recover() {
   std::vector<RolloutHost*> undecided = good_hosts();
   std::erase_if(undecided, [](const RolloutHost* host) {
     return !host->facts->installed.activations.trial.has_value();
   });
-  do_phase(recover_phase(), undecided);
+  do_announced(recover_phase(), undecided);
 }
 
 bool moves(const RolloutHost& host) {
@@ -139,11 +166,12 @@ bool moves(const RolloutHost& host) {
 /// A host that will move shows that it can go back by itself.
 void Rollout::prove_dead_man() {
   std::vector<RolloutHost*> moving = movers();
-  do_phase(show_outliving_phase(options_.run), moving);
+  do_announced(show_outliving_phase(options_.run), moving);
   std::erase_if(moving, [](const RolloutHost* host) { return !host->good; });
   do_phase(is_outlived_phase(options_.run), moving);
+  const bool proceed = options_.policy.without_dead_man == Policy::WithoutDeadMan::proceed;
   for (RolloutHost* host : moving) {
-    if (!host->good || host->outlives || options_.without_dead_man)
+    if (!host->good || host->outlives || proceed)
       continue;
     host->good = false;
     host->outcome.state = HostState::skipped;
@@ -151,7 +179,7 @@ void Rollout::prove_dead_man() {
     host->outcome.message =
         "no dead-man: a process that was started there did not outlive its session, so that the "
         "host could not go back by itself; let processes of this user stay (loginctl "
-        "enable-linger, no pam_slurm_adopt), or log in as another user";
+        "enable-linger, no pam_slurm_adopt), or give a policy with without_dead_man: proceed";
   }
 }
 
@@ -162,7 +190,9 @@ void Rollout::stage() {
       if (at < host->wanted.size() && !host->held.contains(host->wanted[at]))
         lacking.push_back(host);
     }
+    records_.announce(lacking, HostState::ready, "stage");
     stage_parcel(at, false, lacking, options_, transport_, status_);
+    records_.note(lacking);
   }
 }
 
@@ -183,7 +213,9 @@ void Rollout::verify() {
       if (host->good && at < host->wanted.size() && host->damaged.contains(host->wanted[at]))
         lacking.push_back(host);
     }
+    records_.announce(lacking, HostState::ready, "stage");
     stage_parcel(at, true, lacking, options_, transport_, status_);
+    records_.note(lacking);
   }
   std::erase_if(mended, [](const RolloutHost* host) { return !host->good; });
   do_phase(verify_phase(sets_, false), mended);
@@ -192,7 +224,7 @@ void Rollout::verify() {
 void Rollout::install_requirements() {
   std::vector<RolloutHost*> lacking = good_hosts();
   std::erase_if(lacking, [](const RolloutHost* host) { return host->lacking.empty(); });
-  do_phase(requirements_phase(options_.pip_mirror), lacking);
+  do_announced(requirements_phase(options_.pip_mirror), lacking);
 }
 
 /// Hosts that are at their release already show that it works, before another one moves.
@@ -201,9 +233,9 @@ void Rollout::confirm_unchanged() {
   std::erase_if(settled, [](const RolloutHost* host) { return moves(*host); });
   std::vector<RolloutHost*> without_hook = settled;
   std::erase_if(without_hook, [](const RolloutHost* host) { return host->facts->installed.hook; });
-  do_phase(activate_phase(options_.run, options_.confirm_timeout), without_hook);
+  do_announced(activate_phase(options_.run, options_.policy), without_hook);
   std::erase_if(settled, [](const RolloutHost* host) { return !host->good; });
-  do_phase(confirm_phase(sets_, options_.confirm_limit), settled);
+  do_phase(confirm_phase(sets_, options_.policy), settled);
 }
 
 std::vector<RolloutHost*> Rollout::movers() {
@@ -251,7 +283,9 @@ void Rollout::settle(const std::string& because) {
       host->outcome.step = "confirm";
       host->outcome.message.clear();
     } else {
-      host->outcome.message = "not confirmed, because " + because;
+      host->outcome.state = HostState::staged;
+      host->outcome.message =
+          "not activated, because " + (because.empty() ? "too many hosts are out" : because);
     }
   }
 }
@@ -277,31 +311,41 @@ void Rollout::share_outcomes(const AuditReport& audit) {
 
 void Rollout::go() {
   began_ = true;
-  recover();
-  if (all_good())
-    prove_dead_man();
-  if (all_good())
-    stage();
-  if (all_good())
-    verify();
-  if (!all_good()) {
-    stop_before_activation(who_failed() + " could not stage it");
-    return;
+  const std::pair<void (Rollout::*)(), const char*> steps[] = {
+      {&Rollout::recover, "could not go back to what it had before an earlier run"},
+      {&Rollout::prove_dead_man, "could not stage it"},
+      {&Rollout::stage, "could not stage it"},
+      {&Rollout::verify, "could not stage it"},
+      {&Rollout::install_requirements, "could not install what it requires"},
+      {&Rollout::confirm_unchanged, "did not confirm what is active"}};
+  for (const auto& [step, complaint] : steps) {
+    (this->*step)();
+    if (too_many_failed()) {
+      stop_before_activation(who_failed() + " " + complaint);
+      return;
+    }
   }
-  install_requirements();
-  if (!all_good()) {
-    stop_before_activation(who_failed() + " could not install what it requires");
-    return;
+  // Every good host holds the release, whole. From here on hosts change.
+  std::size_t failed = 0, unavailable = 0;
+  for (const RolloutHost& host : hosts_) {
+    failed += host.takes_part && !host.good;
+    unavailable += host.takes_part && !host.good && is_lost(host.outcome.state);
   }
-  confirm_unchanged();
-  if (!all_good()) {
-    stop_before_activation(who_failed() + " did not confirm what is active");
-    return;
-  }
-  // Every host holds the release, whole. From here on hosts change.
-  waves_.emplace(movers(), 0, sets_, options_, transport_, status_);
+  waves_.emplace(movers(), limits_for(options_.policy, hosts_.size(), failed), unavailable, sets_,
+                 options_, records_, transport_, status_);
   waves_->run();
   settle(waves_->because());
+}
+
+void Rollout::write_end(RolloutResult& result) {
+  std::vector<RolloutHost*> all;
+  for (RolloutHost& host : hosts_)
+    all.push_back(&host);
+  try {
+    records_.finish(all);
+  } catch (const Error& error) {
+    result.stopped = result.stopped.value_or(error);
+  }
 }
 
 RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
@@ -331,6 +375,7 @@ RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
     }
     share_outcomes(audit);
   }
+  write_end(result);
   for (RolloutHost& host : hosts_)
     result.hosts.push_back(std::move(host.outcome));
   return result;

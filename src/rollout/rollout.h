@@ -13,9 +13,10 @@
 
 #include "audit/audit.h"
 #include "base/error.h"
+#include "config/config.h"
 #include "facts/facts.h"
 #include "inventory/inventory.h"
-#include "rollout/pace.h"
+#include "journal/journal.h"
 #include "transport/transport.h"
 #include "ui/ui.h"
 #include "wheel/wheel.h"
@@ -72,20 +73,16 @@ struct ReleaseSet {
   std::vector<std::string> hosts;  ///< names; empty: every host that no other set names
 };
 
+/// sha256 of the releases that `host` gets.
+std::vector<std::string> wanted_on(const std::vector<ReleaseSet>& sets, const std::string& host);
+
 struct RolloutOptions {
   std::string run;         ///< id of this run, [A-Za-z0-9-]
   ProbeOptions probe;      ///< which interpreter is meant on each host
   std::string pip_mirror;  ///< package index for what the audit says is to be installed; or empty
   std::filesystem::path scratch;  ///< folder with room for what is sent; empty: the temporary one
-  std::chrono::milliseconds confirm_limit = std::chrono::seconds(300);
-  /// From activation to the word that it stays; then hosts go back by themselves.
-  std::chrono::seconds confirm_timeout = std::chrono::seconds(330);
-  int retries = 0;  ///< of a host that does not confirm
-  /// Of hosts that must move, together with what is not counted here: see PaceLimits. Nothing: all
-  /// at once, and one failure takes all back.
-  std::optional<PaceLimits> limits;
-  /// Also where no process outlives its session, so that nothing would take the host back.
-  bool without_dead_man = false;
+  Policy policy;
+  Journal* journal = nullptr;  ///< that has this run and its hosts; nullptr: none is kept
 };
 
 struct RolloutResult {

@@ -70,10 +70,9 @@ PhaseDescription recover_phase();
 PhaseDescription show_outliving_phase(const std::string& run);
 PhaseDescription is_outlived_phase(const std::string& run);
 /// Moves the pointer. A host that `outlives` goes back by itself unless keep_phase() comes within
-/// `confirm_timeout`; each of them decides alone which was first.
-PhaseDescription activate_phase(const std::string& run, std::chrono::seconds confirm_timeout);
-PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets,
-                               std::chrono::milliseconds limit);
+/// the policy's confirm_timeout; each of them decides alone which was first.
+PhaseDescription activate_phase(const std::string& run, const Policy& policy);
+PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy& policy);
 PhaseDescription keep_phase(const std::string& run);
 PhaseDescription rollback_phase(const std::string& run, const std::string& because);
 

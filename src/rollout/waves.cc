@@ -9,22 +9,35 @@ namespace ds {
 
 namespace {
 
-PaceLimits limits_for(const RolloutOptions& options, std::size_t hosts, std::size_t unavailable) {
-  return options.limits.value_or(
-      PaceLimits{.in_flight = hosts, .unavailable = hosts + unavailable});
+std::string why_unhealthy(const ExecResult& result) {
+  if (result.outcome != ExecResult::Outcome::exited)
+    return "the health command: " + result.message;
+  const std::vector<std::string> said = lines(result.err.empty() ? result.out : result.err);
+  return fmt::format("the health command ended with status {}{}", result.exit_status,
+                     said.empty() ? "" : ": " + clean_line(said.back(), 300));
 }
 
 }  // namespace
 
-Waves::Waves(std::vector<RolloutHost*> hosts, std::size_t unavailable,
-             const std::vector<ReleaseSet>& sets, const RolloutOptions& options,
+PaceLimits limits_for(const Policy& policy, std::size_t hosts, std::size_t failed) {
+  const bool together = policy.strategy == Policy::Strategy::all_at_once;
+  return {.in_flight = together ? hosts : policy.most_in_flight(hosts),
+          .unavailable = together ? hosts : policy.most_unavailable(hosts),
+          .failures = policy.most_failures(hosts) - failed,
+          .together = together,
+          .all_go_back = policy.on_failure == Policy::OnFailure::roll_back_all};
+}
+
+Waves::Waves(std::vector<RolloutHost*> hosts, const PaceLimits& limits, std::size_t unavailable,
+             const std::vector<ReleaseSet>& sets, const RolloutOptions& options, Records& records,
              Transport& transport, Status& status)
     : options_(options),
+      records_(records),
       transport_(transport),
       status_(status),
-      pace_(limits_for(options, hosts.size(), unavailable), hosts.size(), unavailable),
-      activate_(activate_phase(options.run, options.confirm_timeout)),
-      confirm_(confirm_phase(sets, options.confirm_limit)),
+      pace_(limits, hosts.size(), unavailable),
+      activate_(activate_phase(options.run, options.policy)),
+      confirm_(confirm_phase(sets, options.policy)),
       keep_(keep_phase(options.run)) {
   for (RolloutHost* host : hosts)
     movers_.push_back({host});
@@ -50,9 +63,21 @@ void Waves::take_back(const std::string& because) {
   status_.stage_finished();
 }
 
-/// Begins what there is to begin.
+std::vector<RolloutHost*> Waves::hosts_of(const std::vector<std::size_t>& numbers) const {
+  std::vector<RolloutHost*> hosts;
+  for (const std::size_t at : numbers)
+    hosts.push_back(movers_[at].host);
+  return hosts;
+}
+
+/// Begins what there is to begin, each kind of it announced as one.
 void Waves::go_on() {
   const PaceOrders orders = pace_.orders();
+  records_.decide(hosts_of(orders.take_back), "roll-back", because_);
+  records_.announce(hosts_of(orders.take_back), HostState::rolled_back, "rollback");
+  records_.decide(hosts_of(orders.keep), "confirm", "");
+  records_.announce(hosts_of(orders.keep), HostState::confirmed, "keep");
+  records_.announce(hosts_of(orders.activate), HostState::active, "activate");
   for (const std::size_t at : orders.activate) {
     RolloutHost& host = *movers_[at].host;
     // Should the answer be lost, this is what the host goes back to.
@@ -89,7 +114,7 @@ void Waves::begin(Move move, const PhaseDescription& phase, std::size_t at) {
 
 /// One that gave no answer is asked once more; it proves itself as often as the policy says.
 bool Waves::again(Move move, std::size_t at) {
-  const int tries = move == Move::prove ? 1 + options_.retries : move == Move::keep ? 2 : 1;
+  const int tries = move == Move::prove ? 1 + options_.policy.retries : move == Move::keep ? 2 : 1;
   return movers_[at].attempts < tries;
 }
 
@@ -107,13 +132,11 @@ void Waves::ended(Move move, std::size_t at, const std::string& word) {
       pace_.failed(at);
       break;
     case Move::prove:
-      if (host.good) {
-        pace_.proven(at);
-        show(at, word);
-      } else {
-        blame(at);
-        pace_.failed(at);
+      if (host.good && !options_.policy.health.command.empty()) {
+        ask_health(at);
+        return;
       }
+      proved(at, word);
       break;
     case Move::keep:
       if (host.outcome.state == HostState::rolled_back) {
@@ -134,12 +157,57 @@ void Waves::ended(Move move, std::size_t at, const std::string& word) {
   go_on();
 }
 
+void Waves::proved(std::size_t at, const std::string& word) {
+  if (movers_[at].host->good) {
+    pace_.proven(at);
+    show(at, word);
+  } else {
+    blame(at);
+    pace_.failed(at);
+  }
+}
+
+/// The policy's own question: the same for each host, there or here.
+void Waves::ask_health(std::size_t at) {
+  RolloutHost& host = *movers_[at].host;
+  const Policy::Health& health = options_.policy.health;
+  Exec exec;
+  exec.script = "cd /\n";
+  if (!health.on_coordinator && !host.host->env_script.empty())
+    exec.script += ". " + shell_path(host.host->env_script) + " < /dev/null\n";
+  exec.script += fmt::format(
+      "export DS_DEPLOY_RUN={} DS_DEPLOY_HOST={} DS_DEPLOY_RELEASE={} DS_DEPLOY_PHASE=confirm\n"
+      "exec /bin/sh -c {}",
+      shell_quote(options_.run), shell_quote(host.outcome.host),
+      shell_quote(join(host.wanted, "+")), shell_quote(health.command));
+  exec.time_limit = health.time_limit;
+  exec.output_limit = 1u << 20;
+  Endpoint here;
+  here.kind = Endpoint::Kind::local;
+  here.name = "coordinator";
+  transport_.start(health.on_coordinator ? here : host.host->endpoint, std::move(exec),
+                   [this, at, &host](const ExecResult& result) {
+                     host.outcome.seconds["health"] += result.seconds;
+                     if (!result.ok()) {
+                       host.good = false;
+                       host.outcome.state = HostState::failed;
+                       host.outcome.step = "health";
+                       host.outcome.message = why_unhealthy(result);
+                     }
+                     proved(at, host.good ? "confirmed" : "failed: " + host.outcome.message);
+                     go_on();
+                   });
+}
+
 /// Others go back because of it.
 void Waves::blame(std::size_t at) {
   RolloutHost& host = *movers_[at].host;
   host.culprit = true;
   culprits_.push_back(host.outcome.host);
-  const char* what = host.outcome.step == "activate" ? "could not activate it" : "did not confirm";
+  const std::string& step = host.outcome.step;
+  const char* what = step == "activate" ? "could not activate it"
+                     : step == "health" ? "is not healthy"
+                                        : "did not confirm";
   because_ = some_of(culprits_) + " " + what;
 }
 

@@ -8,16 +8,20 @@
 #include <vector>
 
 #include "rollout/pace.h"
+#include "rollout/records.h"
 #include "rollout/rollout_state.h"
 
 namespace ds {
 
+/// Of a run over `hosts`, of which `failed` have failed already.
+PaceLimits limits_for(const Policy& policy, std::size_t hosts, std::size_t failed);
+
 class Waves {
  public:
   /// `hosts` hold their releases, verified; `unavailable` others are not at a confirmed release.
-  Waves(std::vector<RolloutHost*> hosts, std::size_t unavailable,
-        const std::vector<ReleaseSet>& sets, const RolloutOptions& options, Transport& transport,
-        Status& status);
+  Waves(std::vector<RolloutHost*> hosts, const PaceLimits& limits, std::size_t unavailable,
+        const std::vector<ReleaseSet>& sets, const RolloutOptions& options, Records& records,
+        Transport& transport, Status& status);
 
   /// Until nothing is under way. What the transport throws leaves hosts as they were.
   void run();
@@ -35,14 +39,18 @@ class Waves {
     bool shown = false;  ///< its line of progress has ended
   };
   void go_on();
+  std::vector<RolloutHost*> hosts_of(const std::vector<std::size_t>& numbers) const;
   void begin(Move move, const PhaseDescription& phase, std::size_t at);
   void ended(Move move, std::size_t at, const std::string& word);
   bool again(Move move, std::size_t at);
+  void proved(std::size_t at, const std::string& word);
+  void ask_health(std::size_t at);
   void blame(std::size_t at);
   void show(std::size_t at, const std::string& word);
 
   std::vector<Mover> movers_;
   const RolloutOptions& options_;
+  Records& records_;
   Transport& transport_;
   Status& status_;
   Pace pace_;

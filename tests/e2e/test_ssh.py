@@ -39,10 +39,13 @@ class ThreeHosts(DeployCase):
         self.assertEqual(self.states(third), {"n1": "ready", "n2": "unreachable", "n3": "ready"})
         self.assertEqual({self.pointer(name) for name in self.pythons}, {release})
 
-    def test_one_connection_for_each_host(self):
-        self.deploy(*self.common)
-        for name in self.pythons:
-            self.assertEqual(self.fleet.log(name).count("Accepted publickey"), 1, name)
+    def test_logins(self):
+        """One for all that is asked and sent; a new one where the host must show that it lets us in
+        still: that its dead-man's switch outlives a session, and to confirm."""
+        for logins in (3, 3 + 2):
+            self.deploy(*self.common)
+            for name in self.pythons:
+                self.assertEqual(self.fleet.log(name).count("Accepted publickey"), logins, name)
 
     def test_unknown_host_key_is_refused(self):
         known = self.fleet.known_hosts.read_text().splitlines()

@@ -24,8 +24,9 @@ def clean_environment(**extra):
                "CLICOLOR", "PYTHON", "PIP_FIND_LINKS", "SSH_AUTH_SOCK", "LIBRARY_PATH", "MAKE",
                "CPATH", "CFLAGS", "CXXFLAGS", "NVCC_", "DS_SKIP_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
-    # The store of results is that of the tests, not the user's.
+    # The store of results and the journal are those of the tests, not the user's.
     kept["XDG_CACHE_HOME"] = str(BUILD_FOLDER / "test-cache")
+    kept["XDG_STATE_HOME"] = str(BUILD_FOLDER / "test-state")
     kept.update(extra)
     return kept
 
@@ -86,10 +87,10 @@ class DeployCase(unittest.TestCase):
         face.write_text(face.read_text() + text)
         return self.deploy(*words, "--ops", ops, **options)
 
-    def pure_wheel(self, name="foreign", version="1.0", requires=()):
-        """A pure-Python wheel that another tool could have made."""
+    def pure_wheel(self, name="foreign", version="1.0", requires=(), text=""):
+        """A pure-Python wheel that another tool could have made; `text` is run at its import."""
         info = "%s-%s.dist-info" % (name, version)
-        files = {"%s/__init__.py" % name: "VERSION = %r\n" % version,
+        files = {"%s/__init__.py" % name: "VERSION = %r\n%s" % (version, text),
                  info + "/METADATA": "Metadata-Version: 2.1\nName: %s\nVersion: %s\n"
                                      % (name, version)
                                      + "".join("Requires-Dist: %s\n" % one for one in requires),

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The journal: what a run writes at its beginning, and the commands that read it.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "base/error.h"
+#include "cli/options.h"
+#include "cli/session.h"
+#include "config/config.h"
+#include "journal/journal.h"
+#include "report/report.h"
+#include "rollout/rollout.h"
+
+namespace ds {
+
+/// --state-dir, else state_home().
+std::filesystem::path state_folder(const Options& options);
+
+/// `report` has the run's id, its wheels and its audit.
+void begin_run(Journal& journal, const Report& report, const Policy& policy,
+               const std::vector<ReleaseSet>& sets, Session& session);
+
+ExitStatus show_history(const Options& options);
+ExitStatus show_run(const Options& options);
+
+}  // namespace ds

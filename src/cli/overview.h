@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What `ds-deploy --help` says around the options of a deployment.
+#pragma once
+
+namespace ds {
+
+inline constexpr const char* overview =
+    R"(ds-deploy: builds a wheel of C++/CUDA ops once and deploys it to every host of a cluster.
+
+Usage: ds-deploy [COMMAND] [OPTION...]
+
+Deploy
+  deploy        build or reuse the wheel, audit, stage, verify, activate, confirm (the default)
+                  ds-deploy --hostfile cluster --python /opt/venv/bin/python
+Look
+  facts         what every host is
+                  ds-deploy facts --hostfile cluster --json
+  audit         holds a wheel that exists against every host; changes nothing
+                  ds-deploy audit dist/ds_ops-0.1.0+g1a2b3c4d5.cpu-py3-none-linux_x86_64.whl -l
+  status        which release is active on every host, and whether that is decided
+                  ds-deploy status --hostfile cluster
+  history       the runs of this coordinator; show RUN tells one of them
+                  ds-deploy history
+  report        what is installed and what could run, as ds_report shows it
+                  ds-deploy report --hostfile cluster
+  inspect       what a wheel or a library really needs
+                  ds-deploy inspect libfused_adam.so
+Build
+  build         the wheel only
+                  TORCH_CUDA_ARCH_LIST="8.0;9.0" ds-deploy build -l --output dist
+  jit           one op for this machine, into the extension cache
+                  ds-deploy jit cpu_adam
+  cache         the store of what was built: show, trim, verify
+                  ds-deploy cache show
+Reach
+  ping          one no-op command on every host
+                  ds-deploy ping --hostfile cluster
+  trust         shows the keys of hosts that are not known and, once confirmed, adds them
+                  ds-deploy trust --hostfile cluster
+
+ds-deploy COMMAND --help lists the options of a command; those of deploy:
+
+)";
+
+inline constexpr const char* manuals = R"(
+Exit status: 0 every host is where the command takes it, 2 usage, 3 the audit refused a host,
+4 a host failed and is at its old release, 5 a host was not reached, 8 host key or checksum refused,
+9 the build failed; see ds-deploy(1), ds-deploy-hostfile(5), ds-deploy-op(5).
+)";
+
+}  // namespace ds

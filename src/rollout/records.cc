@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rollout/records.h"
+
+#include "base/error.h"
+
+namespace ds {
+
+template <typename Write>
+void Records::attempt(Write&& write) {
+  if (journal_ == nullptr)
+    return;
+  try {
+    write();
+  } catch (const Error&) {
+    journal_ = nullptr;
+    throw;
+  }
+}
+
+void Records::add(const RolloutHost& host, HostState to, const std::string& step) {
+  std::string& known = known_[host.outcome.host];
+  TransitionRecord record;
+  record.host = host.outcome.host;
+  record.from = known;
+  record.to = known = to_string(to);
+  record.step = step;
+  record.message = host.outcome.message;
+  pending_.push_back(std::move(record));
+}
+
+void Records::announce(const std::vector<RolloutHost*>& hosts, HostState to,
+                       const std::string& step) {
+  if (hosts.empty() || journal_ == nullptr)
+    return;
+  for (const RolloutHost* host : hosts)
+    add(*host, to, step);
+  attempt([this] {
+    journal_->announce(run_, pending_);
+    pending_.clear();
+  });
+}
+
+void Records::note(const std::vector<RolloutHost*>& hosts) {
+  if (journal_ == nullptr)
+    return;
+  for (const RolloutHost* host : hosts) {
+    if (known_[host->outcome.host] != to_string(host->outcome.state))
+      add(*host, host->outcome.state, host->outcome.step);
+  }
+}
+
+void Records::decide(const std::vector<RolloutHost*>& hosts, const std::string& what,
+                     const std::string& because) {
+  if (hosts.empty())
+    return;
+  DecisionRecord decision;
+  decision.what = what;
+  decision.because = because;
+  for (const RolloutHost* host : hosts)
+    decision.hosts.push_back(host->outcome.host);
+  attempt([&] { journal_->decide(run_, decision); });
+}
+
+void Records::finish(const std::vector<RolloutHost*>& hosts) {
+  note(hosts);
+  if (pending_.empty())
+    return;
+  attempt([this] {
+    journal_->announce(run_, pending_);
+    pending_.clear();
+  });
+}
+
+}  // namespace ds
