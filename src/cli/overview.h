@@ -20,8 +20,10 @@ Look
                   ds-deploy audit dist/ds_ops-0.1.0+g1a2b3c4d5.cpu-py3-none-linux_x86_64.whl -l
   status        which release is active on every host, and whether that is decided
                   ds-deploy status --hostfile cluster
-  history       the runs of this coordinator; show RUN tells one of them
+  history       the runs of this coordinator, newest first
                   ds-deploy history
+  show          what one run did, and where it left every host
+                  ds-deploy show 20261126-0312
   report        what is installed and what could run, as ds_report shows it
                   ds-deploy report --hostfile cluster
   inspect       what a wheel or a library really needs
