@@ -46,7 +46,7 @@ def read_record(root, name):
         raise ValueError("%s cannot be read: %s" % (os.path.join(root, name), error.strerror))
     with os.fdopen(fd, "rb") as source:
         try:
-            value = json.loads(source.read(1 << 20).decode("utf-8"))
+            value = json.loads(source.read(1 << 20).decode("utf-8"), parse_constant=int)
         except (OSError, ValueError):
             value = None
     if not is_record(value):

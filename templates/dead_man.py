@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import time
 BACK = "back"            # the pointer of before, ready to be renamed when the disk is full
 ARMED = "armed.json"     # the process that watches the deadline
 OUTLIVES = "outlives.json"
+CALLED_OFF = "called-off"  # an activation that must not begin any more
 PROBE_SECONDS = 900      # a process that only shows that it is still there
 
 
@@ -53,6 +55,8 @@ def put_on_trial(root, activation, releases, previous, seconds):
     """The note of what is about to happen, on disk before it happens."""
     if on_trial(root):
         raise Refused("another activation of this environment is not decided yet")
+    if activation == called_off(root):
+        raise Refused("it was called off before it began")
     write_whole(os.path.join(root, BACK), point_at(previous), 0o644)
     record = {"schema": "ds-deploy.activation/1", "id": activation, "releases": releases,
               "previous": previous, "before": confirmed_before(root, previous), "boot": boot_id(),
@@ -100,13 +104,28 @@ def write_record(root, name, record):
     write_whole(os.path.join(root, name), json.dumps(record).encode("utf-8"), 0o644)
 
 
-def begin_return(root, activation):
+def called_off(root):
+    """The activation that its run took back before this host had begun it."""
+    try:
+        with open(os.path.join(root, CALLED_OFF), encoding="utf-8") as source:
+            return source.read(1000)
+    except (OSError, ValueError):
+        return None
+
+
+def call_off(root, activation):
+    """One that comes late, after the word to go back, must not begin."""
+    if os.path.isdir(root):
+        write_whole(os.path.join(root, CALLED_OFF), activation.encode("utf-8"), 0o644)
+
+
+def begin_return(root, activation, confirmed_too):
     """The record of what goes back now, and its file says so; None where nothing does."""
     trial = on_trial(root)
     if trial and activation not in (None, trial["id"]):
         return None
     if not trial:
-        last = record_of(root, CONFIRMED)
+        last = record_of(root, CONFIRMED) if confirmed_too else None
         if not last or last["id"] != activation:
             return None
         write_record(root, OVERDUE, last)  # it stays already, and goes back all the same
@@ -125,11 +144,11 @@ def forget_confirmed(root, trial):
                                            releases=last["previous"], before=last["before"][:-1]))
 
 
-def go_back(root, because, activation=None):
-    """Ends a trial with what was active before; finishes what a killed process began. With the
-    `activation` also one that was confirmed. The record of what went back, or None."""
+def go_back(root, because, activation=None, confirmed_too=False):
+    """Ends a trial (of that activation) with what was active before; finishes what a killed process
+    began. The record of what went back, or None where nothing did."""
     with deciding(root):
-        trial = begin_return(root, activation)
+        trial = begin_return(root, activation, confirmed_too)
         if not trial:
             return None
         move_pointer_back(root, trial["previous"])
@@ -168,15 +187,26 @@ def is_there(root, name, identity):
         return False
 
 
+def manager_outlives():
+    """systemd's; a user's own ends soon after the last session does, but for one that lingers."""
+    if not os.path.isdir("/run/systemd/system") or not shutil.which("systemd-run"):
+        return False
+    if os.geteuid() == 0:
+        return True
+    try:
+        return os.path.exists("/var/lib/systemd/linger/" + pwd.getpwuid(os.geteuid()).pw_name)
+    except KeyError:
+        return False
+
+
 def start_outliving(program, words):
     """Runs it so that it lives on when this session ends: by systemd where that works, else as a
     process that has left the session."""
     code = "import base64; exec(base64.b64decode('%s').decode())" \
         % base64.b64encode(program.encode("utf-8")).decode("ascii")
     command = [sys.executable, "-I", "-S", "-c", code] + words
-    manager = shutil.which("systemd-run") if os.path.isdir("/run/systemd/system") else None
-    if manager:
-        mine = [] if os.geteuid() == 0 else ["--user"]
+    if manager_outlives():
+        manager, mine = "systemd-run", [] if os.geteuid() == 0 else ["--user"]
         try:
             if subprocess.run([manager] + mine + ["--collect", "--quiet", "--"] + command, cwd="/",
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -203,9 +233,10 @@ def watch(root, activation):
     while True:
         try:
             trial = read_record(root, UNCONFIRMED)
+            left = seconds_left(trial) if trial else 0
+            trial = trial or read_record(root, OVERDUE)  # whoever began it may be dead
             if not trial or trial["id"] != activation:
                 return
-            left = seconds_left(trial)
             if left <= 0:
                 go_back(root, "the coordinator did not confirm it within %d s" % trial["seconds"],
                         activation)

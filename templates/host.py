@@ -10,6 +10,7 @@ import os
 import py_compile
 import sys
 import sysconfig
+import time
 
 
 def install_hook(request, root):
@@ -35,9 +36,10 @@ def install_hook(request, root):
     return changed
 
 
-def recover(_, root):
-    """Finishes what an earlier run left undecided."""
-    go_back(root, "the run that activated it ended before it was confirmed")
+def recover(request, root):
+    """Finishes what an earlier run left undecided, if it is the one that the facts told of."""
+    go_back(root, "the run that activated it ended before it was confirmed",
+            request["activation"])
     return {"releases": read_pointer(root)}
 
 
@@ -49,7 +51,9 @@ def show_outliving(request, root):
 
 
 def is_outlived(request, root):
-    """Asked over another connection: is that process still there? It ends then."""
+    """Asked over another connection: is that process still there? It ends then. What ends the
+    processes of a session does so in the moments after it."""
+    time.sleep(1)
     there = is_there(root, OUTLIVES, request["run"])
     if os.path.lexists(os.path.join(root, OUTLIVES)):
         os.unlink(os.path.join(root, OUTLIVES))
@@ -62,16 +66,20 @@ def activate(request, root):
         if read_seal(root, sha256) is None:
             raise Refused("release %s is not sealed" % sha256[:12])
     changed = install_hook(request, root)
-    previous = read_pointer(root)
-    if previous == wanted:
-        return {"previous": previous, "changed": changed}
     identity, seconds = request["activation"], request["confirm_timeout"]
     with deciding(root):
+        previous = read_pointer(root)
+        if previous == wanted:
+            return {"previous": previous, "changed": changed}
         put_on_trial(root, identity, wanted, previous, seconds)
     try:
         if request["armed"]:
             start_and_see(root, request["dead_man"], ["watch", root, identity], ARMED)
-        write_whole(os.path.join(root, "active"), point_at(wanted), 0o644)
+        with deciding(root):
+            trial = record_of(root, UNCONFIRMED)
+            if not trial or trial["id"] != identity or seconds_left(trial) <= 0:
+                raise Refused("it was taken back before it was active")
+            write_whole(os.path.join(root, "active"), point_at(wanted), 0o644)
     except BaseException as error:
         go_back(root, "it could not be activated: %s" % error, identity)
         raise
@@ -83,7 +91,9 @@ def confirmed(request, root):
 
 
 def roll_back(request, root):
-    go_back(root, request["because"], request["activation"])
+    identity = request["activation"]
+    if not go_back(root, request["because"], identity, True):
+        call_off(root, identity)
     return {"releases": read_pointer(root)}
 
 
@@ -133,6 +143,8 @@ def main():
         answer = answer_to(request, root)
         sys.stdout.write("\n%s %s\n" % (request["nonce"], json.dumps(answer)))
         sys.stdout.flush()
+        if request["phase"] == "stage" and not answer.get("changed"):
+            break  # what is left of the stream is no request
 
 
 main()

@@ -130,6 +130,7 @@ def byte_compile(folder, final):
         if path.endswith(".pyc") and "__pycache__" in path.split("/"):
             full = os.path.join(folder, path)
             os.chmod(full, 0o444)
+            sync_folder(full)
             compiled.append({"path": path, "size": os.path.getsize(full), "mode": 0o444,
                              "sha256": hash_file(full)})
     return compiled
@@ -275,9 +276,12 @@ def find_damage(root, manifest):
     seal = read_seal(root, sha256)
     if seal is None:
         return "it is not sealed"
-    if seal.get("manifest", {}).get("files") != manifest["files"]:
-        return "it is sealed with another manifest"
-    return ", ".join(compare(release_folder(root, sha256), manifest, seal.get("compiled", [])))
+    try:
+        if seal.get("manifest", {}).get("files") != manifest["files"]:
+            return "it is sealed with another manifest"
+        return ", ".join(compare(release_folder(root, sha256), manifest, seal.get("compiled", [])))
+    except (KeyError, TypeError, AttributeError):
+        return "its seal is damaged"
 
 
 def verify(request, root):

@@ -64,10 +64,10 @@ ShellTransport cut_off(const std::string& name) {
 
 TEST_CASE("dead-man: what every host confirmed is told to each, and stays") {
   Trial world;
-  world.options.policy.confirm_timeout = std::chrono::seconds(1);
+  world.options.policy.confirm_timeout = std::chrono::seconds(6);
   ShellTransport plain;
   world.outcomes = world.roll(world.two, plain);
-  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  std::this_thread::sleep_for(std::chrono::milliseconds(6500));
   for (const std::size_t host : {0u, 1u}) {
     CHECK(world.outcomes[host].state == HostState::confirmed);
     CHECK(world.at(host, world.two));
@@ -89,7 +89,7 @@ TEST_CASE("dead-man: a host that nobody reaches after activation goes back by it
 
 TEST_CASE("dead-man: a host that does not hear that it stays goes back, the others stay") {
   Trial world;
-  world.options.policy.confirm_timeout = std::chrono::seconds(2);
+  world.options.policy.confirm_timeout = std::chrono::seconds(6);
   world.run(cut_off("keep"));
   CHECK(world.outcomes[0].state == HostState::confirmed);
   CHECK(world.outcomes[1].state == HostState::unknown);
@@ -98,15 +98,15 @@ TEST_CASE("dead-man: a host that does not hear that it stays goes back, the othe
   CHECK(world.exit() == 5);
   CHECK(world.comes_to(1, world.one));
   CHECK(world.at(0, world.two));
-  CHECK(contains(world.note(1, "rolled-back.json"), "did not confirm it within 2 s"));
+  CHECK(contains(world.note(1, "rolled-back.json"), "did not confirm it within 6 s"));
 }
 
 TEST_CASE("dead-man: the word that comes too late is answered") {
   Trial world;
-  world.options.policy.confirm_timeout = std::chrono::seconds(1);
+  world.options.policy.confirm_timeout = std::chrono::seconds(6);
   world.run(ShellTransport([](const Endpoint& host, std::string& input) {
     if (host.name == "n2" && phase_of(input) == "keep")
-      std::this_thread::sleep_for(std::chrono::milliseconds(2500));
+      std::this_thread::sleep_for(std::chrono::milliseconds(7500));
   }));
   CHECK(world.outcomes[0].state == HostState::confirmed);
   CHECK(world.outcomes[1].state == HostState::rolled_back);
@@ -188,4 +188,18 @@ TEST_CASE("dead-man: what an earlier run left undecided is taken back first") {
     CHECK(contains(world.note(1, "confirmed.json"),
                    "\"before\": [[], [\"" + world.one.sha256 + "\"]]"));
   }
+}
+
+TEST_CASE("dead-man: what took too long to confirm goes back before hosts do so by themselves") {
+  Trial world;
+  world.options.policy.confirm_timeout = std::chrono::seconds(4);
+  world.run(ShellTransport([](const Endpoint& host, std::string& input) {
+    if (host.name == "n2" && phase_of(input) == "confirm")
+      std::this_thread::sleep_for(std::chrono::milliseconds(4500));
+  }));
+  for (const std::size_t host : {0u, 1u}) {
+    CHECK(world.outcomes[host].state == HostState::rolled_back);
+    CHECK(world.at(host, world.one));
+  }
+  CHECK(contains(world.outcomes[0].message, "nearly as long as confirm_timeout, 4 s"));
 }

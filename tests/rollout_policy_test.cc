@@ -131,3 +131,30 @@ TEST_CASE("policy: a host that cannot stage is one of those that may fail") {
   CHECK(pointer(world.hosts[1]).empty());
   CHECK(world.exit() == 4);
 }
+
+TEST_CASE("policy: a step that was cut is tried again, as often as the policy says") {
+  for (const std::string phase : {"stage", "verify", "confirm"}) {
+    for (const int retries : {0, 1}) {
+      World world(2);
+      const Wheel wheel = make_wheel(world.folder, "1.0", good);
+      world.options.policy =
+          read_policy("retries: " + std::to_string(retries) + "\n", "policy.yaml");
+      int times = 0;
+      ShellTransport transport(
+          {}, [&](const Endpoint& host, const std::string& input, ExecResult& result) {
+            if (host.name != "n2" || phase_of(input) != phase || times++ > 0)
+              return;
+            result.outcome = ExecResult::Outcome::lost;
+            result.out.clear();
+            result.message = "the connection broke";
+          });
+      const std::vector<HostOutcome> outcomes = world.roll(wheel, transport);
+      CAPTURE(phase);
+      // Only the answer was lost: what is staged is not sent again.
+      CHECK(times == (retries == 0 || phase == "stage" ? 1 : 2));
+      CHECK((outcomes[1].state == HostState::confirmed) == (retries == 1));
+      CHECK((outcomes[0].state == HostState::confirmed) == (retries == 1));
+      CHECK((outcomes[1].message == "the connection broke") == (retries == 0));
+    }
+  }
+}

@@ -16,6 +16,7 @@
 #include "artifact/artifact.h"
 #include "audit/audit.h"
 #include "base/file.h"
+#include "base/random.h"
 #include "base/text.h"
 #include "cli/history.h"
 #include "cli/hosts_exports.h"
@@ -39,9 +40,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// "20261123-214501-4711": sorts by time, unique on one coordinator.
+/// "20261123-214501-3fa9": sorts by time; hosts tell runs apart by it, whoever started them.
 std::string new_run_id() {
-  return fmt::format("{:%Y%m%d-%H%M%S}-{}", fmt::gmtime(std::time(nullptr)), ::getpid());
+  return fmt::format("{:%Y%m%d-%H%M%S}-{}", fmt::gmtime(std::time(nullptr)),
+                     random_nonce().substr(0, 6));
 }
 
 AuditOptions audit_options(Session& session) {
@@ -85,13 +87,20 @@ Journal open_journal(Session& session) {
   return journal;
 }
 
-ExitStatus finish(Report report, Session& session, const StageTimes& times) {
+ExitStatus finish(Report report, Session& session, const StageTimes& times, Journal* journal) {
   report.environment = session.environment();
   report.command = session.options().command;
   report.seconds = times.seconds;
   const std::vector<std::string> reached = session.transport().notes();
   report.notes.insert(report.notes.end(), reached.begin(), reached.end());
-  return publish(report, session);
+  const ExitStatus status = publish(report, session);
+  try {
+    if (journal != nullptr)
+      journal->finish_run(report.run, static_cast<int>(status), report_json(report));
+  } catch (const Error& error) {
+    session.status().warning(error.what());
+  }
+  return status;
 }
 
 /// A run that ended early has a report all the same.
@@ -186,12 +195,7 @@ ExitStatus deploy(Session& session) {
     say_how_it_ended(report, session);
   }
   times.finished("rollout");
-  const std::string run = report.run;
-  const std::string ended = dry_run ? "" : report_json(report);
-  const ExitStatus status = finish(std::move(report), session, times);
-  if (journal)
-    journal->finish_run(run, static_cast<int>(status), ended);
-  return status;
+  return finish(std::move(report), session, times, journal ? &*journal : nullptr);
 }
 
 ExitStatus build_only(Session& session) {

@@ -142,6 +142,16 @@ HostStatus host_status(const HostFacts& facts) {
   } else {
     take_settled(activations, status);
   }
+  const std::vector<std::string>* noted = activations.rolled_back
+                                              ? &activations.rolled_back->previous
+                                          : activations.confirmed ? &activations.confirmed->releases
+                                                                  : nullptr;
+  if (status.decided && noted != nullptr && *noted != facts.installed.active) {
+    status.decided = false;
+    status.state = "active";
+    status.message = "its notes say " + short_name(*noted) +
+                     ": the pointer was moved by other means; deploy again";
+  }
   if (!facts.installed.active.empty() && !facts.installed.hook) {
     status.decided = false;
     status.state = "damaged";

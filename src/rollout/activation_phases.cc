@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What moves the pointer of a host, and who decides that it stays: templates/dead_man.py.
+#include <algorithm>
+
 #include "base/text.h"
 #include "rollout/rollout_state.h"
 
@@ -16,6 +18,17 @@ std::string dead_man_program() {
   for (const char* file : {"durable.py", "activation.py", "dead_man.py", "dead_man_main.py"})
     text += template_text(file);
   return text;
+}
+
+/// Release names of an answer; json::exception if they are none.
+std::vector<std::string> releases_of(const json& answer, const char* key) {
+  const auto releases = answer.at(key).get<std::vector<std::string>>();
+  const auto is_name = [](const std::string& name) {
+    return name.size() == 64 && name.find_first_not_of("0123456789abcdef") == std::string::npos;
+  };
+  if (releases.size() > 100 || !std::all_of(releases.begin(), releases.end(), is_name))
+    throw json::other_error::create(501, "no names of releases", nullptr);
+  return releases;
 }
 
 /// What the host answers of a trial that ended: it stays, or why it went back.
@@ -42,11 +55,18 @@ PhaseDescription recover_phase() {
   phase.name = "recover";
   phase.done_word = "went back";
   phase.moves_pointer = true;
-  phase.command = [](const RolloutHost&) { return PhaseCommand{{{"phase", "recover"}}, {}}; };
+  phase.time_limit = std::chrono::minutes(2);
+  phase.command = [](const RolloutHost& host) {
+    const std::optional<Activation>& trial = host.facts->installed.activations.trial;
+    return PhaseCommand{{{"phase", "recover"}, {"activation", trial ? trial->id : std::string()}},
+                        {}};
+  };
   phase.accept = [](RolloutHost& host, const json& answer) {
-    if (answer.value("ok", false))
-      host.active = answer.at("releases").get<std::vector<std::string>>();
+    if (!answer.value("ok", false))
+      return;
+    host.active = releases_of(answer, "releases");
     host.outcome.release = join(host.active, "+");
+    host.outcome.state = host.active == host.wanted ? HostState::unchanged : HostState::ready;
     host.changed = true;
   };
   return phase;
@@ -55,7 +75,7 @@ PhaseDescription recover_phase() {
 PhaseDescription show_outliving_phase(const std::string& run) {
   PhaseDescription phase;
   phase.name = "dead-man";
-  phase.done_word = "started";
+  phase.done_word = "";  // the second of the two tells
   phase.command = [request = json{{"phase", "show-outliving"},
                                   {"run", run},
                                   {"dead_man", dead_man_program()}}](const RolloutHost&) {
@@ -103,7 +123,7 @@ PhaseDescription activate_phase(const std::string& run, const Policy& policy) {
   phase.accept = [](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))
       return;
-    host.previous = answer.at("previous").get<std::vector<std::string>>();
+    host.previous = releases_of(answer, "previous");
     host.activated = host.previous != host.wanted;
     host.changed |= answer.value("changed", false);
     host.outcome.state = HostState::active;
@@ -117,6 +137,7 @@ PhaseDescription keep_phase(const std::string& run) {
   PhaseDescription phase;
   phase.name = "keep";
   phase.done_word = "stays";
+  phase.time_limit = std::chrono::minutes(2);
   phase.moves_pointer = true;
   phase.command = [run](const RolloutHost&) {
     return PhaseCommand{{{"phase", "keep"}, {"activation", run}}, {}};
@@ -129,6 +150,7 @@ PhaseDescription rollback_phase(const std::string& run, const std::string& becau
   PhaseDescription phase;
   phase.name = "rollback";
   phase.done_word = "rolled back";
+  phase.time_limit = std::chrono::minutes(2);
   phase.moves_pointer = true;
   phase.command = [run, because](const RolloutHost&) {
     return PhaseCommand{{{"phase", "rollback"}, {"activation", run}, {"because", because}}, {}};
@@ -136,6 +158,15 @@ PhaseDescription rollback_phase(const std::string& run, const std::string& becau
   phase.accept = [because](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))
       return;
+    const std::vector<std::string> there = releases_of(answer, "releases");
+    if (there != host.previous) {
+      host.good = false;
+      host.outcome.state = HostState::unknown;
+      host.outcome.step = "rollback";
+      host.outcome.message += "; it is at another release than before, which it was not told";
+      host.outcome.release = join(there, "+");
+      return;
+    }
     // A culprit keeps its own step and message.
     if (!host.culprit) {
       host.outcome.step = "rollback";

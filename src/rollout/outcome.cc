@@ -79,6 +79,29 @@ HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
   return outcome;
 }
 
+bool is_lost(HostState state) {
+  return state == HostState::unreachable || state == HostState::unknown ||
+         state == HostState::refused;
+}
+
+void share_outcomes(std::vector<RolloutHost>& hosts, const AuditReport& audit) {
+  for (RolloutHost& host : hosts) {
+    if (host.takes_part)
+      continue;
+    const HostAudit* verdict = audit_of(audit, host.outcome.host);
+    for (const RolloutHost& first : hosts) {
+      if (first.outcome.host != verdict->same_target_as)
+        continue;
+      const std::string name = host.outcome.host;
+      host.outcome = first.outcome;
+      host.outcome.host = name;
+      host.outcome.sent_bytes = 0;
+      host.outcome.message = "the same environment as " + first.outcome.host +
+                             (first.outcome.message.empty() ? "" : ": " + first.outcome.message);
+    }
+  }
+}
+
 std::string to_string(HostState state) {
   switch (state) {
     case HostState::ready:

@@ -100,8 +100,7 @@ void Pace::recall() {
 }
 
 void Pace::decide() {
-  const bool all_known = number_of({Stand::waiting, Stand::activating, Stand::proving,
-                                    Stand::to_return, Stand::returning}) == 0;
+  const bool all_known = number_of({Stand::waiting, Stand::activating, Stand::proving}) == 0;
   if (limits_.together && !all_known)
     return;
   std::replace(hosts_.begin(), hosts_.end(), Stand::proven, Stand::to_keep);

@@ -64,8 +64,10 @@ std::string text_of(const json& answer, const char* key) {
 
 void fail(RolloutHost& host, const PhaseDescription& phase, HostState state, std::string message) {
   // Why a host had to go back is worth as much as why it could not.
-  if (phase.name == "rollback")
-    message = host.outcome.message + "; going back failed: " + message;
+  if (phase.name == "rollback") {
+    const std::string why = "; going back failed: ";
+    message = host.outcome.message.substr(0, host.outcome.message.find(why)) + why + message;
+  }
   host.good = false;
   host.outcome.state = state;
   host.outcome.step = phase.name;
@@ -113,7 +115,9 @@ std::string take_answer(const PhaseDescription& phase, RolloutHost& host, const 
     } else if (result.outcome != ExecResult::Outcome::exited) {
       take_failure(phase, host, result);
     } else {
-      fail(host, phase, HostState::failed,
+      // A confirm that dies has failed; elsewhere nobody knows how far it came.
+      const bool unknown = phase.moves_pointer && phase.name != "confirm";
+      fail(host, phase, unknown ? HostState::unknown : HostState::failed,
            fmt::format("the {} command ended with status {} and gave no answer{}", phase.name,
                        result.exit_status, last_words(result)));
     }

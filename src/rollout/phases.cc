@@ -17,7 +17,8 @@ using Requests = std::map<const ReleaseSet*, json>;
 
 }  // namespace
 
-PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, bool forgiving) {
+PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, const Policy& policy,
+                              bool forgiving) {
   Requests requests;
   for (const ReleaseSet& set : sets) {
     json manifests = json::array();
@@ -28,6 +29,7 @@ PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, bool forgivin
   PhaseDescription phase;
   phase.name = "verify";
   phase.done_word = "verified";
+  phase.time_limit = policy.time_limits.verify;
   phase.command = [requests](const RolloutHost& host) {
     return PhaseCommand{requests.at(host.set), {}};
   };

@@ -2,6 +2,7 @@
 #include "rollout/rollout.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "base/error.h"
 #include "base/interrupt.h"
@@ -42,6 +43,8 @@ class Rollout {
   std::vector<RolloutHost*> good_hosts();
   std::string who_failed() const;
   std::size_t most_parcels() const;
+  using Step = std::function<void(const std::vector<RolloutHost*>&)>;
+  void with_retries(std::vector<RolloutHost*> hosts, const Step& step);
   void stop_before_activation(const std::string& because);
   void recover();
   void prove_dead_man();
@@ -52,7 +55,6 @@ class Rollout {
   std::vector<RolloutHost*> movers();
   void end_early(const std::string& because);
   void settle(const std::string& because);
-  void share_outcomes(const AuditReport& audit);
   void write_end(RolloutResult& result);
 
   const std::vector<ReleaseSet>& sets_;
@@ -62,6 +64,7 @@ class Rollout {
   Status& status_;
   std::vector<RolloutHost> hosts_;
   bool began_ = false;          ///< the first byte was sent: every host is good
+  bool undefended_ = false;     ///< a host has no dead-man's switch, and the policy stops then
   std::optional<Waves> waves_;  ///< hosts change from here on
 };
 
@@ -144,12 +147,6 @@ void Rollout::stop_before_activation(const std::string& because) {
   }
 }
 
-/// Nobody knows what is there.
-bool is_lost(HostState state) {
-  return state == HostState::unreachable || state == HostState::unknown ||
-         state == HostState::refused;
-}
-
 /// What an earlier run left undecided is taken back first.
 void Rollout::recover() {
   std::vector<RolloutHost*> undecided = good_hosts();
@@ -171,15 +168,38 @@ void Rollout::prove_dead_man() {
   do_phase(is_outlived_phase(options_.run), moving);
   const bool proceed = options_.policy.without_dead_man == Policy::WithoutDeadMan::proceed;
   for (RolloutHost* host : moving) {
-    if (!host->good || host->outlives || proceed)
+    if (!host->good || host->outlives)
       continue;
-    host->good = false;
-    host->outcome.state = HostState::skipped;
-    host->outcome.step = "dead-man";
-    host->outcome.message =
+    const std::string why =
         "no dead-man: a process that was started there did not outlive its session, so that the "
         "host could not go back by itself; let processes of this user stay (loginctl "
         "enable-linger, no pam_slurm_adopt), or give a policy with without_dead_man: proceed";
+    if (proceed) {
+      status_.warning(host->outcome.host + ": " + why);
+      continue;
+    }
+    undefended_ = true;
+    host->good = false;
+    host->outcome.state = HostState::skipped;
+    host->outcome.step = "dead-man";
+    host->outcome.message = why;
+  }
+}
+
+/// A step that may be repeated, once more for those that were cut or ran out of time.
+void Rollout::with_retries(std::vector<RolloutHost*> hosts, const Step& step) {
+  for (int attempt = 0; !hosts.empty(); ++attempt) {
+    step(hosts);
+    std::erase_if(hosts, [](const RolloutHost* host) {
+      return host->good || host->outcome.state != HostState::unreachable;
+    });
+    if (attempt == options_.policy.retries)
+      return;
+    for (RolloutHost* host : hosts) {
+      host->good = true;
+      host->outcome.state = HostState::ready;
+      host->outcome.message.clear();
+    }
   }
 }
 
@@ -191,14 +211,18 @@ void Rollout::stage() {
         lacking.push_back(host);
     }
     records_.announce(lacking, HostState::ready, "stage");
-    stage_parcel(at, false, lacking, options_, transport_, status_);
+    with_retries(lacking, [this, at](const std::vector<RolloutHost*>& hosts) {
+      stage_parcel(at, false, hosts, options_, transport_, status_);
+    });
     records_.note(lacking);
   }
 }
 
 /// A sealed release that is damaged and not in use is replaced, once.
 void Rollout::verify() {
-  do_phase(verify_phase(sets_, true), good_hosts());
+  const PhaseDescription verify = verify_phase(sets_, options_.policy, true);
+  with_retries(good_hosts(),
+               [&](const std::vector<RolloutHost*>& hosts) { do_phase(verify, hosts); });
   std::vector<RolloutHost*> mended;
   for (RolloutHost* host : good_hosts()) {
     if (host->damaged.empty())
@@ -214,11 +238,13 @@ void Rollout::verify() {
         lacking.push_back(host);
     }
     records_.announce(lacking, HostState::ready, "stage");
-    stage_parcel(at, true, lacking, options_, transport_, status_);
+    with_retries(lacking, [this, at](const std::vector<RolloutHost*>& hosts) {
+      stage_parcel(at, true, hosts, options_, transport_, status_);
+    });
     records_.note(lacking);
   }
   std::erase_if(mended, [](const RolloutHost* host) { return !host->good; });
-  do_phase(verify_phase(sets_, false), mended);
+  do_phase(verify_phase(sets_, options_.policy, false), mended);
 }
 
 void Rollout::install_requirements() {
@@ -252,7 +278,7 @@ void Rollout::end_early(const std::string& because) {
   }
   const auto give_up = [this](const std::string& why) {
     for (RolloutHost& host : hosts_) {
-      if (!host.takes_part || !host.activated || !host.good)
+      if (!host.takes_part || !host.activated || host.outcome.step == "rollback")
         continue;
       host.good = false;
       host.outcome.state = HostState::unknown;
@@ -262,7 +288,12 @@ void Rollout::end_early(const std::string& because) {
   };
   try {
     clear_interrupt();
-    waves_->take_back(because);
+    try {
+      waves_->take_back(because);
+    } catch (const Error&) {
+      // The journal, mostly: hosts go back without it.
+      waves_->take_back(because);
+    }
   } catch (const Interrupted&) {
     give_up("it was interrupted");
   } catch (const Error& error) {
@@ -290,37 +321,18 @@ void Rollout::settle(const std::string& because) {
   }
 }
 
-/// Another name of the same machine and environment has the outcome of the first one.
-void Rollout::share_outcomes(const AuditReport& audit) {
-  for (RolloutHost& host : hosts_) {
-    if (host.takes_part)
-      continue;
-    const HostAudit* verdict = audit_of(audit, host.outcome.host);
-    for (const RolloutHost& first : hosts_) {
-      if (first.outcome.host != verdict->same_target_as)
-        continue;
-      const std::string name = host.outcome.host;
-      host.outcome = first.outcome;
-      host.outcome.host = name;
-      host.outcome.sent_bytes = 0;
-      host.outcome.message = "the same environment as " + first.outcome.host +
-                             (first.outcome.message.empty() ? "" : ": " + first.outcome.message);
-    }
-  }
-}
-
 void Rollout::go() {
   began_ = true;
   const std::pair<void (Rollout::*)(), const char*> steps[] = {
       {&Rollout::recover, "could not go back to what it had before an earlier run"},
-      {&Rollout::prove_dead_man, "could not stage it"},
+      {&Rollout::prove_dead_man, "has no dead-man's switch"},
       {&Rollout::stage, "could not stage it"},
       {&Rollout::verify, "could not stage it"},
       {&Rollout::install_requirements, "could not install what it requires"},
       {&Rollout::confirm_unchanged, "did not confirm what is active"}};
   for (const auto& [step, complaint] : steps) {
     (this->*step)();
-    if (too_many_failed()) {
+    if (too_many_failed() || undefended_) {
       stop_before_activation(who_failed() + " " + complaint);
       return;
     }
@@ -373,7 +385,7 @@ RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
       result.stopped = Error(error.what());
       stop(std::string("the run was stopped: ") + error.what());
     }
-    share_outcomes(audit);
+    share_outcomes(hosts_, audit);
   }
   write_end(result);
   for (RolloutHost& host : hosts_)

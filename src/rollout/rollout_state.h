@@ -60,7 +60,8 @@ struct PhaseDescription {
 /// sends that, from where an interrupted run ended. `again`: in place of the release that is there.
 void stage_parcel(std::size_t at, bool again, const std::vector<RolloutHost*>& hosts,
                   const RolloutOptions& options, Transport& transport, Status& status);
-PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, bool forgiving);
+PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, const Policy& policy,
+                              bool forgiving);
 /// pip of each host installs what the host lacks, from `mirror` if it is not empty; torch and what
 /// it stands on keep their versions.
 PhaseDescription requirements_phase(const std::string& mirror);
@@ -86,6 +87,12 @@ const HostAudit* audit_of(const AuditReport& audit, const std::string& host);
 /// What facts and audit say of a host before anything is sent.
 HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
                   const std::vector<std::string>& wanted);
+
+/// Nobody knows what is there.
+bool is_lost(HostState state);
+
+/// Another name of the same machine and environment has the outcome of the first one.
+void share_outcomes(std::vector<RolloutHost>& hosts, const AuditReport& audit);
 
 /// Starts one host's command of the phase, which must outlive it; `done` gets the word for the line
 /// of progress. A host whose answer is no, cut or late gets good = false, a state, a step and a

@@ -166,12 +166,13 @@ PhaseDescription lacking_phase(std::size_t at, bool again, Manifests& manifests,
   return phase;
 }
 
-PhaseDescription stage_phase(std::size_t at, const std::string& run, bool again,
+PhaseDescription stage_phase(std::size_t at, const RolloutOptions& options, bool again,
                              Manifests& manifests, const Deliveries& deliveries) {
   PhaseDescription phase;
   phase.name = "stage";
   phase.done_word = "staged";
-  phase.command = [at, run, again, &manifests, &deliveries](const RolloutHost& host) {
+  phase.time_limit = options.policy.time_limits.stage;
+  phase.command = [at, run = options.run, again, &manifests, &deliveries](const RolloutHost& host) {
     const Delivery& delivery = deliveries.at(&host);
     PhaseCommand command{{{"phase", "stage"},
                           {"run", run},
@@ -208,7 +209,7 @@ void stage_parcel(std::size_t at, bool again, const std::vector<RolloutHost*>& h
   std::erase_if(waiting, [&deliveries](const RolloutHost* host) {
     return !host->good || !deliveries.contains(host);
   });
-  run_phase(stage_phase(at, options.run, again, manifests, deliveries), waiting, transport, status);
+  run_phase(stage_phase(at, options, again, manifests, deliveries), waiting, transport, status);
 }
 
 }  // namespace ds

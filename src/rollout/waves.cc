@@ -39,8 +39,11 @@ Waves::Waves(std::vector<RolloutHost*> hosts, const PaceLimits& limits, std::siz
       activate_(activate_phase(options.run, options.policy)),
       confirm_(confirm_phase(sets, options.policy)),
       keep_(keep_phase(options.run)) {
-  for (RolloutHost* host : hosts)
+  for (RolloutHost* host : hosts) {
+    // Should an answer be lost, this is what the host goes back to.
+    host->previous = host->active;
     movers_.push_back({host});
+  }
 }
 
 void Waves::run() {
@@ -72,16 +75,18 @@ std::vector<RolloutHost*> Waves::hosts_of(const std::vector<std::size_t>& number
 
 /// Begins what there is to begin, each kind of it announced as one.
 void Waves::go_on() {
+  mind_the_time();
   const PaceOrders orders = pace_.orders();
   records_.decide(hosts_of(orders.take_back), "roll-back", because_);
   records_.announce(hosts_of(orders.take_back), HostState::rolled_back, "rollback");
   records_.decide(hosts_of(orders.keep), "confirm", "");
   records_.announce(hosts_of(orders.keep), HostState::confirmed, "keep");
   records_.announce(hosts_of(orders.activate), HostState::active, "activate");
+  decided_ = decided_ || !orders.keep.empty();
+  if (!began_ && !orders.activate.empty())
+    began_ = std::chrono::steady_clock::now();
   for (const std::size_t at : orders.activate) {
     RolloutHost& host = *movers_[at].host;
-    // Should the answer be lost, this is what the host goes back to.
-    host.previous = host.active;
     host.activated = true;
     status_.item_started(host.outcome.host);
     begin(Move::activate, activate_, at);
@@ -112,10 +117,27 @@ void Waves::begin(Move move, const PhaseDescription& phase, std::size_t at) {
   });
 }
 
-/// One that gave no answer is asked once more; it proves itself as often as the policy says.
+/// One that gave no answer is asked again, but not to activate: it may have done so.
 bool Waves::again(Move move, std::size_t at) {
-  const int tries = move == Move::prove ? 1 + options_.policy.retries : move == Move::keep ? 2 : 1;
-  return movers_[at].attempts < tries;
+  const Mover& mover = movers_[at];
+  return move != Move::activate && mover.host->outcome.state == HostState::unknown &&
+         mover.attempts <= options_.policy.retries;
+}
+
+/// Where all go together: hosts go back by themselves once their time is over, so that it is no
+/// more the time to say that they stay.
+void Waves::mind_the_time() {
+  const bool together = options_.policy.strategy == Policy::Strategy::all_at_once;
+  if (!together || decided_ || !began_)
+    return;
+  const auto margin = std::min<std::chrono::milliseconds>(std::chrono::seconds(10),
+                                                          options_.policy.confirm_timeout / 10);
+  if (std::chrono::steady_clock::now() + margin < *began_ + options_.policy.confirm_timeout)
+    return;
+  because_ = fmt::format("to confirm took nearly as long as confirm_timeout, {} s",
+                         options_.policy.confirm_timeout.count());
+  pace_.interrupt();
+  decided_ = true;
 }
 
 void Waves::ended(Move move, std::size_t at, const std::string& word) {
@@ -145,6 +167,7 @@ void Waves::ended(Move move, std::size_t at, const std::string& word) {
       } else if (host.good) {
         pace_.kept(at);
       } else {
+        host.outcome.state = HostState::unknown;
         host.outcome.message += "; it goes back by itself, unless it heard that it was confirmed";
         pace_.stuck(at);
       }
@@ -184,7 +207,7 @@ void Waves::ask_health(std::size_t at) {
   exec.output_limit = 1u << 20;
   Endpoint here;
   here.kind = Endpoint::Kind::local;
-  here.name = "coordinator";
+  here.name = "coordinator for " + host.outcome.host;  // each its own, so that none waits
   transport_.start(health.on_coordinator ? here : host.host->endpoint, std::move(exec),
                    [this, at, &host](const ExecResult& result) {
                      host.outcome.seconds["health"] += result.seconds;

@@ -3,7 +3,9 @@
 // From the first host that is activated to the last that stays or went back, as Pace decides.
 #pragma once
 
+#include <chrono>
 #include <deque>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +45,7 @@ class Waves {
   void begin(Move move, const PhaseDescription& phase, std::size_t at);
   void ended(Move move, std::size_t at, const std::string& word);
   bool again(Move move, std::size_t at);
+  void mind_the_time();
   void proved(std::size_t at, const std::string& word);
   void ask_health(std::size_t at);
   void blame(std::size_t at);
@@ -55,6 +58,8 @@ class Waves {
   Status& status_;
   Pace pace_;
   std::string because_;
+  std::optional<std::chrono::steady_clock::time_point> began_;  ///< the first was activated
+  bool decided_ = false;  ///< some were told that they stay, or all that they go back
   std::vector<std::string> culprits_;
   PhaseDescription activate_, confirm_, keep_;
   std::deque<PhaseDescription> rollbacks_;  ///< each with its reason

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -81,7 +82,7 @@ class DeadMan(unittest.TestCase):
         os.kill(self.watcher(), signal.SIGKILL)
         time.sleep(1.5)
         self.assertEqual(self.host.pointer(), [self.new])
-        self.assertEqual(self.host.ask("recover")["releases"], [self.old])
+        self.assertEqual(self.host.ask("recover", activation="run-1")["releases"], [self.old])
         self.assert_back("ended before it was confirmed")
 
     def test_a_confirmation_that_is_late_is_answered(self):
@@ -124,15 +125,47 @@ class DeadMan(unittest.TestCase):
         self.host.activate([self.new], "run-1")
         os.kill(self.watcher(), signal.SIGKILL)
         (self.host.root / "unconfirmed.json").rename(self.host.root / "overdue.json")
-        self.assertEqual(self.host.ask("recover")["releases"], [self.old])
+        self.assertEqual(self.host.ask("recover", activation="run-1")["releases"], [self.old])
         self.assert_back("ended before")
+
+    def test_one_that_is_killed_in_between_is_finished_by_the_watcher(self):
+        self.host.activate([self.new], "run-1", seconds=600)
+        (self.host.root / "unconfirmed.json").rename(self.host.root / "overdue.json")
+        self.assertTrue(until(lambda: not self.host.record("overdue.json"), 5))
+        self.assert_back("did not confirm")
+
+    def test_the_deadline_takes_nothing_back_that_stays(self):
+        """The watcher saw that the time was over; the word was there before it had the lock."""
+        self.host.activate([self.new], "run-1", seconds=600)
+        self.host.ask("keep", activation="run-1")
+        words = "import sys; sys.argv[1:] = []; exec(sys.stdin.read()); " \
+                "print(go_back(%r, 'late', 'run-1'))" % str(self.host.root)
+        text = text_of(OUTLIVING[:-1])
+        done = subprocess.run([sys.executable, "-c", words], input=text, check=True,
+                              stdout=subprocess.PIPE, text=True)
+        self.assertEqual(done.stdout, "None\n")
+        self.assertEqual(self.host.pointer(), [self.new])
+
+    def test_an_activation_that_comes_after_the_word_to_go_back(self):
+        self.host.ask("rollback", activation="run-1", because="test")
+        answer = self.host.activate([self.new], "run-1")
+        self.assertIn("it was called off before it began", answer["problem"])
+        self.assertEqual(self.host.pointer(), [self.old])
+        self.assertTrue(self.host.activate([self.new], "run-2")["ok"])
+        self.host.ask("keep", activation="run-2")
+
+    def test_recover_is_for_the_one_that_was_seen(self):
+        self.host.activate([self.new], "run-2")
+        self.host.ask("recover", activation="run-1")
+        self.assertEqual(self.host.pointer(), [self.new])
+        self.host.ask("keep", activation="run-2")
 
     def test_killed_before_the_pointer_moved(self):
         """The note is there, the pointer is the old one: to go back changes nothing."""
         self.host.activate([self.new], "run-1")
         os.kill(self.watcher(), signal.SIGKILL)
         (self.host.root / "active").write_text(self.old + "\n")
-        self.host.ask("recover")
+        self.host.ask("recover", activation="run-1")
         self.assert_back("ended before")
 
     def test_one_at_a_time(self):
@@ -171,6 +204,7 @@ class DeadMan(unittest.TestCase):
         os.kill(self.watcher(), signal.SIGKILL)
         note = self.host.root / "unconfirmed.json"
         for planted in ("", "{}", "[]", '{"id": 1}', "\xff", "x" * (2 << 20),
+                        json.dumps(dict(self.host.record(note.name), at=float("nan"))),
                         json.dumps(dict(self.host.record(note.name), previous=["../../x"]))):
             note.write_text(planted)
             for phase in ("recover", "keep"):
@@ -181,7 +215,7 @@ class DeadMan(unittest.TestCase):
 
     def test_a_link_in_place_of_the_note(self):
         (self.host.root / "unconfirmed.json").symlink_to("/etc/passwd")
-        answer = self.host.ask("recover")
+        answer = self.host.ask("recover", activation="run-1")
         self.assertIn("cannot be read", answer["problem"])
 
     def test_the_previous_release_is_gone(self):

@@ -87,7 +87,7 @@ class Epoch(unittest.TestCase):
         self.host.root.mkdir(parents=True)
 
     def recover(self, epoch, run):
-        return self.host.ask("recover", epoch=epoch, run=run)
+        return self.host.ask("recover", epoch=epoch, run=run, activation=run)
 
     def test_the_older_and_the_equal_of_another_run_are_refused(self):
         self.assertTrue(self.recover(4, "run-1")["ok"])

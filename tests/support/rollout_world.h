@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -63,8 +64,10 @@ inline HostFacts facts_of(const TestHost& host) {
     }
   }
   for (const char* name : {"unconfirmed.json", "overdue.json"}) {
-    if (std::filesystem::exists(host.root() / name))
-      facts.installed.activations.trial = {.id = "earlier"};
+    if (!std::filesystem::exists(host.root() / name))
+      continue;
+    const nlohmann::json record = nlohmann::json::parse(read_file(host.root() / name));
+    facts.installed.activations.trial = {.id = record.at("id").get<std::string>()};
   }
   facts.installed.hook = !facts.installed.active.empty();
   return facts;
