@@ -102,6 +102,11 @@ void share_outcomes(std::vector<RolloutHost>& hosts, const AuditReport& audit) {
   }
 }
 
+bool holds_all(const RolloutHost& host) {
+  return std::all_of(host.wanted.begin(), host.wanted.end(),
+                     [&host](const std::string& sha256) { return host.held.contains(sha256); });
+}
+
 std::string to_string(HostState state) {
   switch (state) {
     case HostState::ready:

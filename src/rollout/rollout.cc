@@ -124,11 +124,6 @@ std::string Rollout::who_failed() const {
   return some_of(names);
 }
 
-bool holds_all(const RolloutHost& host) {
-  return std::all_of(host.wanted.begin(), host.wanted.end(),
-                     [&host](const std::string& sha256) { return host.held.contains(sha256); });
-}
-
 std::size_t Rollout::most_parcels() const {
   std::size_t most = 0;
   for (const ReleaseSet& set : sets_)

@@ -88,6 +88,9 @@ const HostAudit* audit_of(const AuditReport& audit, const std::string& host);
 HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
                   const std::vector<std::string>& wanted);
 
+/// All releases that it is to get are sealed there.
+bool holds_all(const RolloutHost& host);
+
 /// Nobody knows what is there.
 bool is_lost(HostState state);
 
