@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import time
 
 LOCK = "lock.json"    # who holds it, or held it last
 EPOCH = "epoch.json"  # the highest that came, and whose it is
@@ -33,7 +34,7 @@ def read_note(root, name):
     try:
         fd = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(fd, "rb") as source:
-            value = json.loads(source.read(8192).decode("utf-8"))
+            value = json.loads(source.read(8192).decode("utf-8").partition("\n")[0])
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -66,6 +67,16 @@ def still_runs(holder):
         return False
 
 
+def wait_for_note(root):
+    """Whoever has just taken the lock writes its name at once."""
+    for _ in range(20):
+        time.sleep(0.05)
+        held = read_note(root, LOCK)
+        if held:
+            return held
+    return {}
+
+
 def open_lock(path):
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     return os.fdopen(fd, "r+b", 0)
@@ -86,7 +97,7 @@ def take_lock(root, request):
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 lock.close()
-                refuse_holder(held, True)
+                refuse_holder(held or wait_for_note(root), True)
             elif held:  # this file system has none, so that what is written there must do
                 refuse_holder(held, False)
         if os.path.lexists(path) and os.path.samestat(os.fstat(lock.fileno()), os.lstat(path)):
@@ -96,8 +107,10 @@ def take_lock(root, request):
     note = dict(this_process(request["run"]), run=request["run"], machine=machine_id(),
                 who=request["who"], since=request["since"])
     note["from"] = request["from"]
-    lock.truncate(0)
-    os.pwrite(lock.fileno(), json.dumps(note).encode("utf-8"), 0)
+    # One line, then what an earlier and longer one left is cut: a reader never finds half of one.
+    line = json.dumps(note).encode("utf-8") + b"\n"
+    os.pwrite(lock.fileno(), line, 0)
+    lock.truncate(len(line))
     os.fsync(lock.fileno())
     return lock, held
 
@@ -111,7 +124,8 @@ def refuse_overtaken(root, request):
     """Notes the request's epoch if it is the highest that came."""
     known = read_note(root, EPOCH)
     epoch, run = known.get("epoch", 0), known.get("run", "")
-    if not isinstance(epoch, int):
+    lost = not known and os.path.lexists(os.path.join(root, EPOCH))
+    if lost or not isinstance(epoch, int):
         raise Refused("%s is damaged: look at it, then remove it" % os.path.join(root, EPOCH))
     if request["epoch"] < epoch or (request["epoch"] == epoch and request["run"] != run):
         raise Overtaken("run %s (epoch %d) came after this one (epoch %d), which must not change "

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import signal
 import tempfile
+import threading
 import unittest
 
 from support.host_side import HostSide
@@ -43,6 +44,16 @@ class Lock(unittest.TestCase):
         self.assertTrue(answer["ok"])
         self.assertEqual(answer["taken_over"],
                          "run run-1 of ada from head, since 2026-11-26T03:00:00Z")
+
+    def test_one_that_has_not_said_who_it_is_yet(self):
+        first, _ = self.hold()
+        note = self.file.read_text()
+        self.file.write_text("")
+        second = self.host.open()
+        self.addCleanup(self.host.close, second)
+        threading.Timer(0.3, self.file.write_text, (note,)).start()
+        refused = self.host.say(second, "lock", run="run-2", **BY)
+        self.assertIn("(process %d)" % first.pid, refused["problem"])
 
     def test_one_whose_coordinator_is_gone_ends(self):
         first, _ = self.hold()
@@ -107,8 +118,9 @@ class Epoch(unittest.TestCase):
         self.assertEqual(self.host.say(child, "lock", run="run-2", **BY)["epoch"], 7)
 
     def test_a_damaged_one_is_named(self):
-        (self.host.root / "epoch.json").write_text('{"epoch": "x"}')
-        self.assertIn("epoch.json is damaged", self.recover(1, "run-1")["problem"])
+        for planted in ('{"epoch": "x"}', "{", "", "[]"):
+            (self.host.root / "epoch.json").write_text(planted)
+            self.assertIn("epoch.json is damaged", self.recover(1, "run-1")["problem"])
 
 
 if __name__ == "__main__":
