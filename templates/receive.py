@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import sys
+import time
 
 
 def lock_part(part):
@@ -18,12 +19,17 @@ def lock_part(part):
 
 
 def open_part(path):
-    """Locked, so that two runs never write one file, and whether it really is."""
+    """Locked, so that two runs never write one file, and whether it really is. One whose connection
+    was cut is ended within seconds, and its run is here again sooner."""
+    end = time.monotonic() + 6
     while True:
         part = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", 0)
         locked = lock_part(part)
         if locked is False:
             part.close()
+            if time.monotonic() < end:
+                time.sleep(0.1)
+                continue
             raise Refused("another run is sending the same wheel to this host")
         # Who held the lock until now may have removed the file.
         if os.path.lexists(path) and os.path.samestat(os.fstat(part.fileno()), os.lstat(path)):
