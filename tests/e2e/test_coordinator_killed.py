@@ -15,7 +15,7 @@ from support import sshd_hosts
 from support.deploy_case import PROGRAM, DeployCase, clean_environment
 
 HOSTS = 8
-KILLS = 200 if os.environ.get("DS_DEPLOY_LONG") else 5
+KILLS = 200 if os.environ.get("DS_DEPLOY_LONG") else 3
 SEED = 20261126
 # Importing waits as long as the test wants it to.
 HOLD = "import os, time\nwhile os.path.exists(%r):\n    time.sleep(0.02)\n"

@@ -186,8 +186,10 @@ class CutWhileStaged(FleetCase):
     number = 2
     size = 8_000_000
 
-    def deploy(self, wheel, status):
-        done = self.program("deploy", "--json", "--wheel", wheel)
+    def deploy(self, wheel, status, retries=0):
+        policy = self.folder / "policy.yaml"
+        policy.write_text("retries: %d\n" % retries)
+        done = self.program("deploy", "--json", "--wheel", wheel, "--policy", policy)
         self.assertEqual(done.status, status, done.out + done.err)
         return {host["name"]: host for host in json.loads(done.out)["hosts"]}
 
