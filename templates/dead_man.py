@@ -76,7 +76,7 @@ def keep(root, activation):
             return {"state": "confirmed"}
     trial = on_trial(root)
     if trial and trial["id"] == activation:
-        go_back(root, "its confirmation came after its deadline")
+        go_back(root, "its confirmation came after its deadline", activation)
     for name, state in ((CONFIRMED, "confirmed"), (ROLLED_BACK, "rolled-back")):
         record = record_of(root, name)
         if record and record["id"] == activation:
@@ -122,7 +122,7 @@ def call_off(root, activation):
 def begin_return(root, activation, confirmed_too):
     """The record of what goes back now, and its file says so; None where nothing does."""
     trial = on_trial(root)
-    if trial and activation not in (None, trial["id"]):
+    if trial and trial["id"] != activation:
         return None
     if not trial:
         last = record_of(root, CONFIRMED) if confirmed_too else None
@@ -144,8 +144,8 @@ def forget_confirmed(root, trial):
                                            releases=last["previous"], before=last["before"][:-1]))
 
 
-def go_back(root, because, activation=None, confirmed_too=False):
-    """Ends a trial (of that activation) with what was active before; finishes what a killed process
+def go_back(root, because, activation, confirmed_too=False):
+    """Ends the trial of that activation with what was active before; finishes what a killed process
     began. The record of what went back, or None where nothing did."""
     with deciding(root):
         trial = begin_return(root, activation, confirmed_too)
@@ -176,15 +176,29 @@ def this_process(identity):
             "boot": boot_id()}
 
 
-def is_there(root, name, identity):
-    """Whether the process that wrote the file still runs."""
+def read_note(root, name):
+    """{} where there is none, or one that is not ours."""
     try:
-        with open(os.path.join(root, name), "rb") as source:
-            said = json.loads(source.read(4096).decode("utf-8"))
-        return (said["id"], said["started"], said["boot"]) == (identity, start_of(said["pid"]),
-                                                               boot_id())
+        fd = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as source:
+            value = json.loads(source.read(8192).decode("utf-8").partition("\n")[0])
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def still_runs(said):
+    """Whether the process that this_process() described does."""
+    try:
+        return (said["started"], said["boot"]) == (start_of(said["pid"]), boot_id())
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return False
+
+
+def is_there(root, name, identity):
+    """Whether the process that wrote the file still runs."""
+    said = read_note(root, name)
+    return said.get("id") == identity and still_runs(said)
 
 
 def manager_outlives():

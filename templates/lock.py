@@ -29,17 +29,6 @@ def shown(holder):
     return "run %(run)s of %(who)s from %(from)s, since %(since)s" % said
 
 
-def read_note(root, name):
-    """{} where there is none, or one that is not ours."""
-    try:
-        fd = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(fd, "rb") as source:
-            value = json.loads(source.read(8192).decode("utf-8").partition("\n")[0])
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def machine_id():
     for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
         try:
@@ -58,13 +47,6 @@ def refuse_holder(holder, here):
     if here or still_runs(holder):
         raise Locked("the environment is locked by %s (process %s)"
                      % (shown(holder), holder.get("pid")), holder)
-
-
-def still_runs(holder):
-    try:
-        return (holder["started"], holder["boot"]) == (start_of(holder["pid"]), boot_id())
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return False
 
 
 def wait_for_note(root):
@@ -131,6 +113,4 @@ def refuse_overtaken(root, request):
         raise Overtaken("run %s (epoch %d) came after this one (epoch %d), which must not change "
                         "this host any more" % (str(run)[:100], epoch, request["epoch"]))
     if request["epoch"] > epoch:
-        write_whole(os.path.join(root, EPOCH),
-                    json.dumps({"epoch": request["epoch"], "run": request["run"]}).encode("utf-8"),
-                    0o644)
+        write_record(root, EPOCH, {"epoch": request["epoch"], "run": request["run"]})

@@ -269,6 +269,18 @@ def compare(folder, manifest, compiled):
     return problems[:4] + more
 
 
+def differences(root, sha256, seal, files=None):
+    """What differs between a release and its seal, and from the manifest's `files` if they are
+    given, or an empty text."""
+    try:
+        if files is not None and seal.get("manifest", {}).get("files") != files:
+            return "it is sealed with another manifest"
+        return ", ".join(compare(release_folder(root, sha256), seal["manifest"],
+                                 seal.get("compiled", [])))
+    except (KeyError, TypeError, AttributeError):
+        return "its seal is damaged"
+
+
 def find_damage(root, manifest):
     """Why the release is not what the manifest says, or an empty text. A wheel may have been
     renamed since it was staged."""
@@ -276,12 +288,7 @@ def find_damage(root, manifest):
     seal = read_seal(root, sha256)
     if seal is None:
         return "it is not sealed"
-    try:
-        if seal.get("manifest", {}).get("files") != manifest["files"]:
-            return "it is sealed with another manifest"
-        return ", ".join(compare(release_folder(root, sha256), manifest, seal.get("compiled", [])))
-    except (KeyError, TypeError, AttributeError):
-        return "its seal is damaged"
+    return differences(root, sha256, seal, manifest["files"])
 
 
 def verify(request, root):
@@ -312,11 +319,7 @@ def check(_, root):
     for sha256 in read_pointer(root):
         seal = read_seal(root, sha256)
         manifest = seal.get("manifest", {}) if seal else {}
-        try:
-            damage = ", ".join(compare(release_folder(root, sha256), manifest,
-                                       seal.get("compiled", []))) if seal else "it is not sealed"
-        except (KeyError, TypeError, AttributeError):
-            damage = "its seal is damaged"
+        damage = differences(root, sha256, seal) if seal else "it is not sealed"
         wheel = manifest.get("wheel", {})
         releases.append({"sha256": sha256, "file": str(wheel.get("file", "")), "damage": damage})
     return {"releases": releases}

@@ -12,6 +12,7 @@
 #include <regex>
 
 #include "base/file.h"
+#include "base/machine.h"
 #include "base/text.h"
 
 namespace ds {
@@ -23,11 +24,6 @@ using nlohmann::ordered_json;
 std::string user_name() {
   const passwd* entry = ::getpwuid(::geteuid());
   return entry != nullptr ? entry->pw_name : std::to_string(::geteuid());
-}
-
-std::string machine_name() {
-  char name[256] = {};
-  return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
 }
 
 /// Without what stands for a password in an address: "https://ada:...@mirror".
@@ -108,7 +104,7 @@ void begin_run(Journal& journal, const Report& report, const Policy& policy,
     run.words.push_back(without_password(word));
   run.folder = fs::current_path().string();
   run.user = user_name();
-  run.machine = machine_name();
+  run.machine = host_name();
   run.process = this_process();
   run.version = DS_DEPLOY_VERSION;
   run.began = std::time(nullptr);
