@@ -13,25 +13,7 @@ using namespace ds;
 
 namespace {
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-/// Hosts at `one`; `two` comes.
-struct Trial : World {
-  Wheel one, two;
-  std::vector<HostOutcome> outcomes;
-
-  explicit Trial(int number = 2) : World(number) {
-    one = make_wheel(folder, "1.0", good);
-    two = make_wheel(folder, "2.0", good);
-    ShellTransport plain;
-    roll(one, plain);
-  }
-  void run(ShellTransport transport) { outcomes = roll(two, transport); }
-  bool at(std::size_t host, const Wheel& wheel) const {
-    return pointer(hosts[host]) == std::vector<std::string>{wheel.sha256};
-  }
+struct Trial : Upgrade {
   bool comes_to(std::size_t host, const Wheel& wheel) const {
     for (int tries = 0; tries < 200 && !at(host, wheel); ++tries)
       std::this_thread::sleep_for(std::chrono::milliseconds(50));

@@ -35,30 +35,13 @@ ShellTransport throwing(const std::string& phase, const std::function<void()>& t
   });
 }
 
-/// Two hosts at release `one`; `two` comes.
-struct Upgrade : World {
-  Wheel one, two;
-  std::vector<HostOutcome> outcomes;
-
-  Upgrade() : World(2) {
-    one = make_wheel(folder, "1.0", good);
-    two = make_wheel(folder, "2.0", good);
-    ShellTransport plain;
-    roll(one, plain);
-  }
-  void run(ShellTransport transport) { outcomes = roll(two, transport); }
-  bool at(std::size_t host, const Wheel& wheel) const {
-    return pointer(hosts[host]) == std::vector<std::string>{wheel.sha256};
-  }
+/// What is said of its hosts.
+struct Told : Upgrade {
   std::string said(std::size_t host) const {
     return to_string(outcomes[host].state) + " at " + outcomes[host].step + ": " +
            outcomes[host].message;
   }
 };
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 }  // namespace
 
@@ -68,7 +51,7 @@ TEST_CASE("rollout: a connection that is lost before activation leaves the host 
                                                    {"verify", Outcome::lost},
                                                    {"verify", Outcome::timed_out}};
   for (const auto& [phase, outcome] : cases) {
-    Upgrade world;
+    Told world;
     // What was staged before its answer was lost is found when the host is asked again.
     world.run(losing({phase, phase == "stage" ? "lacking" : phase}, outcome));
     CHECK(world.said(1) == "unreachable at " + phase + ": the connection broke");
@@ -81,7 +64,7 @@ TEST_CASE("rollout: a connection that is lost before activation leaves the host 
 
 TEST_CASE("rollout: an answer that is lost from activation on brings the host back") {
   for (const std::string phase : {"activate", "confirm"}) {
-    Upgrade world;
+    Told world;
     world.run(losing({phase}));
     CHECK(world.said(1) == "rolled-back at " + phase + ": the connection broke");
     CHECK(contains(world.said(0), "rolled-back at rollback: went back, because n2"));
@@ -96,7 +79,7 @@ TEST_CASE("rollout: a host that cannot be reached to go back is unknown") {
                                                    {"confirm", Outcome::unreachable},
                                                    {"confirm", Outcome::login_refused}};
   for (const auto& [phase, outcome] : cases) {
-    Upgrade world;
+    Told world;
     world.run(losing({phase, "rollback"}, outcome));
     CHECK(world.said(1) ==
           "unknown at rollback: the connection broke; going back failed: the connection broke");
@@ -107,7 +90,7 @@ TEST_CASE("rollout: a host that cannot be reached to go back is unknown") {
 }
 
 TEST_CASE("rollout: a good host that cannot be reached to go back says why it had to") {
-  Upgrade world;
+  Told world;
   world.two =
       make_wheel(world.folder, "3.0",
                  "import sys\ndef self_test():\n    assert '/n1/' not in sys.prefix + '/'\n");
@@ -119,7 +102,7 @@ TEST_CASE("rollout: a good host that cannot be reached to go back says why it ha
 }
 
 TEST_CASE("rollout: where nothing has to go back, a lost answer is unknown") {
-  Upgrade world;
+  Told world;
   world.two = world.one;
   world.run(losing({"confirm"}));
   CHECK(world.said(1) == "unknown at confirm: the connection broke");
@@ -128,7 +111,7 @@ TEST_CASE("rollout: where nothing has to go back, a lost answer is unknown") {
 }
 
 TEST_CASE("rollout: a login or a host key that is refused in the middle") {
-  Upgrade world;
+  Told world;
   world.run(losing({"verify"}, Outcome::login_refused));
   CHECK(world.said(1) == "refused at connect: the connection broke");
   CHECK(world.exit() == 5);
@@ -139,14 +122,14 @@ TEST_CASE("rollout: a login or a host key that is refused in the middle") {
 }
 
 TEST_CASE("rollout: a command that was killed on the host has failed") {
-  Upgrade world;
+  Told world;
   world.run(losing({"stage"}, Outcome::signalled));
   CHECK(world.said(1) == "failed at stage: the connection broke");
   CHECK(world.exit() == 4);
 }
 
 TEST_CASE("rollout: a rollback that the host refuses") {
-  Upgrade world;
+  Told world;
   world.two = make_wheel(world.folder, "3.0", bad);
   world.run(ShellTransport([&](const Endpoint& host, std::string& input) {
     const fs::path releases = world.hosts[1].root() / "releases";
@@ -161,7 +144,7 @@ TEST_CASE("rollout: a rollback that the host refuses") {
 }
 
 TEST_CASE("rollout: a host that fails to activate takes the others back") {
-  Upgrade world;
+  Told world;
   world.run(ShellTransport([&](const Endpoint& host, std::string& input) {
     if (host.name == "n2" && phase_of(input) == "activate")
       fs::remove(world.hosts[1].root() / "releases" / (world.two.sha256 + ".json"));
@@ -175,7 +158,7 @@ TEST_CASE("rollout: a host that fails to activate takes the others back") {
 }
 
 TEST_CASE("rollout: hosts that are there already confirm before another one moves") {
-  Upgrade world;
+  Told world;
   fs::remove(world.hosts[1].root() / "active");
   world.two = world.one;
   world.run(ShellTransport([&](const Endpoint& host, std::string& input) {
@@ -191,7 +174,7 @@ TEST_CASE("rollout: hosts that are there already confirm before another one move
 
 TEST_CASE("rollout: an interrupt before activation leaves hosts as they are") {
   for (const std::string phase : {"stage", "verify"}) {
-    Upgrade world;
+    Told world;
     world.run(throwing(phase, [] { throw Interrupted{}; }));
     CHECK(world.report.interrupted);
     CHECK(world.said(0) ==
@@ -204,7 +187,7 @@ TEST_CASE("rollout: an interrupt before activation leaves hosts as they are") {
 
 TEST_CASE("rollout: an interrupt after activation began brings every host back") {
   for (const std::string phase : {"activate", "confirm"}) {
-    Upgrade world;
+    Told world;
     world.run(throwing(phase, [] { throw Interrupted{}; }));
     CHECK(world.report.interrupted);
     for (const std::size_t host : {0u, 1u}) {
@@ -217,7 +200,7 @@ TEST_CASE("rollout: an interrupt after activation began brings every host back")
 }
 
 TEST_CASE("rollout: a second interrupt, while hosts go back") {
-  Upgrade world;
+  Told world;
   int times = 0;
   world.run(ShellTransport([&](const Endpoint& host, std::string& input) {
     const std::string phase = phase_of(input);
@@ -236,7 +219,7 @@ TEST_CASE("rollout: a second interrupt, while hosts go back") {
 
 TEST_CASE("rollout: an error in the middle still gives a report") {
   for (const std::string phase : {"stage", "verify", "activate", "confirm"}) {
-    Upgrade world;
+    Told world;
     world.run(throwing(phase, [] { throw Error("cannot read the wheel"); }));
     REQUIRE(world.report.stopped.has_value());
     CHECK(world.report.stopped->what() == "cannot read the wheel");

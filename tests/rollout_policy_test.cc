@@ -15,10 +15,6 @@ namespace {
 constexpr const char* fails_on_n2 =
     "import sys\ndef self_test():\n    assert '/n2/' not in sys.prefix + '/', 'wrong result'\n";
 
-bool says(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 /// Four hosts at `one`; `two` comes, by a policy.
 struct Paced : World {
   Wheel one, two;
@@ -94,7 +90,7 @@ TEST_CASE("policy: rolling, and all go back") {
                     fails_on_n2);
   CHECK(world.states() == "rolled-back rolled-back staged staged");
   CHECK(world.at() == "1111");
-  CHECK(says(world.outcomes[0].message, "n2 did not confirm"));
+  CHECK(contains(world.outcomes[0].message, "n2 did not confirm"));
 }
 
 TEST_CASE("policy: all at once, with a failure that is allowed") {
@@ -113,7 +109,7 @@ TEST_CASE("policy: the health command is asked on each host and knows what for")
   CHECK(world.at() == "1111");
   CHECK(world.outcomes[2].step == "health");
   CHECK(world.outcomes[2].message == "the health command ended with status 3: ill");
-  CHECK(says(world.outcomes[0].message, "n3 is not healthy"));
+  CHECK(contains(world.outcomes[0].message, "n3 is not healthy"));
   CHECK(world.exit() == 4);
 }
 

@@ -24,10 +24,6 @@ constexpr std::size_t op_bytes = 200'000;
 const std::map<std::string, unsigned> three_ops = {{"a", 1}, {"b", 2}, {"c", 3}};
 const std::vector<std::string> own_files = {"METADATA", "RECORD", "demo/b.so"};
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 /// One host, and two wheels of which the second has another op b.
 struct OneOp : World {
   Wheel one = seeded_wheel(folder, "1.0", three_ops, op_bytes);

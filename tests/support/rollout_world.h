@@ -147,6 +147,27 @@ struct World {
 inline constexpr const char* good = "def self_test():\n    pass\n";
 inline constexpr const char* bad = "def self_test():\n    raise AssertionError('wrong result')\n";
 
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// Hosts at release `one`; `two` comes.
+struct Upgrade : World {
+  Wheel one, two;
+  std::vector<HostOutcome> outcomes;
+
+  explicit Upgrade(int number = 2) : World(number) {
+    one = make_wheel(folder, "1.0", good);
+    two = make_wheel(folder, "2.0", good);
+    ShellTransport plain;
+    roll(one, plain);
+  }
+  void run(ShellTransport transport) { outcomes = roll(two, transport); }
+  bool at(std::size_t host, const Wheel& wheel) const {
+    return pointer(hosts[host]) == std::vector<std::string>{wheel.sha256};
+  }
+};
+
 /// The phase that the input of a remote command is for.
 inline std::string phase_of(const std::string& input) {
   for (const char* name : {"recover", "show-outliving", "is-outlived", "lacking", "stage", "verify",
