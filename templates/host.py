@@ -102,12 +102,13 @@ HELD = []  # the lock, while this process has it
 
 
 def lock(request, root):
-    """For as long as this process lives. The epoch that this environment has seen, and who held
-    the lock last and ended without giving it back."""
+    """For as long as this process lives. The epoch that this environment has seen, who held the
+    lock last and ended without giving it back, and what is active or on trial."""
     taken, before = take_lock(root, request)
     HELD.append(taken)
-    epoch = read_note(root, EPOCH).get("epoch", 0)
-    return {"epoch": epoch, "taken_over": shown(before) if before else ""}
+    trial = on_trial(root)
+    return {"epoch": epoch_of(root)[0], "taken_over": shown(before) if before else "",
+            "active": read_pointer(root), "trial": trial["id"] if trial else ""}
 
 
 def unlock(_request, _root):

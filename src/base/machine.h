@@ -9,6 +9,7 @@
 namespace ds {
 
 std::string host_name();  ///< gethostname(2), clean
+std::string user_name();  ///< of the effective user, or its number
 
 /// False if nothing runs here under this number; text that is no number tells nothing.
 bool may_be_running(std::string_view pid);

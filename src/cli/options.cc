@@ -151,6 +151,14 @@ void add_state(CLI::App& app, Options& options) {
                  "folder of the journal of runs ($XDG_STATE_HOME/ds-deploy)");
 }
 
+void add_change(CLI::App& app, Options& options) {
+  app.add_option("--policy", options.policy,
+                 "file that says how the rollout proceeds (all at once, all or none)");
+  app.add_flag("--break-lock", options.break_lock,
+               "take a host also from a run of which it cannot tell whether it lives");
+  add_state(app, options);
+}
+
 void add_deploy(CLI::App& app, Options& options) {
   add_fleet(app, options);
   add_facts(app, options);
@@ -163,9 +171,7 @@ void add_deploy(CLI::App& app, Options& options) {
   app.add_option("--wheel", options.wheels, "deploy this wheel, build none (repeatable)")
       ->allow_extra_args(false);
   app.add_flag("--dry-run", options.dry_run, "facts, plan and audit; no host is changed");
-  app.add_option("--policy", options.policy,
-                 "file that says how the rollout proceeds (all at once, all or none)");
-  add_state(app, options);
+  add_change(app, options);
   add_talk(app, options);
 }
 

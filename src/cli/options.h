@@ -48,6 +48,7 @@ struct Options {
   bool verify_reproducible = false;
   bool dry_run = false;
   std::string policy;      ///< file: how the rollout proceeds
+  bool break_lock = false;
   std::string state_dir;   ///< of the journal; empty: state_home()
   int number = 20;         ///< of runs that history shows
   bool with_requirements = false;  ///< hosts' pip installs what the wheels require

@@ -16,6 +16,7 @@
 #include "artifact/artifact.h"
 #include "audit/audit.h"
 #include "base/file.h"
+#include "base/machine.h"
 #include "base/random.h"
 #include "base/text.h"
 #include "cli/history.h"
@@ -185,6 +186,9 @@ ExitStatus deploy(Session& session) {
     rollout.scratch = cache_home();
     rollout.pip_mirror = session.options().pip_mirror;
     rollout.policy = policy;
+    rollout.user = user_name();
+    rollout.machine = host_name();
+    rollout.break_lock = session.options().break_lock;
     begin_run(*journal, report, policy, releases, session);
     rollout.journal = &*journal;
     RolloutResult result = roll_out(session.inventory(), fleet, report.audit, releases, rollout,

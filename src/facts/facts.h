@@ -227,7 +227,7 @@ Fleet gather_facts(const Inventory& inventory, const ProbeOptions& options, Tran
                    Status& status);
 
 /// Files of templates/, put together, as one program of the host's interpreter `python`; `request`
-/// is the line of its stdin behind it. It begins in /, after the host's environment script.
+/// is the line of its stdin behind it, if it is not empty. It begins in /, after the host's environment script.
 /// `as_job`: with the PYTHON* variables and the user site, as a job has them.
 Exec host_program(const Host& host, const std::string& python,
                   const std::vector<std::string>& files, const std::string& request, bool as_job);

@@ -20,7 +20,7 @@ Exec host_program(const Host& host, const std::string& python,
       "exec {} {} -c 'import sys; sys.path[:] = [entry for entry in sys.path if entry]; "
       "exec(compile(sys.stdin.buffer.read({}), \"ds-deploy\", \"exec\"))'",
       shell_path(python), as_job ? "-B" : "-I -B", source.size());
-  exec.input.bytes = source + request + "\n";
+  exec.input.bytes = request.empty() ? source : source + request + "\n";
   return exec;
 }
 

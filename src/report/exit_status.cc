@@ -37,6 +37,8 @@ ExitStatus exit_status(const Report& report) {
     return ExitStatus::rollback_failed;
   if (any([](const HostOutcome& host) { return host.key_refused || host.checksum_refused; }))
     return ExitStatus::key_refused;
+  if (any([](const HostOutcome& host) { return host.lock_held; }))
+    return ExitStatus::lock_held;
   if (any(host_failed))
     return ExitStatus::host_failed;
   if (report.interrupted)

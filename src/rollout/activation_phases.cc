@@ -20,7 +20,8 @@ std::string dead_man_program() {
   return text;
 }
 
-/// Release names of an answer; json::exception if they are none.
+}  // namespace
+
 std::vector<std::string> releases_of(const json& answer, const char* key) {
   const auto releases = answer.at(key).get<std::vector<std::string>>();
   const auto is_name = [](const std::string& name) {
@@ -30,6 +31,8 @@ std::vector<std::string> releases_of(const json& answer, const char* key) {
     throw json::other_error::create(501, "no names of releases", nullptr);
   return releases;
 }
+
+namespace {
 
 /// What the host answers of a trial that ended: it stays, or why it went back.
 void take_decision(RolloutHost& host, const json& answer) {
@@ -57,9 +60,7 @@ PhaseDescription recover_phase() {
   phase.moves_pointer = true;
   phase.time_limit = std::chrono::minutes(2);
   phase.command = [](const RolloutHost& host) {
-    const std::optional<Activation>& trial = host.facts->installed.activations.trial;
-    return PhaseCommand{{{"phase", "recover"}, {"activation", trial ? trial->id : std::string()}},
-                        {}};
+    return PhaseCommand{{{"phase", "recover"}, {"activation", host.trial}}, {}};
   };
   phase.accept = [](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))
@@ -93,7 +94,6 @@ PhaseDescription is_outlived_phase(const std::string& run) {
   PhaseDescription phase;
   phase.name = "dead-man";
   phase.done_word = "outlives the session";
-  phase.fresh = true;
   phase.command = [run](const RolloutHost&) {
     return PhaseCommand{{{"phase", "is-outlived"}, {"run", run}}, {}};
   };
@@ -136,6 +136,7 @@ PhaseDescription activate_phase(const std::string& run, const Policy& policy) {
 PhaseDescription keep_phase(const std::string& run) {
   PhaseDescription phase;
   phase.name = "keep";
+  phase.without_lock = true;
   phase.done_word = "stays";
   phase.time_limit = std::chrono::minutes(2);
   phase.moves_pointer = true;
@@ -149,6 +150,7 @@ PhaseDescription keep_phase(const std::string& run) {
 PhaseDescription rollback_phase(const std::string& run, const std::string& because) {
   PhaseDescription phase;
   phase.name = "rollback";
+  phase.without_lock = true;
   phase.done_word = "rolled back";
   phase.time_limit = std::chrono::minutes(2);
   phase.moves_pointer = true;

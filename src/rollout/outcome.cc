@@ -102,6 +102,15 @@ void share_outcomes(std::vector<RolloutHost>& hosts, const AuditReport& audit) {
   }
 }
 
+std::string who_failed(const std::vector<RolloutHost>& hosts) {
+  std::vector<std::string> names;
+  for (const RolloutHost& host : hosts) {
+    if (!host.good)
+      names.push_back(host.outcome.host);
+  }
+  return some_of(names);
+}
+
 bool holds_all(const RolloutHost& host) {
   return std::all_of(host.wanted.begin(), host.wanted.end(),
                      [&host](const std::string& sha256) { return host.held.contains(sha256); });

@@ -13,32 +13,34 @@ namespace {
 
 using nlohmann::json;
 
-std::vector<std::string> files_of(const PhaseDescription& phase, const PhaseCommand& command) {
-  std::vector<std::string> files = {"layout.py",  "durable.py", "receive.py",    "unpack.py",
-                                    "earlier.py", "release.py", "activation.py", "dead_man.py",
-                                    "lock.py",    "host.py"};
+constexpr std::size_t answer_limit = 1u << 20;
+
+const std::vector<std::string> host_files = {
+    "layout.py",  "durable.py",    "receive.py",  "unpack.py", "earlier.py",
+    "release.py", "activation.py", "dead_man.py", "lock.py",   "host.py"};
+
+bool is_for_host_py(const PhaseDescription& phase) {
+  return phase.script.empty() && phase.name != "confirm";
+}
+
+std::vector<std::string> files_of(const PhaseDescription& phase, const json& request) {
+  if (is_for_host_py(phase))
+    return host_files;
   if (!phase.script.empty())
-    files = {"layout.py", phase.script};
-  else if (command.request.contains("deepspeed"))
-    files = {"confirm_calls.py", "confirm_deepspeed.py", "confirm.py"};
-  else if (phase.name == "confirm")
-    files = {"confirm.py"};
-  return files;
+    return {"layout.py", phase.script};
+  if (request.contains("deepspeed"))
+    return {"confirm_calls.py", "confirm_deepspeed.py", "confirm.py"};
+  return {"confirm.py"};
 }
 
 /// confirm runs as a job would (its own environment); the other phases in isolated mode, so that
 /// PYTHON* variables and the user site change nothing in what they write.
-Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const PhaseCommand& command,
-                const std::string& nonce) {
-  json request = command.request;
-  request["nonce"] = nonce;
-  Exec exec = host_program(*host.host, host.python, files_of(phase, command), request.dump(),
+Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const json& request) {
+  Exec exec = host_program(*host.host, host.python, files_of(phase, request), request.dump(),
                            phase.name == "confirm");
-  exec.input.file = command.file;
-  exec.input.offset = command.offset;
   exec.time_limit = phase.time_limit;
   exec.fresh = phase.fresh;
-  exec.output_limit = 1u << 20;
+  exec.output_limit = answer_limit;
   return exec;
 }
 
@@ -111,7 +113,12 @@ std::string take_answer(const PhaseDescription& phase, RolloutHost& host, const 
       if (phase.forgive && phase.forgive(host, answer))
         return text_of(answer, "problem");
       host.outcome.checksum_refused |= answer.value("checksum", false);
-      fail(host, phase, HostState::failed, text_of(answer, "problem"));
+      const bool locked = answer.value("locked", false);
+      host.outcome.lock_held |= locked;
+      const HostState state = !locked               ? HostState::failed
+                              : phase.moves_pointer ? HostState::unknown
+                                                    : HostState::refused;
+      fail(host, phase, state, text_of(answer, "problem"));
     } else if (result.outcome != ExecResult::Outcome::exited) {
       take_failure(phase, host, result);
     } else {
@@ -127,14 +134,32 @@ std::string take_answer(const PhaseDescription& phase, RolloutHost& host, const 
   return "failed: " + host.outcome.message;
 }
 
-}  // namespace
+struct Question {
+  json request;
+  ExecInput input;  ///< its file
+};
 
-void ask_host(const PhaseDescription& phase, RolloutHost& host, Transport& transport,
-              std::function<void(const std::string& word)> done) {
-  const PhaseCommand command = phase.command(host);
+Question question_of(const PhaseDescription& phase, const RolloutHost& host,
+                     const std::string& nonce) {
+  PhaseCommand command = phase.command(host);
+  command.request["nonce"] = nonce;
+  if (host.epoch > 0 && is_for_host_py(phase)) {
+    command.request["epoch"] = host.epoch;
+    command.request["run"] = host.run;
+  }
+  return {std::move(command.request), {{}, std::move(command.file), command.offset}};
+}
+
+using Told = std::function<void(const std::string& word)>;
+
+/// By a command of its own.
+void ask_alone(const PhaseDescription& phase, RolloutHost& host, Transport& transport, Told done) {
   const std::string nonce = random_nonce();
-  Exec exec = phase_exec(phase, host, command, nonce);
+  Question question = question_of(phase, host, nonce);
+  Exec exec = phase_exec(phase, host, question.request);
   const std::uint64_t preamble = exec.input.bytes.size();
+  exec.input.file = std::move(question.input.file);
+  exec.input.offset = question.input.offset;
   transport.start(host.host->endpoint, std::move(exec),
                   [&phase, &host, nonce, preamble, done](const ExecResult& result) {
                     const std::string word = take_answer(phase, host, nonce, result);
@@ -143,6 +168,54 @@ void ask_host(const PhaseDescription& phase, RolloutHost& host, Transport& trans
                         result.sent_bytes - std::min(result.sent_bytes, preamble);
                     done(word);
                   });
+}
+
+void begin_program(RolloutHost& host, Transport& transport) {
+  Exec exec = host_program(*host.host, host.python, host_files, {}, false);
+  exec.output_limit = answer_limit;
+  host.program = std::make_unique<HostProgram>(host.host->endpoint, std::move(exec), transport);
+}
+
+void ask_program(const PhaseDescription& phase, RolloutHost& host, Told done) {
+  const std::string nonce = random_nonce();
+  Question question = question_of(phase, host, nonce);
+  question.input.bytes = question.request.dump() + "\n";
+  host.program->ask(nonce, std::move(question.input), phase.time_limit,
+                    [&phase, &host, nonce, done](const ExecResult& result) {
+                      const std::string word = take_answer(phase, host, nonce, result);
+                      host.outcome.seconds[phase.name] += result.seconds;
+                      host.outcome.sent_bytes += result.sent_bytes;
+                      done(word);
+                    });
+}
+
+}  // namespace
+
+void ask_host(const PhaseDescription& phase, RolloutHost& host, Transport& transport,
+              std::function<void(const std::string& word)> done) {
+  const bool by_program = host.lock != nullptr && is_for_host_py(phase);
+  if (by_program && host.program && host.program->open()) {
+    ask_program(phase, host, std::move(done));
+  } else if (by_program && !phase.without_lock) {
+    begin_program(host, transport);
+    ask_program(*host.lock, host, [&phase, &host, done](const std::string& word) {
+      if (!host.good)
+        host.program.reset();
+      if (host.good && &phase != host.lock)
+        ask_program(phase, host, done);
+      else
+        done(word);
+    });
+  } else {
+    ask_alone(phase, host, transport, std::move(done));
+  }
+}
+
+void forget_answers(const std::vector<RolloutHost*>& hosts) {
+  for (RolloutHost* host : hosts) {
+    if (host->program)
+      host->program->forget();
+  }
 }
 
 void run_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts,
@@ -157,7 +230,12 @@ void run_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& h
         status.item_finished(host->outcome.host, word, !host->good);
     });
   }
-  transport.run();
+  try {
+    transport.run();
+  } catch (...) {
+    forget_answers(hosts);
+    throw;
+  }
   status.stage_finished();
 }
 

@@ -40,6 +40,10 @@ void Records::announce(const std::vector<RolloutHost*>& hosts, HostState to,
   });
 }
 
+void Records::take_epoch(std::int64_t epoch) {
+  attempt([this, epoch] { journal_->set_epoch(run_, epoch); });
+}
+
 void Records::note(const std::vector<RolloutHost*>& hosts) {
   if (journal_ == nullptr)
     return;

@@ -21,6 +21,8 @@ class Records {
   /// `hosts` are about to come to `to` by `step`; on disk when it returns, in one transaction with
   /// what became of them and of others since the last one.
   void announce(const std::vector<RolloutHost*>& hosts, HostState to, const std::string& step);
+  /// On disk when it returns, before a host hears of it.
+  void take_epoch(std::int64_t epoch);
   /// Those that are not where the journal has them; it is written with the next announcement.
   void note(const std::vector<RolloutHost*>& hosts);
   /// `what`: "confirm" or "roll-back".

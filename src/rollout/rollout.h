@@ -41,10 +41,11 @@ std::string to_string(HostState state);  ///< as in the report: "rolled-back"
 struct HostOutcome {
   std::string host;
   HostState state = HostState::skipped;
-  std::string step;               ///< connect, facts, audit, recover, dead-man, stage, verify,
-                                  ///< requirements, activate, confirm, keep, rollback
+  std::string step;               ///< connect, facts, audit, lock, recover, dead-man, stage,
+                                  ///< verify, requirements, activate, confirm, keep, rollback
   std::string message;            ///< clean, one line
   bool key_refused = false;       ///< the host key was refused: exit 8
+  bool lock_held = false;         ///< another run holds its lock, or came after this one: exit 7
   bool checksum_refused = false;  ///< what arrived or lies there is not what was sent: exit 8
   std::string release;  ///< what is active at the end, as far as it is known; sha256, several: "+"
   std::vector<std::string> self_tests;  ///< "cpu_adam: passed", "fused_adam: cannot run here: ..."
@@ -77,11 +78,15 @@ struct ReleaseSet {
 std::vector<std::string> wanted_on(const std::vector<ReleaseSet>& sets, const std::string& host);
 
 struct RolloutOptions {
+  enum class Goal { confirmed, staged };
+  Goal goal = Goal::confirmed;
   std::string run;         ///< id of this run, [A-Za-z0-9-]
   ProbeOptions probe;      ///< which interpreter is meant on each host
   std::string pip_mirror;  ///< package index for what the audit says is to be installed; or empty
   std::filesystem::path scratch;  ///< folder with room for what is sent; empty: the temporary one
   Policy policy;
+  std::string user, machine;   ///< who runs it and from where, for whoever finds a host locked
+  bool break_lock = false;     ///< take also a lock of which nobody can tell whether its run lives
   Journal* journal = nullptr;  ///< that has this run and its hosts; nullptr: none is kept
 };
 

@@ -4,14 +4,18 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "rollout/host_program.h"
 #include "rollout/rollout.h"
 
 namespace ds {
+
+struct PhaseDescription;
 
 struct RolloutHost {
   const Host* host = nullptr;
@@ -32,6 +36,14 @@ struct RolloutHost {
   std::set<std::string> held;         ///< sealed releases, sha256
   std::set<std::string> damaged;      ///< those that verify found damaged and that can be replaced
   std::vector<std::string> lacking;   ///< Python packages that pip has to bring: "einops>=0.6"
+  std::string trial;                  ///< the activation that is not decided; empty: none
+
+  /// lock_phase(), which its program is asked first; nullptr: this run takes no lock.
+  const PhaseDescription* lock = nullptr;
+  std::unique_ptr<HostProgram> program;
+  std::string run;              ///< of whoever holds the lock
+  std::int64_t epoch = 0;       ///< goes with each request; 0: none was taken
+  std::int64_t seen_epoch = 0;  ///< the highest that the host has seen
 };
 
 /// One remote command of a phase: the request for its script.
@@ -53,7 +65,8 @@ struct PhaseDescription {
   std::chrono::milliseconds time_limit = std::chrono::minutes(30);
   /// From activate on: a host that gives no answer is at the one release or at the other.
   bool moves_pointer = false;
-  bool fresh = false;  ///< over a connection of its own
+  bool fresh = false;         ///< over a connection of its own
+  bool without_lock = false;  ///< also where the host's program, and so its lock, is gone
 };
 
 /// Brings the parcel `at` of its set to each of `hosts`: asks what of the wheel it lacks, then
@@ -65,6 +78,8 @@ PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, const Policy&
 /// pip of each host installs what the host lacks, from `mirror` if it is not empty; torch and what
 /// it stands on keep their versions.
 PhaseDescription requirements_phase(const std::string& mirror);
+/// The environment is this run's alone while the host's program lives; it says what it holds.
+PhaseDescription lock_phase(const RolloutOptions& options, Status& status);
 /// Finishes the rollback of an activation that an earlier run left undecided.
 PhaseDescription recover_phase();
 /// Two connections: the first starts a process, the second finds it there or not (`outlives`).
@@ -88,11 +103,20 @@ const HostAudit* audit_of(const AuditReport& audit, const std::string& host);
 HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
                   const std::vector<std::string>& wanted);
 
+/// "n2", "n2, n3 and 5 more"
+std::string who_failed(const std::vector<RolloutHost>& hosts);
+
+/// It is not at the releases that it is to get.
+bool moves(const RolloutHost& host);
+
 /// All releases that it is to get are sealed there.
 bool holds_all(const RolloutHost& host);
 
 /// Nobody knows what is there.
 bool is_lost(HostState state);
+
+/// Release names of a host's answer; json::exception if they are none.
+std::vector<std::string> releases_of(const nlohmann::json& answer, const char* key);
 
 /// Another name of the same machine and environment has the outcome of the first one.
 void share_outcomes(std::vector<RolloutHost>& hosts, const AuditReport& audit);
@@ -102,6 +126,20 @@ void share_outcomes(std::vector<RolloutHost>& hosts, const AuditReport& audit);
 /// message.
 void ask_host(const PhaseDescription& phase, RolloutHost& host, Transport& transport,
               std::function<void(const std::string& word)> done);
+
+class Records;
+
+/// All of them or none: with one that is held by another run (`lock_held`) nothing may begin. From
+/// then on each request to these hosts goes to the process that holds the lock, `lock` outlives it,
+/// and has the epoch that follows the highest of theirs. UsageError where this process may not open
+/// that many connections.
+void take_locks(const PhaseDescription& lock, const std::vector<RolloutHost*>& hosts,
+                Records& records, Transport& transport, Status& status);
+/// Ends their programs. Throws nothing.
+void give_locks_back(const std::vector<RolloutHost*>& hosts, Transport& transport);
+
+/// After run() threw: no answer is taken any more.
+void forget_answers(const std::vector<RolloutHost*>& hosts);
 
 /// Does the phase on `hosts` at once.
 void run_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts,

@@ -50,8 +50,14 @@ void Waves::run() {
   if (movers_.empty())
     return;
   status_.stage_started("activate", movers_.size());
-  go_on();
-  transport_.run();
+  try {
+    go_on();
+    transport_.run();
+  } catch (...) {
+    for (const Mover& mover : movers_)
+      forget_answers({mover.host});
+    throw;
+  }
   status_.stage_finished();
 }
 
@@ -228,9 +234,9 @@ void Waves::blame(std::size_t at) {
   host.culprit = true;
   culprits_.push_back(host.outcome.host);
   const std::string& step = host.outcome.step;
-  const char* what = step == "activate" ? "could not activate it"
-                     : step == "health" ? "is not healthy"
-                                        : "did not confirm";
+  const char* what = step == "activate" || step == "lock" ? "could not activate it"
+                     : step == "health"                   ? "is not healthy"
+                                                          : "did not confirm";
   because_ = some_of(culprits_) + " " + what;
 }
 

@@ -27,7 +27,8 @@ class Lock(unittest.TestCase):
 
     def test_one_at_a_time_and_it_says_who(self):
         first, answer = self.hold()
-        self.assertEqual(answer, {"ok": True, "epoch": 0, "taken_over": ""})
+        self.assertEqual(answer, {"ok": True, "epoch": 0, "taken_over": "", "active": [],
+                                  "trial": ""})
         _, refused = self.hold("run-2")
         self.assertEqual((refused["ok"], refused["locked"]), (False, True))
         self.assertEqual(refused["problem"],
@@ -60,6 +61,13 @@ class Lock(unittest.TestCase):
         first.stdin.close()
         self.assertEqual(first.wait(10), 0)
         self.assertIn("run-1", self.hold("run-2")[1]["taken_over"])
+
+    def test_a_run_waits_for_its_own_process_to_end(self):
+        first, _ = self.hold()
+        threading.Timer(0.5, first.send_signal, (signal.SIGKILL,)).start()
+        _, answer = self.hold()
+        self.assertEqual((answer["ok"], answer["taken_over"]), (True, ""))
+        first.wait()
 
     def test_break_lock_does_not_break_a_living_one(self):
         self.hold()

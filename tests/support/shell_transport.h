@@ -40,8 +40,12 @@ class ShellTransport : public Transport {
     here.name = endpoint.name;
     auto talk = std::make_shared<Talk>();
     talk->endpoint = endpoint;
-    talk->done = done;
-    talk->child = children_->converse(here, std::move(exec), std::move(heard), std::move(done));
+    talk->heard = std::move(heard);
+    talk->done = std::move(done);
+    const std::weak_ptr<Talk> it = talk;
+    talk->child = children_->converse(
+        here, std::move(exec), [this, it](std::string_view line) { take_line(it.lock(), line); },
+        [this, it](ExecResult result) { take_end(it.lock(), std::move(result)); });
     talks_.push_back(talk);
     return std::make_unique<Handle>(*this, std::move(talk));
   }
@@ -75,17 +79,23 @@ class ShellTransport : public Transport {
   std::vector<std::string> scripts, hung_up;
 
  private:
+  struct Talk {
+    Endpoint endpoint;
+    Heard heard;
+    Done done;
+    std::unique_ptr<Conversation> child;
+    std::string asked;  ///< the last request, as it was sent
+    bool lost = false, closed = false;
+    std::uint64_t sent = 0;  ///< when it was lost
+  };
+  /// A command that ends, or a request of one that stays.
   struct Queued {
     Endpoint endpoint;
     Exec exec;
     Done done;
-  };
-  struct Talk {
-    Endpoint endpoint;
-    Done done;
-    std::unique_ptr<Conversation> child;
-    bool lost = false;
-    std::uint64_t sent = 0;  ///< when it was lost
+    std::shared_ptr<Talk> talk = nullptr;
+    ExecInput input = {};
+    std::chrono::milliseconds limit = {};
   };
   class Handle : public Conversation {
    public:
@@ -93,13 +103,14 @@ class ShellTransport : public Transport {
         : transport_(transport), talk_(std::move(talk)) {}
     ~Handle() override {
       talk_->lost = false;
+      talk_->closed = true;
       talk_->child.reset();
     }
     Handle(const Handle&) = delete;
     Handle& operator=(const Handle&) = delete;
     void send(ExecInput input, std::chrono::milliseconds limit) override {
       if (open())
-        talk_->child->send(transport_.tampered(talk_->endpoint, std::move(input)), limit);
+        transport_.queue_.push_back({talk_->endpoint, {}, {}, talk_, std::move(input), limit});
     }
     void answered() override {
       if (open())
@@ -135,6 +146,50 @@ class ShellTransport : public Transport {
     return {text.substr(0, bytes), file, 0};
   }
 
+  /// As spoil_ would have it: a line, or the end.
+  void take_line(const std::shared_ptr<Talk>& talk, std::string_view line) {
+    ExecResult result;
+    result.exit_status = 0;
+    result.out = line;
+    if (spoil_ && line.find('{') != std::string_view::npos)
+      spoil_(talk->endpoint, talk->asked, result);
+    if (result.outcome == ExecResult::Outcome::exited && result.out.empty() == line.empty()) {
+      talk->heard(result.out);
+      return;
+    }
+    result.sent_bytes = talk->child->sent();
+    talk->sent = result.sent_bytes;
+    talk->closed = true;
+    talk->child.reset();
+    talk->done(std::move(result));
+  }
+
+  void take_end(const std::shared_ptr<Talk>& talk, ExecResult result) {
+    if (spoil_)
+      spoil_(talk->endpoint, talk->asked, result);
+    talk->done(std::move(result));
+  }
+
+  /// Input that is shorter than it was is all that comes.
+  void tell(const Queued& told) {
+    Talk& talk = *told.talk;
+    if (talk.closed || !talk.child || !talk.child->open())
+      return;
+    const std::size_t before = size_of(told.input);
+    ExecInput input = tampered(told.endpoint, told.input);
+    talk.asked = input.bytes;
+    const bool cut = size_of(input) < before;
+    talk.child->send(std::move(input), told.limit);
+    if (cut)
+      talk.child->end(std::chrono::seconds(30));
+    children_->run();
+  }
+
+  static std::size_t size_of(const ExecInput& input) {
+    return input.bytes.size() +
+           (input.file.empty() ? 0 : std::filesystem::file_size(input.file) - input.offset);
+  }
+
   void end_lost() {
     for (const std::shared_ptr<Talk>& talk : std::vector(talks_)) {
       if (!std::exchange(talk->lost, false) || !talk->child || !talk->child->open())
@@ -154,7 +209,10 @@ class ShellTransport : public Transport {
     while (!queue_.empty()) {
       Queued next = std::move(queue_.front());
       queue_.pop_front();
-      next.done(execute(next.endpoint, next.exec));
+      if (next.talk)
+        tell(next);
+      else
+        next.done(execute(next.endpoint, next.exec));
     }
   }
 

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rollout/preparation.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+
+namespace ds {
+
+std::string Preparation::run() {
+  using Goal = RolloutOptions::Goal;
+  const struct {
+    void (Preparation::*step)();
+    const char* complaint;
+    std::vector<Goal> goals;
+  } steps[] = {
+      {&Preparation::lock, "could not be locked", {}},
+      {&Preparation::recover, "could not go back to what it had before an earlier run", {}},
+      {&Preparation::prove_dead_man, "has no dead-man's switch", {Goal::confirmed}},
+      {&Preparation::stage, "could not stage it", {}},
+      {&Preparation::verify, "could not stage it", {}},
+      {&Preparation::install_requirements, "could not install what it requires", {Goal::confirmed}},
+      {&Preparation::confirm_unchanged, "did not confirm what is active", {Goal::confirmed}}};
+  for (const auto& [step, complaint, goals] : steps) {
+    if (!goals.empty() && std::find(goals.begin(), goals.end(), options_.goal) == goals.end())
+      continue;
+    (this->*step)();
+    if (too_many_failed() || locked_out_ || undefended_)
+      return who_failed(hosts_) + " " + complaint;
+  }
+  return {};
+}
+
+bool moves(const RolloutHost& host) {
+  return host.active != host.wanted;
+}
+
+bool Preparation::too_many_failed() const {
+  const auto failed = std::count_if(hosts_.begin(), hosts_.end(), [](const RolloutHost& host) {
+    return host.takes_part && !host.good;
+  });
+  return static_cast<std::size_t>(failed) > options_.policy.most_failures(hosts_.size());
+}
+
+std::vector<RolloutHost*> Preparation::good_hosts() {
+  std::vector<RolloutHost*> good;
+  for (RolloutHost& host : hosts_) {
+    if (host.takes_part && host.good)
+      good.push_back(&host);
+  }
+  return good;
+}
+
+std::size_t Preparation::most_parcels() const {
+  std::size_t most = 0;
+  for (const ReleaseSet& set : sets_)
+    most = std::max(most, set.parcels.size());
+  return most;
+}
+
+std::vector<RolloutHost*> Preparation::movers() {
+  std::vector<RolloutHost*> moving = good_hosts();
+  std::erase_if(moving, [](const RolloutHost* host) { return !moves(*host); });
+  return moving;
+}
+
+void Preparation::do_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts) {
+  run_phase(phase, hosts, transport_, status_);
+  records_.note(hosts);
+}
+
+void Preparation::do_announced(const PhaseDescription& phase,
+                               const std::vector<RolloutHost*>& hosts) {
+  records_.announce(hosts, HostState::ready, phase.name);
+  do_phase(phase, hosts);
+}
+
+/// A run that finds nothing to change takes no lock.
+void Preparation::lock() {
+  const std::vector<RolloutHost*> hosts = good_hosts();
+  const bool changes = std::any_of(hosts.begin(), hosts.end(), [](const RolloutHost* host) {
+    return moves(*host) || !host->trial.empty() || !host->facts->installed.hook ||
+           !host->lacking.empty();
+  });
+  if (changes)
+    take_locks(lock_, hosts, records_, transport_, status_);
+  for (const RolloutHost* host : hosts)
+    locked_out_ |= host->outcome.lock_held;
+}
+
+/// What an earlier run left undecided is taken back first.
+void Preparation::recover() {
+  std::vector<RolloutHost*> undecided = good_hosts();
+  std::erase_if(undecided, [](const RolloutHost* host) { return host->trial.empty(); });
+  do_announced(recover_phase(), undecided);
+}
+
+/// A host that will move shows that it can go back by itself.
+void Preparation::prove_dead_man() {
+  std::vector<RolloutHost*> moving = movers();
+  do_announced(show_outliving_phase(options_.run), moving);
+  std::erase_if(moving, [](const RolloutHost* host) { return !host->good; });
+  for (RolloutHost* host : moving) {
+    host->program.reset();  // and its session with it
+    transport_.hang_up(host->host->endpoint);
+  }
+  do_phase(is_outlived_phase(options_.run), moving);
+  const bool proceed = options_.policy.without_dead_man == Policy::WithoutDeadMan::proceed;
+  for (RolloutHost* host : moving) {
+    if (!host->good || host->outlives)
+      continue;
+    const std::string why =
+        "no dead-man: a process that was started there did not outlive its session, so that the "
+        "host could not go back by itself; let processes of this user stay (loginctl "
+        "enable-linger, no pam_slurm_adopt), or give a policy with without_dead_man: proceed";
+    if (proceed) {
+      status_.warning(host->outcome.host + ": " + why);
+      continue;
+    }
+    undefended_ = true;
+    host->good = false;
+    host->outcome.state = HostState::skipped;
+    host->outcome.step = "dead-man";
+    host->outcome.message = why;
+  }
+}
+
+/// A step that may be repeated, once more for those that were cut or ran out of time.
+void Preparation::with_retries(std::vector<RolloutHost*> hosts, const Step& step) {
+  for (int attempt = 0; !hosts.empty(); ++attempt) {
+    step(hosts);
+    std::erase_if(hosts, [](const RolloutHost* host) {
+      return host->good || host->outcome.state != HostState::unreachable;
+    });
+    if (attempt == options_.policy.retries)
+      return;
+    for (RolloutHost* host : hosts) {
+      host->good = true;
+      host->outcome.state = HostState::ready;
+      host->outcome.message.clear();
+    }
+  }
+}
+
+void Preparation::stage() {
+  for (std::size_t at = 0; at < most_parcels(); ++at) {
+    std::vector<RolloutHost*> lacking;
+    for (RolloutHost* host : good_hosts()) {
+      if (at < host->wanted.size() && !host->held.contains(host->wanted[at]))
+        lacking.push_back(host);
+    }
+    records_.announce(lacking, HostState::ready, "stage");
+    with_retries(lacking, [this, at](const std::vector<RolloutHost*>& hosts) {
+      stage_parcel(at, false, hosts, options_, transport_, status_);
+    });
+    records_.note(lacking);
+  }
+}
+
+/// A sealed release that is damaged and not in use is replaced, once.
+void Preparation::verify() {
+  const PhaseDescription verify = verify_phase(sets_, options_.policy, true);
+  with_retries(good_hosts(),
+               [&](const std::vector<RolloutHost*>& hosts) { do_phase(verify, hosts); });
+  std::vector<RolloutHost*> mended;
+  for (RolloutHost* host : good_hosts()) {
+    if (host->damaged.empty())
+      continue;
+    mended.push_back(host);
+    for (const std::string& sha256 : host->damaged)
+      host->held.erase(sha256);
+  }
+  for (std::size_t at = 0; at < most_parcels(); ++at) {
+    std::vector<RolloutHost*> lacking;
+    for (RolloutHost* host : mended) {
+      if (host->good && at < host->wanted.size() && host->damaged.contains(host->wanted[at]))
+        lacking.push_back(host);
+    }
+    records_.announce(lacking, HostState::ready, "stage");
+    with_retries(lacking, [this, at](const std::vector<RolloutHost*>& hosts) {
+      stage_parcel(at, true, hosts, options_, transport_, status_);
+    });
+    records_.note(lacking);
+  }
+  std::erase_if(mended, [](const RolloutHost* host) { return !host->good; });
+  do_phase(verify_phase(sets_, options_.policy, false), mended);
+}
+
+void Preparation::install_requirements() {
+  std::vector<RolloutHost*> lacking = good_hosts();
+  std::erase_if(lacking, [](const RolloutHost* host) { return host->lacking.empty(); });
+  do_announced(requirements_phase(options_.pip_mirror), lacking);
+}
+
+/// Hosts that are at their release already show that it works, before another one moves.
+void Preparation::confirm_unchanged() {
+  std::vector<RolloutHost*> settled = good_hosts();
+  std::erase_if(settled, [](const RolloutHost* host) { return moves(*host); });
+  std::vector<RolloutHost*> without_hook = settled;
+  std::erase_if(without_hook, [](const RolloutHost* host) { return host->facts->installed.hook; });
+  do_announced(activate_phase(options_.run, options_.policy), without_hook);
+  std::erase_if(settled, [](const RolloutHost* host) { return !host->good; });
+  do_phase(confirm_phase(sets_, options_.policy), settled);
+}
+
+}  // namespace ds

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// From the lock to the last host that holds its release, whole, and can go back by itself. What
+// runs on the hosts does not change.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "rollout/records.h"
+#include "rollout/rollout_state.h"
+
+namespace ds {
+
+class Preparation {
+ public:
+  Preparation(std::vector<RolloutHost>& hosts, const std::vector<ReleaseSet>& sets,
+              const RolloutOptions& options, Records& records, Transport& transport, Status& status)
+      : hosts_(hosts),
+        sets_(sets),
+        options_(options),
+        records_(records),
+        transport_(transport),
+        status_(status),
+        lock_(lock_phase(options, status)) {}
+
+  /// Why no host may be activated; empty: good_hosts() may be.
+  std::string run();
+  /// Those that take part and of which nothing is wrong.
+  std::vector<RolloutHost*> good_hosts();
+  /// Those of them that are not at their release.
+  std::vector<RolloutHost*> movers();
+
+ private:
+  using Step = std::function<void(const std::vector<RolloutHost*>&)>;
+  void do_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts);
+  /// The same of one that changes something there.
+  void do_announced(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts);
+  void with_retries(std::vector<RolloutHost*> hosts, const Step& step);
+  bool too_many_failed() const;  ///< more than the policy lets fail in a run
+  std::size_t most_parcels() const;
+  void lock();
+  void recover();
+  void prove_dead_man();
+  void stage();
+  void verify();
+  void install_requirements();
+  void confirm_unchanged();
+
+  std::vector<RolloutHost>& hosts_;
+  const std::vector<ReleaseSet>& sets_;
+  const RolloutOptions& options_;
+  Records& records_;
+  Transport& transport_;
+  Status& status_;
+  PhaseDescription lock_;
+  bool locked_out_ = false;  ///< of a host that another run holds
+  bool undefended_ = false;  ///< a host has no dead-man's switch, and the policy stops then
+};
+
+}  // namespace ds
