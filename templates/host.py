@@ -67,11 +67,13 @@ def activate(request, root):
         if read_seal(root, sha256) is None:
             raise Refused("release %s is not sealed" % sha256[:12])
     changed = install_hook(request, root)
+    scripts = install_launchers(request, root)
+    changed |= scripts.pop("changed")
     identity, seconds = request["activation"], request["confirm_timeout"]
     with deciding(root):
         previous = read_pointer(root)
         if previous == wanted:
-            return {"previous": previous, "changed": changed}
+            return dict(scripts, previous=previous, changed=changed)
         put_on_trial(root, identity, wanted, previous, seconds)
     try:
         if request["armed"]:
@@ -84,7 +86,7 @@ def activate(request, root):
     except BaseException as error:
         go_back(root, "it could not be activated: %s" % error, identity)
         raise
-    return {"previous": previous, "changed": True}
+    return dict(scripts, previous=previous, changed=True)
 
 
 def confirmed(request, root):

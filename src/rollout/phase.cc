@@ -14,9 +14,9 @@ namespace {
 using nlohmann::json;
 
 std::vector<std::string> files_of(const PhaseDescription& phase, const PhaseCommand& command) {
-  std::vector<std::string> files = {"layout.py",  "durable.py", "receive.py",    "unpack.py",
-                                    "earlier.py", "release.py", "activation.py", "dead_man.py",
-                                    "lock.py",    "host.py"};
+  std::vector<std::string> files = {"layout.py",  "durable.py",   "receive.py",    "unpack.py",
+                                    "earlier.py", "release.py",   "activation.py", "dead_man.py",
+                                    "lock.py",    "launchers.py", "host.py"};
   if (!phase.script.empty())
     files = {"layout.py", phase.script};
   else if (command.request.contains("deepspeed"))
