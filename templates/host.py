@@ -83,6 +83,7 @@ def activate(request, root):
             if not trial or trial["id"] != identity or seconds_left(trial) <= 0:
                 raise Refused("it was taken back before it was active")
             write_whole(os.path.join(root, "active"), point_at(wanted), 0o644)
+            note_use(root, previous + wanted)
     except BaseException as error:
         go_back(root, "it could not be activated: %s" % error, identity)
         raise
@@ -120,7 +121,8 @@ def unlock(_request, _root):
 
 PHASES = {"lock": lock, "unlock": unlock, "recover": recover, "show-outliving": show_outliving,
           "is-outlived": is_outlived, "lacking": lacking, "stage": stage, "verify": verify,
-          "activate": activate, "keep": confirmed, "rollback": roll_back, "check": check}
+          "activate": activate, "keep": confirmed, "rollback": roll_back, "check": check,
+          "clean": clean, "remove": remove}
 
 
 def answer_to(request, root):

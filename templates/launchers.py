@@ -85,17 +85,7 @@ def write_launcher(path, text):
     return True
 
 
-def remove_launchers(root):
-    """Those of this environment: paths that are gone, and why others are not."""
+def launchers_of(root):
     folder = sysconfig.get_path("scripts")
-    removed, problems = [], []
-    for name in sorted(os.listdir(folder)):
-        path = os.path.join(folder, name)
-        if not is_launcher(path, root):
-            continue
-        try:
-            os.unlink(path)
-            removed.append(path)
-        except OSError as error:
-            problems.append("%s: %s" % (error.strerror, path))
-    return removed, problems
+    return [path for path in (os.path.join(folder, name) for name in sorted(os.listdir(folder)))
+            if is_launcher(path, root)]

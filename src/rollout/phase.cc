@@ -16,7 +16,8 @@ using nlohmann::json;
 std::vector<std::string> files_of(const PhaseDescription& phase, const PhaseCommand& command) {
   std::vector<std::string> files = {"layout.py",  "durable.py",   "receive.py",    "unpack.py",
                                     "earlier.py", "release.py",   "activation.py", "dead_man.py",
-                                    "lock.py",    "launchers.py", "host.py"};
+                                    "lock.py",    "launchers.py", "keep.py",       "remove.py",
+                                    "host.py"};
   if (!phase.script.empty())
     files = {"layout.py", phase.script};
   else if (command.request.contains("deepspeed"))
