@@ -90,7 +90,7 @@ def wanted_because(root, keep):
     why = {}
     others = [sha256 for sha256 in seals(root) if not any(sha256 in one for one in past)]
     for sha256 in [one for one in others if one not in active][:keep]:
-        why[sha256] = "it is one of the newest %d that were never confirmed" % keep
+        why[sha256] = "it is one of the newest %d others" % keep
     for one in [one for one in past if one != active][:keep]:
         why.update((sha256, "it is one of the last %d that were active" % keep) for sha256 in one)
     for sha256 in trial["releases"] + trial["previous"] if trial else ():
@@ -99,13 +99,21 @@ def wanted_because(root, keep):
     return why
 
 
+def can_remove(folder):
+    """Else its seal might go, and it not."""
+    return (os.geteuid() == 0 or not os.path.lexists(folder)
+            or os.lstat(folder).st_uid == os.geteuid())
+
+
 def used_because(root, request, releases):
-    """SHA-256 -> why it may be in use."""
+    """SHA-256 -> why it may be in use, or is not ours to remove."""
     shared, now, used = shared_by(root), time.time(), last_use(root, releases)
     why = {}
     for sha256 in releases:
         if shared and not request["all_asked"]:
             why[sha256] = NOT_ASKED % shared
+        if not can_remove(release_folder(root, sha256)):
+            why[sha256] = "it belongs to another user"
         if now - used[sha256] < DAY:  # that of a clock that went back is negative
             why[sha256] = "it was in use less than a day ago"
     return why

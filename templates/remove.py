@@ -40,6 +40,8 @@ def remove_releases(request, root, chosen):
     """(removed, bytes, SHA-256 -> why one stays)"""
     there, mapped = present(root), mapped_because(request, mapped_releases(root))
     why = {sha256: "it is not there" for sha256 in chosen if sha256 not in there}
+    why.update((sha256, "it belongs to another user") for sha256 in chosen
+               if not can_remove(release_folder(root, sha256)))
     why.update((sha256, mapped[sha256]) for sha256 in chosen if sha256 in mapped)
     sizes = {sha256: inodes(release_folder(root, sha256)) for sha256 in sorted(set(chosen))
              if sha256 not in why}

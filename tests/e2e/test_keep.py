@@ -136,7 +136,7 @@ class Clean(KeepCase):
         self.activate("e" * 64)
         self.age()
         self.assertEqual(self.clean(keep=2), "ab")
-        self.assertEqual(self.because["c"], "it is one of the newest 2 that were never confirmed")
+        self.assertEqual(self.because["c"], "it is one of the newest 2 others")
 
     def test_sets_of_more_than_one(self):
         names = self.seal("abcdef")
@@ -208,6 +208,12 @@ class Clean(KeepCase):
                          "other machines may use it (nfs4), and not all of them were asked")
         self.assertEqual(self.answer["shared"], "nfs4")
         self.assertEqual(self.clean(keep=1, all_asked=True), "a")
+
+    def test_those_of_another_user(self):
+        self.seal("a")
+        self.patched("os.geteuid = lambda: 12345\n")
+        self.assertEqual(self.clean(keep=0), "")
+        self.assertEqual(self.because["a"], "it belongs to another user")
 
     def test_dry(self):
         self.history("abcde")
