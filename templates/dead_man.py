@@ -84,12 +84,23 @@ def keep(root, activation):
     raise Refused("nothing of activation %s is known here" % activation)
 
 
+def note_use(root, releases):
+    """The time of a seal is when its release was active last."""
+    for sha256 in releases:
+        try:
+            os.utime(os.path.join(root, "releases", sha256 + ".json"))
+        except OSError:
+            pass  # somebody else's, and the notes of activations tell too
+
+
 def move_pointer_back(root, previous):
     for sha256 in previous:
         if not os.path.isdir(os.path.join(root, "releases", sha256)):
             raise Refused("the previous release %s is gone" % sha256[:12])
-    if read_pointer(root) == previous:
+    active = read_pointer(root)
+    if active == previous:
         return
+    note_use(root, active + previous)
     try:
         write_whole(os.path.join(root, "active"), point_at(previous), 0o644)
     except OSError:  # no space for one more file: the one that was written before

@@ -67,11 +67,13 @@ def activate(request, root):
         if read_seal(root, sha256) is None:
             raise Refused("release %s is not sealed" % sha256[:12])
     changed = install_hook(request, root)
+    scripts = install_launchers(request, root)
+    changed |= scripts.pop("changed")
     identity, seconds = request["activation"], request["confirm_timeout"]
     with deciding(root):
         previous = read_pointer(root)
         if previous == wanted:
-            return {"previous": previous, "changed": changed}
+            return dict(scripts, previous=previous, changed=changed)
         put_on_trial(root, identity, wanted, previous, seconds)
     try:
         if request["armed"]:
@@ -81,10 +83,11 @@ def activate(request, root):
             if not trial or trial["id"] != identity or seconds_left(trial) <= 0:
                 raise Refused("it was taken back before it was active")
             write_whole(os.path.join(root, "active"), point_at(wanted), 0o644)
+            note_use(root, previous + wanted)
     except BaseException as error:
         go_back(root, "it could not be activated: %s" % error, identity)
         raise
-    return {"previous": previous, "changed": True}
+    return dict(scripts, previous=previous, changed=True)
 
 
 def confirmed(request, root):
@@ -119,7 +122,8 @@ def unlock(_request, _root):
 
 PHASES = {"lock": lock, "unlock": unlock, "recover": recover, "show-outliving": show_outliving,
           "is-outlived": is_outlived, "lacking": lacking, "stage": stage, "verify": verify,
-          "activate": activate, "keep": confirmed, "rollback": roll_back, "check": check}
+          "activate": activate, "keep": confirmed, "rollback": roll_back, "check": check,
+          "clean": clean, "remove": remove}
 
 
 def answer_to(request, root):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Where releases of an environment lie. Probe and rollout both begin with this text.
 import os
+import re
 
 
 def release_root(prefix):
@@ -18,3 +19,20 @@ def release_root(prefix):
     if os.path.isdir(beside) or (not os.path.isdir(inside) and os.access(parent, os.W_OK)):
         return beside
     return inside
+
+
+def mount_of(path):
+    """(file system, source, options) of the mount that holds it, from proc_pid_mountinfo(5)."""
+    best, found = "", ("", "", "")
+    with open("/proc/self/mountinfo", "rb") as source:
+        text = source.read(1 << 20).decode("utf-8", "replace")
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, tail = left.split(), right.split()
+        if len(fields) < 6 or len(tail) < 2:
+            continue
+        mount = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code.group(1), 8)), fields[4])
+        inside = path == mount or path.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, found = mount, (tail[0], tail[1], fields[5])
+    return found

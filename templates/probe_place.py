@@ -22,23 +22,6 @@ def names_in(folder):
         return []
 
 
-def mount_of(path):
-    """(file system, source, options) of the mount that holds it, from proc_pid_mountinfo(5)."""
-    best, found = "", ("", "", "")
-    with open("/proc/self/mountinfo", "rb") as source:
-        text = source.read(1 << 20).decode("utf-8", "replace")
-    for line in text.splitlines():
-        left, _, right = line.partition(" - ")
-        fields, tail = left.split(), right.split()
-        if len(fields) < 6 or len(tail) < 2:
-            continue
-        mount = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code.group(1), 8)), fields[4])
-        inside = path == mount or path.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
-            best, found = mount, (tail[0], tail[1], fields[5])
-    return found
-
-
 def quota_left(source):
     """Bytes that this user may still write there, as quota(1) says; -1: no quota, or not known."""
     try:

@@ -118,6 +118,7 @@ PhaseDescription activate_phase(const std::string& run, const Policy& policy) {
         PhaseCommand command{request, {}};
         command.request["releases"] = host.wanted;
         command.request["armed"] = host.outlives;
+        command.request["launcher"] = std::string(template_text("launcher.py"));
         return command;
       };
   phase.accept = [](RolloutHost& host, const json& answer) {

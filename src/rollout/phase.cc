@@ -16,8 +16,9 @@ using nlohmann::json;
 constexpr std::size_t answer_limit = 1u << 20;
 
 const std::vector<std::string> host_files = {
-    "layout.py",  "durable.py",    "receive.py",  "unpack.py", "earlier.py",
-    "release.py", "activation.py", "dead_man.py", "lock.py",   "host.py"};
+    "layout.py",     "durable.py",  "receive.py", "unpack.py",    "earlier.py", "release.py",
+    "activation.py", "dead_man.py", "lock.py",    "launchers.py", "keep.py",    "remove.py",
+    "host.py"};
 
 bool is_for_host_py(const PhaseDescription& phase) {
   return phase.script.empty() && phase.name != "confirm";

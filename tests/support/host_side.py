@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host's side of a rollout, asked without a coordinator: one request, one answer."""
+import hashlib
 import json
 import pathlib
 import subprocess
 import sys
+import zipfile
 
 TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "templates"
 FILES = ("layout.py", "durable.py", "receive.py", "unpack.py", "earlier.py", "release.py",
-         "activation.py", "dead_man.py", "lock.py", "host.py")
+         "activation.py", "dead_man.py", "lock.py", "launchers.py", "keep.py",
+         "remove.py", "host.py")
 OUTLIVING = ("durable.py", "activation.py", "dead_man.py", "dead_man_main.py")
+
+
+def sha256_of(content):
+    return hashlib.sha256(content).hexdigest()
 
 
 def text_of(names):
@@ -41,10 +48,10 @@ class HostSide:
         return child
 
     @staticmethod
-    def say(child, phase, **request):
-        """One request of an open program, and its answer."""
+    def say(child, phase, tail=b"", **request):
+        """One request of an open program, the bytes that follow it, and its answer."""
         request.update(phase=phase, nonce="NONCE")
-        child.stdin.write(json.dumps(request).encode() + b"\n")
+        child.stdin.write(json.dumps(request).encode() + b"\n" + tail)
         child.stdin.flush()
         for line in child.stdout:
             if line.startswith(b"NONCE "):
@@ -65,10 +72,37 @@ class HostSide:
         finally:
             self.close(child)
 
+    def stage(self, wheel):
+        """All of the wheel as a stream that is not packed; its SHA-256."""
+        with zipfile.ZipFile(wheel) as archive:
+            entries = [(entry, archive.read(entry)) for entry in archive.infolist()]
+        files = [{"path": entry.filename, "size": len(content), "sha256": sha256_of(content),
+                  "mode": 0o755 if entry.external_attr >> 16 & 0o111 else 0o644}
+                 for entry, content in entries]
+        stream = b"".join(content for _, content in entries)
+        sha256 = sha256_of(wheel.read_bytes())
+        child = self.open()
+        try:
+            answer = self.say(
+                child, "stage", stream, run="run-0", again=False,
+                manifest={"files": files, "wheel": {"sha256": sha256, "file": wheel.name}},
+                stream={"files": [0, len(files)], "packing": "none", "bytes": len(stream),
+                        "sha256": sha256_of(stream)},
+                kept={"bytes": 0, "sha256": sha256_of(b"")})
+        finally:
+            self.close(child)
+        assert answer["ok"], answer
+        return sha256
+
+    @staticmethod
+    def activation(releases, identity, seconds=60, armed=True, **more):
+        """What the phase activate is asked."""
+        return dict(more, releases=releases, activation=identity, armed=armed,
+                    confirm_timeout=seconds, dead_man=text_of(OUTLIVING),
+                    hook=text_of(["hook.py"]), launcher=text_of(["launcher.py"]))
+
     def activate(self, releases, identity, seconds=60, armed=True, **more):
-        return self.ask("activate", releases=releases, activation=identity, armed=armed,
-                        confirm_timeout=seconds, dead_man=text_of(OUTLIVING),
-                        hook=(TEMPLATES / "hook.py").read_text(encoding="utf-8"), **more)
+        return self.ask("activate", **self.activation(releases, identity, seconds, armed, **more))
 
     def pointer(self):
         try:
