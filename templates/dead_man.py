@@ -44,14 +44,18 @@ def on_trial(root):
     return record_of(root, UNCONFIRMED) or record_of(root, OVERDUE)
 
 
-def confirmed_before(root, previous):
-    """Release sets to go back to, the newest last: what is active, and what was confirmed before."""
+def confirmed_before(root, previous, back_to=None):
+    """Release sets to go back to, the newest last: what is active, and what was confirmed before.
+    From one that was gone back to it goes further back, never forward."""
     last = record_of(root, CONFIRMED)
     earlier = last["before"] if last and last["releases"] == previous else []
-    return (earlier + [previous])[-20:]
+    if back_to is None:
+        return (earlier + [previous])[-20:]
+    at = max((at for at, one in enumerate(earlier) if one == back_to), default=len(earlier))
+    return earlier[:at]
 
 
-def put_on_trial(root, activation, releases, previous, seconds):
+def put_on_trial(root, activation, releases, previous, seconds, back=False):
     """The note of what is about to happen, on disk before it happens."""
     if on_trial(root):
         raise Refused("another activation of this environment is not decided yet")
@@ -59,7 +63,8 @@ def put_on_trial(root, activation, releases, previous, seconds):
         raise Refused("it was called off before it began")
     write_whole(os.path.join(root, BACK), point_at(previous), 0o644)
     record = {"schema": "ds-deploy.activation/1", "id": activation, "releases": releases,
-              "previous": previous, "before": confirmed_before(root, previous), "boot": boot_id(),
+              "previous": previous, "boot": boot_id(),
+              "before": confirmed_before(root, previous, releases if back else None),
               "deadline": awake_since_boot() + seconds, "seconds": seconds, "at": time.time()}
     write_record(root, UNCONFIRMED, record)
     if os.path.lexists(os.path.join(root, ROLLED_BACK)):

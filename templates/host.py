@@ -74,7 +74,7 @@ def activate(request, root):
         previous = read_pointer(root)
         if previous == wanted:
             return dict(scripts, previous=previous, changed=changed)
-        put_on_trial(root, identity, wanted, previous, seconds)
+        put_on_trial(root, identity, wanted, previous, seconds, request.get("back", False))
     try:
         if request["armed"]:
             start_and_see(root, request["dead_man"], ["watch", root, identity], ARMED)
@@ -120,9 +120,19 @@ def unlock(_request, _root):
     return {}
 
 
+def records(request, root):
+    """What the coordinator noted of releases when it staged them; null where it noted nothing."""
+    found = {}
+    for sha256 in request["releases"]:
+        seal = read_seal(root, sha256)
+        found[sha256] = seal.get("record") if seal else None
+    return {"records": found}
+
+
 PHASES = {"lock": lock, "unlock": unlock, "recover": recover, "show-outliving": show_outliving,
           "is-outlived": is_outlived, "lacking": lacking, "stage": stage, "verify": verify,
           "activate": activate, "keep": confirmed, "rollback": roll_back, "check": check,
+          "records": records,
           "clean": clean, "remove": remove}
 
 

@@ -243,7 +243,8 @@ def seal_release(request, root, part):
         os.chmod(final, 0o555)
         sync_folder(releases)
         seal = {"schema": "ds-deploy.seal/1", "manifest": manifest, "compiled": compiled,
-                "python": sys.version.split()[0], "run": request["run"]}
+                "record": request.get("record"), "python": sys.version.split()[0],
+                "run": request["run"]}
         os.unlink(final + ".part")  # nobody would look for it beside a seal
         write_whole(final + ".json", json.dumps(seal, sort_keys=True).encode("utf-8"), 0o444)
     finally:
@@ -316,10 +317,11 @@ def verify(request, root):
     return {}
 
 
-def check(_, root):
-    """The active releases, each held against its own seal; changes nothing."""
+def check(request, root):
+    """The releases of the request, else the active ones, each held against its own seal; changes
+    nothing."""
     releases = []
-    for sha256 in read_pointer(root):
+    for sha256 in request.get("releases", read_pointer(root)):
         seal = read_seal(root, sha256)
         manifest = seal.get("manifest", {}) if seal else {}
         damage = differences(root, sha256, seal) if seal else "it is not sealed"

@@ -198,6 +198,11 @@ Requirements inspect_wheel(const Wheel& wheel, const Inspection& how = {});
 std::string inspect_json(const Requirements& requirements);
 std::string inspect_text(const Requirements& requirements);
 
+/// All of it but the hashes of its files, on one line; and read again, from a host too: nothing if
+/// it is no such text. {"schema":"ds-deploy.needs/1",...}
+std::string requirements_json(const Requirements& requirements);
+std::optional<Requirements> read_requirements(std::string_view text);
+
 /// What the second has otherwise than the first: properties, libraries, files.
 std::string diff_text(const Requirements& before, const Requirements& after);
 /// {"schema":"ds-deploy.diff/1",...} on one line.

@@ -228,10 +228,10 @@ Findings activation_rule(const Subject& subject) {
   const std::string what = fmt::format("{} was activated ({}) and never confirmed",
                                        set_name(trial->releases), trial->id);
   if (trial->seconds_left > 0) {
-    return {finding(Severity::fail,
+    return {finding(Severity::warn,
                     fmt::format("{}; in {} s the host goes back to {} by itself", what,
                                 trial->seconds_left, set_name(trial->previous)),
-                    "let that run end, or wait")};
+                    "let that run end; if it is dead, the next one takes it back first")};
   }
   return {finding(Severity::warn, fmt::format("{}, and its time is over", what),
                   "the next deploy takes it back to " + set_name(trial->previous) + " first")};

@@ -52,7 +52,15 @@ void refuse_contradictions(const Options& options) {
   }
   for (const std::string& text : options.ignore)
     parse_ignored(text);
-  if (options.command == "deploy" && !options.facts.empty() && !options.dry_run) {
+  if (options.command == "remove" && options.files.empty() != options.all) {
+    throw UsageError(
+        "remove: " + std::string(options.all ? "--all and a release contradict each other"
+                                             : "no release was named"),
+        "name releases, or give --all");
+  }
+  const bool changes =
+      options.command == "deploy" || options.command == "stage" || options.command == "rollback";
+  if (changes && !options.facts.empty() && !options.dry_run) {
     throw UsageError("--facts replays what hosts said once; hosts are changed on fresh facts only",
                      "add --dry-run, or leave --facts out");
   }

@@ -63,6 +63,14 @@ void print(const ordered_json& json) {
   print(json.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }
 
+/// With the interpreters that are meant, so that it reads the same elsewhere.
+std::string hosts_text(Session& session) {
+  std::vector<Host> hosts = session.inventory().hosts;
+  for (Host& host : hosts)
+    host.python = target_python(host, session.probe());
+  return hostfile_text(hosts);
+}
+
 /// Hosts with the same end are one line.
 std::string hosts_text(const std::vector<HostRecord>& hosts) {
   std::vector<std::pair<std::string, std::vector<std::string>>> rows;
@@ -89,7 +97,7 @@ fs::path state_folder(const Options& options) {
 }
 
 void begin_run(Journal& journal, const Report& report, const Policy& policy,
-               const std::vector<ReleaseSet>& sets, Session& session) {
+               const std::vector<ReleaseSet>& sets, const std::string& resumes, Session& session) {
   const Options& options = session.options();
   RunRecord run;
   run.id = report.run;
@@ -102,12 +110,14 @@ void begin_run(Journal& journal, const Report& report, const Policy& policy,
   run.process = this_process();
   run.version = DS_DEPLOY_VERSION;
   run.began = std::time(nullptr);
+  run.resumes = resumes;
   std::vector<ArtifactRecord> artifacts;
   for (const ReleaseSet& set : sets) {
     for (const Parcel& parcel : set.parcels) {
-      artifacts.push_back({parcel.wheel->sha256, parcel.wheel->file.filename().string(),
-                           fs::absolute(parcel.wheel->file).string(),
-                           static_cast<std::int64_t>(parcel.wheel->bytes)});
+      artifacts.push_back(
+          {parcel.wheel->sha256, parcel.wheel->file.filename().string(),
+           parcel.wheel->bytes == 0 ? "" : fs::absolute(parcel.wheel->file).string(),
+           static_cast<std::int64_t>(parcel.wheel->bytes)});
     }
   }
   std::vector<HostRecord> hosts;
@@ -119,6 +129,7 @@ void begin_run(Journal& journal, const Report& report, const Policy& policy,
   }
   journal.begin_run(run, artifacts, hosts);
   journal.keep(run.id, RunText::policy, policy.text);
+  journal.keep(run.id, RunText::inventory, hosts_text(session));
 }
 
 ExitStatus show_history(const Options& options) {
@@ -149,6 +160,14 @@ ExitStatus show_run(const Options& options) {
                      "name the folder with --state-dir");
   }
   const RunRecord run = journal->run(options.action);
+  if (options.receipt) {
+    const std::string receipt = journal->text(run.id, RunText::report);
+    if (receipt.empty())
+      throw UsageError("run " + run.id + " left no receipt: it did not end",
+                       "see: ds-deploy status");
+    print(receipt + (receipt.ends_with('\n') ? "" : "\n"));
+    return ExitStatus::ok;
+  }
   const std::vector<HostRecord> hosts = journal->hosts(run.id);
   if (options.json) {
     ordered_json object = json_of(run);

@@ -19,9 +19,9 @@ namespace ds {
 /// --state-dir, else state_home().
 std::filesystem::path state_folder(const Options& options);
 
-/// `report` has the run's id, its wheels and its audit.
+/// `report` has the run's id; `resumes` is that of another one, or empty.
 void begin_run(Journal& journal, const Report& report, const Policy& policy,
-               const std::vector<ReleaseSet>& sets, Session& session);
+               const std::vector<ReleaseSet>& sets, const std::string& resumes, Session& session);
 
 ExitStatus show_history(const Options& options);
 ExitStatus show_run(const Options& options);

@@ -11,6 +11,7 @@ struct Options {
   std::string command = "deploy";
   std::vector<std::string> words;  ///< the command line as it was given
   std::string hostfile;
+  std::string hosts;  ///< of an earlier run, in place of a hostfile: its text
   bool local_only = false;
   std::string include, exclude;
   std::vector<std::string> limit;
@@ -47,10 +48,16 @@ struct Options {
   std::string trace;  ///< a timeline goes here
   bool verify_reproducible = false;
   bool dry_run = false;
-  std::string policy;      ///< file: how the rollout proceeds
+  std::string policy;  ///< file: how the rollout proceeds
   bool break_lock = false;
-  std::string state_dir;   ///< of the journal; empty: state_home()
-  int number = 20;         ///< of runs that history shows
+  int keep = 3;        ///< releases beside the active ones
+  std::string to;      ///< of rollback: sha256 or its beginning, "previous", "pip"
+  bool mixed = false;  ///< of rollback: hosts may come to different releases
+  bool no_audit = false;
+  bool all = false;                ///< of remove: everything that is of ours
+  bool receipt = false;            ///< of show: the report of the run
+  std::string state_dir;           ///< of the journal; empty: state_home()
+  int number = 20;                 ///< of runs that history shows
   bool with_requirements = false;  ///< hosts' pip installs what the wheels require
   std::string pip_mirror;          ///< the package index wherever this run lets pip fetch; or empty
   bool no_clean = false;           ///< of install.sh: what was built is kept in any case

@@ -200,38 +200,44 @@ std::vector<fs::path> make_wheels(const std::vector<PlannedWheel>& wheels, const
 }
 
 Parcel parcel_of(const Wheel& wheel) {
-  Parcel parcel;
-  parcel.wheel = &wheel;
+  std::string ops;
   const std::string record = wheel.dist_info + "/" + record_name;
   read_wheel(wheel, [&](const WheelEntry& entry, std::string_view content) {
-    if (entry.path != record)
-      return;
-    const std::optional<std::vector<OpRecord>> ops = read_op_records(content);
-    if (!ops)
-      return;
-    const auto import = [&parcel](const std::string& module) {
-      const auto end = parcel.imports.end();
-      if (std::find(parcel.imports.begin(), end, module) == end)
-        parcel.imports.push_back(module);
-    };
-    if (ops->empty())
-      import(wheel.name);
-    for (const OpRecord& op : *ops) {
-      if (!op.builder.empty() && !op.module.empty()) {
-        parcel.deepspeed.push_back({op.name, op.builder, op.module});
-      } else if (!op.module.empty()) {
-        // Such a library has torch's symbols from the process that loads it.
-        if (op.links_torch)
-          import("torch");
-        import(op.module);
-      } else {
-        import(wheel.name);
-        import(wheel.name + "." + op.name);
-      }
-      if (!op.self_test.empty())
-        parcel.self_tests[op.name] = op.self_test;
-    }
+    if (entry.path == record)
+      ops = content;
   });
+  return parcel_of(wheel, ops);
+}
+
+Parcel parcel_of(const Wheel& wheel, const std::string& record) {
+  Parcel parcel;
+  parcel.wheel = &wheel;
+  parcel.ops = record;
+  const std::optional<std::vector<OpRecord>> ops = read_op_records(record);
+  if (!ops)
+    return parcel;
+  const auto import = [&parcel](const std::string& module) {
+    const auto end = parcel.imports.end();
+    if (std::find(parcel.imports.begin(), end, module) == end)
+      parcel.imports.push_back(module);
+  };
+  if (ops->empty())
+    import(wheel.name);
+  for (const OpRecord& op : *ops) {
+    if (!op.builder.empty() && !op.module.empty()) {
+      parcel.deepspeed.push_back({op.name, op.builder, op.module});
+    } else if (!op.module.empty()) {
+      // Such a library has torch's symbols from the process that loads it.
+      if (op.links_torch)
+        import("torch");
+      import(op.module);
+    } else {
+      import(wheel.name);
+      import(wheel.name + "." + op.name);
+    }
+    if (!op.self_test.empty())
+      parcel.self_tests[op.name] = op.self_test;
+  }
   return parcel;
 }
 

@@ -48,5 +48,7 @@ std::vector<std::filesystem::path> make_wheels(const std::vector<PlannedWheel>& 
 
 /// Self-tests and modules of a wheel: from the record inside, if it has one of ours.
 Parcel parcel_of(const Wheel& wheel);
+/// The same by such a record; empty: it has none.
+Parcel parcel_of(const Wheel& wheel, const std::string& record);
 
 }  // namespace ds

@@ -47,6 +47,8 @@ TransportOptions transport_options(const Options& options) {
 }
 
 Inventory read_inventory(const Options& options) {
+  if (!options.hosts.empty())
+    return parse_hostfile(options.hosts, "the hosts of that run");
   if (options.local_only)
     return local_inventory();
   const bool asked = !options.hostfile.empty();

@@ -43,6 +43,9 @@ struct Selection {
 /// match nothing, for both include and exclude, and for an empty result.
 Inventory select_hosts(const Inventory& inventory, const Selection& selection);
 
+/// A hostfile of these, which parse_hostfile() reads as they are.
+std::string hostfile_text(const std::vector<Host>& hosts);
+
 /// This machine alone, name "localhost", local transport, one slot (--local_only).
 Inventory local_inventory();
 

@@ -6,10 +6,10 @@
 
 namespace ds {
 
-bool is_goal(HostState state, bool dry_run) {
-  if (state == HostState::confirmed || state == HostState::unchanged)
+bool is_goal(HostState state, const Report& report) {
+  if (state == HostState::unchanged || (report.dry_run && state == HostState::ready))
     return true;
-  return dry_run && state == HostState::ready;
+  return state == report.goal;
 }
 
 namespace {
@@ -56,8 +56,7 @@ ExitStatus exit_status(const Report& report) {
     return ExitStatus::unreachable;
   if (any(incompatible))
     return ExitStatus::incompatible;
-  const bool done =
-      !any([&](const HostOutcome& host) { return !is_goal(host.state, report.dry_run); });
+  const bool done = !any([&](const HostOutcome& host) { return !is_goal(host.state, report); });
   if (done)
     return ExitStatus::ok;
   const bool back =

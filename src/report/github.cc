@@ -33,7 +33,7 @@ std::vector<Annotation> annotations_of(const Report& report) {
   const bool told = !findings.empty() && findings.front().severity == Severity::fail;
   for (const FoldedOutcome& outcome : fold_outcomes(report)) {
     // What the audit failed is said below, rule by rule.
-    if (is_goal(outcome.state, report.dry_run) || (outcome.step == "audit" && told))
+    if (is_goal(outcome.state, report) || (outcome.step == "audit" && told))
       continue;
     all.push_back({true, "ds-deploy: " + to_string(outcome.state),
                    names_and_number(outcome.hosts, names_limit) + ": " + outcome.line()});

@@ -97,7 +97,7 @@ ordered_json hosts_json(const Report& report, const FoldedFindings& folded) {
         {{"name", host.host},
          {"state", to_string(host.state)},
          {"rank", rank(host.state)},
-         {"good", is_goal(host.state, report.dry_run)},
+         {"good", is_goal(host.state, report)},
          {"step", host.step},
          {"message", host.message},
          {"findings", known ? folded.of[at->second] : std::vector<std::size_t>()},
@@ -120,7 +120,7 @@ ordered_json grid_json(const Report& report, GridOf columns) {
     rows.push_back({{"hosts", names_and_number(names_of(report, row.hosts), names_limit)},
                     {"members", row.hosts},
                     {"state", to_string(row.state)},
-                    {"good", is_goal(row.state, report.dry_run)},
+                    {"good", is_goal(row.state, report)},
                     {"cells", cells}});
   }
   return {{"columns", grid.columns}, {"rows", rows}};
@@ -132,8 +132,7 @@ ordered_json page_data(const Report& report) {
   for (const FoldedOutcome& outcome : fold_outcomes(report)) {
     const std::string state = to_string(outcome.state);
     if (states.empty() || states.back()["state"] != state) {
-      states.push_back(
-          {{"state", state}, {"good", is_goal(outcome.state, report.dry_run)}, {"count", 0}});
+      states.push_back({{"state", state}, {"good", is_goal(outcome.state, report)}, {"count", 0}});
     }
     states.back()["count"] = states.back()["count"].get<std::size_t>() + outcome.hosts.size();
   }

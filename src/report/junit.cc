@@ -77,7 +77,7 @@ Suite suite_of(const HostOutcome& host, const HostAudit* audit, const Report& re
   outcome.message = host.message;
   suite.cases.push_back({report.dry_run ? "can be deployed to" : "is deployed to",
                          to_string(host.state),
-                         is_goal(host.state, report.dry_run) ? Result::passed : Result::failed,
+                         is_goal(host.state, report) ? Result::passed : Result::failed,
                          {outcome.line()}});
   if (audit != nullptr)
     add_findings(suite, *audit);

@@ -34,6 +34,7 @@ struct Report {
   std::string run, command;
   std::string environment;  ///< "/opt/venv/bin/python", or "3 environments: ..."
   bool dry_run = false;
+  HostState goal = HostState::confirmed;  ///< to which the command takes every host
   bool interrupted = false;
   std::optional<Error> stopped;  ///< the run could not go on after the first byte was sent
   std::vector<ReportedWheel> wheels;

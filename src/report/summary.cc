@@ -27,7 +27,7 @@ void add_once(std::vector<std::string>& into, const std::string& text) {
 }
 
 std::string goal_word(const Report& report) {
-  return report.dry_run ? "ready" : "confirmed";
+  return report.dry_run ? "ready" : to_string(report.goal);
 }
 
 }  // namespace
@@ -36,7 +36,7 @@ int rank(HostState state) {
   static constexpr std::array order = {
       HostState::failed,  HostState::unknown,   HostState::rolled_back, HostState::unreachable,
       HostState::refused, HostState::skipped,   HostState::active,      HostState::staged,
-      HostState::ready,   HostState::confirmed, HostState::unchanged};
+      HostState::ready,   HostState::confirmed, HostState::removed,     HostState::unchanged};
   return static_cast<int>(std::find(order.begin(), order.end(), state) - order.begin());
 }
 
@@ -136,7 +136,7 @@ std::string verdict_line(const Report& report) {
   const std::size_t all = report.hosts.size();
   const auto good = static_cast<std::size_t>(
       std::count_if(report.hosts.begin(), report.hosts.end(),
-                    [&](const HostOutcome& host) { return is_goal(host.state, report.dry_run); }));
+                    [&](const HostOutcome& host) { return is_goal(host.state, report); }));
   if (all == 0)
     return "no host";
   if (good == all) {

@@ -103,22 +103,42 @@ PhaseDescription is_outlived_phase(const std::string& run) {
   return phase;
 }
 
-PhaseDescription activate_phase(const std::string& run, const Policy& policy) {
+namespace {
+
+/// Commands of the wheel that its user cannot call.
+std::string remark_on_scripts(const json& answer) {
+  const auto left = answer.value("scripts_left", std::vector<std::string>());
+  std::vector<std::string> names;
+  for (const std::string& name : left)
+    names.push_back(clean_line(name, 100));
+  std::string remark;
+  if (!names.empty())
+    remark = "not ours, so left as it was: bin/" + join(names, ", bin/");
+  const std::string problem = clean_line(answer.value("scripts_problem", ""), 500);
+  if (!problem.empty())
+    remark += (remark.empty() ? "" : "; ") + ("a command of the wheel is missing: " + problem);
+  return remark;
+}
+
+}  // namespace
+
+PhaseDescription activate_phase(const RolloutOptions& options) {
   PhaseDescription phase;
   phase.name = "activate";
-  phase.time_limit = policy.time_limits.activate;
+  phase.time_limit = options.policy.time_limits.activate;
   phase.done_word = "active";
   phase.moves_pointer = true;
   phase.command =
       [request = json{{"phase", "activate"},
-                      {"activation", run},
-                      {"confirm_timeout", policy.confirm_timeout.count()},
+                      {"activation", options.run},
+                      {"back", options.goal == RolloutOptions::Goal::rolled_back},
+                      {"confirm_timeout", options.policy.confirm_timeout.count()},
                       {"dead_man", dead_man_program()},
+                      {"launcher", std::string(template_text("launcher.py"))},
                       {"hook", std::string(template_text("hook.py"))}}](const RolloutHost& host) {
         PhaseCommand command{request, {}};
         command.request["releases"] = host.wanted;
         command.request["armed"] = host.outlives;
-        command.request["launcher"] = std::string(template_text("launcher.py"));
         return command;
       };
   phase.accept = [](RolloutHost& host, const json& answer) {
@@ -127,6 +147,7 @@ PhaseDescription activate_phase(const std::string& run, const Policy& policy) {
     host.previous = releases_of(answer, "previous");
     host.activated = host.previous != host.wanted;
     host.changed |= answer.value("changed", false);
+    host.remark = remark_on_scripts(answer);
     host.outcome.state = HostState::active;
     host.outcome.step = "activate";
     host.outcome.release = join(host.wanted, "+");

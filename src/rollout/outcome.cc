@@ -79,6 +79,38 @@ HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
   return outcome;
 }
 
+std::vector<RolloutHost> admit_hosts(const Inventory& inventory, const Fleet& fleet,
+                                     const AuditReport& audit, const std::vector<ReleaseSet>& sets,
+                                     const RolloutOptions& options) {
+  std::vector<RolloutHost> hosts;
+  for (const Host& host : inventory.hosts) {
+    const HostFacts* facts = fleet.find(host.name);
+    if (facts == nullptr)
+      throw Error("there are no facts of host " + host.name);
+    const HostAudit* verdict = audit_of(audit, host.name);
+    RolloutHost entry;
+    entry.host = &host;
+    entry.facts = facts;
+    entry.python = target_python(host, options.probe);
+    entry.set = set_of(sets, host.name);
+    if (entry.set == nullptr && !sets.empty())
+      throw Error("no wheel is for host " + host.name);
+    entry.wanted = wanted_releases(entry.set);
+    entry.outcome = judge(*facts, verdict, entry.wanted);
+    entry.good =
+        entry.outcome.state == HostState::ready || entry.outcome.state == HostState::unchanged;
+    entry.takes_part = verdict == nullptr || verdict->same_target_as.empty();
+    if (verdict != nullptr)
+      entry.lacking = verdict->to_install;
+    entry.active = facts->installed.active;
+    if (facts->installed.activations.trial)
+      entry.trial = facts->installed.activations.trial->id;
+    entry.held.insert(facts->installed.sealed.begin(), facts->installed.sealed.end());
+    hosts.push_back(std::move(entry));
+  }
+  return hosts;
+}
+
 bool is_lost(HostState state) {
   return state == HostState::unreachable || state == HostState::unknown ||
          state == HostState::refused;
@@ -138,6 +170,8 @@ std::string to_string(HostState state) {
       return "rolled-back";
     case HostState::skipped:
       return "skipped";
+    case HostState::removed:
+      return "removed";
     case HostState::unknown:
       return "unknown";
   }

@@ -16,9 +16,9 @@ using nlohmann::json;
 constexpr std::size_t answer_limit = 1u << 20;
 
 const std::vector<std::string> host_files = {
-    "layout.py",     "durable.py",  "receive.py", "unpack.py",    "earlier.py", "release.py",
-    "activation.py", "dead_man.py", "lock.py",    "launchers.py", "keep.py",    "remove.py",
-    "host.py"};
+    "layout.py",  "durable.py",    "receive.py",  "unpack.py", "earlier.py",
+    "release.py", "activation.py", "dead_man.py", "lock.py",   "launchers.py",
+    "keep.py",    "remove.py",     "host.py"};
 
 bool is_for_host_py(const PhaseDescription& phase) {
   return phase.script.empty() && phase.name != "confirm";
@@ -41,7 +41,7 @@ Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const js
                            phase.name == "confirm");
   exec.time_limit = phase.time_limit;
   exec.fresh = phase.fresh;
-  exec.output_limit = answer_limit;
+  exec.output_limit = phase.most_output;
   return exec;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What each phase asks of a host, and what is kept of the answer.
+#include <fmt/format.h>
+
 #include <map>
 
 #include "base/text.h"
@@ -39,6 +41,52 @@ PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, const Policy&
   };
   if (forgiving)
     phase.forgive = [](RolloutHost& host, const json&) { return !host.damaged.empty(); };
+  return phase;
+}
+
+PhaseDescription verify_sealed_phase(const Policy& policy) {
+  PhaseDescription phase;
+  phase.name = "verify";
+  phase.done_word = "verified";
+  phase.time_limit = policy.time_limits.verify;
+  phase.command = [](const RolloutHost& host) {
+    return PhaseCommand{{{"phase", "check"}, {"releases", host.wanted}}, {}};
+  };
+  phase.accept = [](RolloutHost& host, const json& answer) {
+    if (!answer.value("ok", false))
+      return;
+    for (const json& release : answer.at("releases")) {
+      const std::string damage = clean_line(release.at("damage").get<std::string>(), 1000);
+      if (damage.empty())
+        continue;
+      host.good = false;
+      host.outcome.state = HostState::failed;
+      host.outcome.step = "verify";
+      host.outcome.checksum_refused = true;
+      host.outcome.message =
+          "release " + clean_line(release.at("sha256").get<std::string>(), 12) + ": " + damage;
+    }
+  };
+  return phase;
+}
+
+PhaseDescription clean_phase(std::size_t keep) {
+  PhaseDescription phase;
+  phase.name = "clean";
+  phase.time_limit = std::chrono::minutes(5);
+  phase.command = [keep](const RolloutHost&) {
+    return PhaseCommand{{{"phase", "clean"}, {"keep", keep}, {"all_asked", false}}, {}};
+  };
+  phase.accept = [](RolloutHost& host, const json& answer) {
+    const std::size_t removed = releases_of(answer, "removed").size();
+    if (removed == 0)
+      return;
+    host.remark += fmt::format("{}{} removed, {}", host.remark.empty() ? "" : "; ",
+                               count(removed, "old release"),
+                               human_bytes(answer.at("bytes").get<std::uint64_t>()));
+  };
+  // A host where it fails is well all the same.
+  phase.forgive = [](RolloutHost&, const json&) { return true; };
   return phase;
 }
 

@@ -9,20 +9,24 @@ namespace ds {
 
 std::string Preparation::run() {
   using Goal = RolloutOptions::Goal;
+  const bool stages = !options_.sealed_there;
+  const bool activates = options_.goal != Goal::staged;
   const struct {
+    bool wanted;
     void (Preparation::*step)();
     const char* complaint;
-    std::vector<Goal> goals;
   } steps[] = {
-      {&Preparation::lock, "could not be locked", {}},
-      {&Preparation::recover, "could not go back to what it had before an earlier run", {}},
-      {&Preparation::prove_dead_man, "has no dead-man's switch", {Goal::confirmed}},
-      {&Preparation::stage, "could not stage it", {}},
-      {&Preparation::verify, "could not stage it", {}},
-      {&Preparation::install_requirements, "could not install what it requires", {Goal::confirmed}},
-      {&Preparation::confirm_unchanged, "did not confirm what is active", {Goal::confirmed}}};
-  for (const auto& [step, complaint, goals] : steps) {
-    if (!goals.empty() && std::find(goals.begin(), goals.end(), options_.goal) == goals.end())
+      {true, &Preparation::lock, "could not be locked"},
+      {true, &Preparation::recover, "could not go back to what it had before an earlier run"},
+      {activates, &Preparation::prove_dead_man, "has no dead-man's switch"},
+      {stages, &Preparation::stage, "could not stage it"},
+      {stages, &Preparation::verify, "could not stage it"},
+      {!stages, &Preparation::verify_sealed, "does not hold it whole"},
+      {stages && activates, &Preparation::install_requirements,
+       "could not install what it requires"},
+      {activates, &Preparation::confirm_unchanged, "did not confirm what is active"}};
+  for (const auto& [wanted, step, complaint] : steps) {
+    if (!wanted)
       continue;
     (this->*step)();
     if (too_many_failed() || locked_out_ || undefended_)
@@ -78,9 +82,12 @@ void Preparation::do_announced(const PhaseDescription& phase,
 /// A run that finds nothing to change takes no lock.
 void Preparation::lock() {
   const std::vector<RolloutHost*> hosts = good_hosts();
-  const bool changes = std::any_of(hosts.begin(), hosts.end(), [](const RolloutHost* host) {
-    return moves(*host) || !host->trial.empty() || !host->facts->installed.hook ||
-           !host->lacking.empty();
+  const bool stages = options_.goal == RolloutOptions::Goal::staged;
+  const bool changes = std::any_of(hosts.begin(), hosts.end(), [stages](const RolloutHost* host) {
+    if (stages)
+      return !holds_all(*host) || !host->trial.empty();
+    const bool lacks_hook = !host->facts->installed.hook && !host->wanted.empty();
+    return moves(*host) || !host->trial.empty() || lacks_hook || !host->lacking.empty();
   });
   if (changes)
     take_locks(lock_, hosts, records_, transport_, status_);
@@ -186,6 +193,12 @@ void Preparation::verify() {
   do_phase(verify_phase(sets_, options_.policy, false), mended);
 }
 
+/// What is to be active again is there already.
+void Preparation::verify_sealed() {
+  const PhaseDescription verify = verify_sealed_phase(options_.policy);
+  with_retries(movers(), [&](const std::vector<RolloutHost*>& hosts) { do_phase(verify, hosts); });
+}
+
 void Preparation::install_requirements() {
   std::vector<RolloutHost*> lacking = good_hosts();
   std::erase_if(lacking, [](const RolloutHost* host) { return host->lacking.empty(); });
@@ -197,8 +210,10 @@ void Preparation::confirm_unchanged() {
   std::vector<RolloutHost*> settled = good_hosts();
   std::erase_if(settled, [](const RolloutHost* host) { return moves(*host); });
   std::vector<RolloutHost*> without_hook = settled;
-  std::erase_if(without_hook, [](const RolloutHost* host) { return host->facts->installed.hook; });
-  do_announced(activate_phase(options_.run, options_.policy), without_hook);
+  std::erase_if(without_hook, [](const RolloutHost* host) {
+    return host->facts->installed.hook || host->wanted.empty();
+  });
+  do_announced(activate_phase(options_), without_hook);
   std::erase_if(settled, [](const RolloutHost* host) { return !host->good; });
   do_phase(confirm_phase(sets_, options_.policy), settled);
 }

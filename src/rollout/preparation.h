@@ -45,6 +45,7 @@ class Preparation {
   void prove_dead_man();
   void stage();
   void verify();
+  void verify_sealed();
   void install_requirements();
   void confirm_unchanged();
 

@@ -36,11 +36,12 @@ class Rollout {
 
  private:
   void go();
-  void admit(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit);
   bool all_good() const;
   void stop_before_activation(const std::string& because);
   void end_early(const std::string& because);
+  void settle_rollback();
   void settle(const std::string& because);
+  void clean();
   void write_end(RolloutResult& result);
 
   const std::vector<ReleaseSet>& sets_;
@@ -53,34 +54,6 @@ class Rollout {
   bool began_ = false;          ///< the first byte was sent: every host is good
   std::optional<Waves> waves_;  ///< hosts change from here on
 };
-
-void Rollout::admit(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit) {
-  for (const Host& host : inventory.hosts) {
-    const HostFacts* facts = fleet.find(host.name);
-    if (facts == nullptr)
-      throw Error("there are no facts of host " + host.name);
-    const HostAudit* verdict = audit_of(audit, host.name);
-    RolloutHost entry;
-    entry.host = &host;
-    entry.facts = facts;
-    entry.python = target_python(host, options_.probe);
-    entry.set = set_of(sets_, host.name);
-    if (entry.set == nullptr)
-      throw Error("no wheel is for host " + host.name);
-    entry.wanted = wanted_releases(entry.set);
-    entry.outcome = judge(*facts, verdict, entry.wanted);
-    entry.good =
-        entry.outcome.state == HostState::ready || entry.outcome.state == HostState::unchanged;
-    entry.takes_part = verdict == nullptr || verdict->same_target_as.empty();
-    if (verdict != nullptr)
-      entry.lacking = verdict->to_install;
-    entry.active = facts->installed.active;
-    if (facts->installed.activations.trial)
-      entry.trial = facts->installed.activations.trial->id;
-    entry.held.insert(facts->installed.sealed.begin(), facts->installed.sealed.end());
-    hosts_.push_back(std::move(entry));
-  }
-}
 
 bool Rollout::all_good() const {
   return std::all_of(hosts_.begin(), hosts_.end(), [](const RolloutHost& h) { return h.good; });
@@ -131,21 +104,54 @@ void Rollout::end_early(const std::string& because) {
   }
 }
 
+/// Where a run went back to an earlier release, a host that did not come there has failed.
+void Rollout::settle_rollback() {
+  for (RolloutHost& host : hosts_) {
+    if (!host.takes_part || host.outcome.state != HostState::rolled_back)
+      continue;
+    host.outcome.state = HostState::failed;
+    host.outcome.step = "rollback";
+    host.outcome.message = "it is where it was: " + host.outcome.message;
+  }
+}
+
 /// Good hosts at the end: confirmed, or unchanged when no phase wrote anything. Hosts that nobody
 /// asked keep their state and say why.
 void Rollout::settle(const std::string& because) {
+  const bool back = options_.goal == RolloutOptions::Goal::rolled_back;
+  if (back)
+    settle_rollback();
   for (RolloutHost* host : preparation_.good_hosts()) {
-    if (host->outcome.state == HostState::rolled_back)
+    if (host->outcome.state == HostState::rolled_back || host->outcome.state == HostState::failed)
       continue;
     if (host->confirmed) {
-      host->outcome.state = host->changed ? HostState::confirmed : HostState::unchanged;
-      host->outcome.step = "confirm";
-      host->outcome.message.clear();
+      host->outcome.state = !host->changed ? HostState::unchanged
+                            : back         ? HostState::rolled_back
+                                           : HostState::confirmed;
+      host->outcome.step = back ? "rollback" : "confirm";
+      host->outcome.message = host->remark;
     } else {
-      host->outcome.state = HostState::staged;
+      host->outcome.state = back ? HostState::skipped : HostState::staged;
       host->outcome.message =
           "not activated, because " + (because.empty() ? "too many hosts are out" : because);
     }
+  }
+}
+
+/// What is old goes where all is well; that it could not costs nothing.
+void Rollout::clean() {
+  std::vector<RolloutHost*> hosts = preparation_.good_hosts();
+  std::erase_if(hosts, [](const RolloutHost* host) {
+    return !host->confirmed || !host->changed || !host->program || !host->program->open();
+  });
+  std::vector<HostOutcome> outcomes;
+  for (const RolloutHost* host : hosts)
+    outcomes.push_back(host->outcome);
+  records_.announce(hosts, HostState::confirmed, "clean");
+  run_phase(clean_phase(options_.keep), hosts, transport_, status_);
+  for (std::size_t at = 0; at < hosts.size(); ++at) {
+    hosts[at]->outcome = std::move(outcomes[at]);
+    hosts[at]->good = true;
   }
 }
 
@@ -165,6 +171,8 @@ void Rollout::go() {
   waves_.emplace(preparation_.movers(), limits_for(options_.policy, hosts_.size(), failed),
                  unavailable, sets_, options_, records_, transport_, status_);
   waves_->run();
+  if (options_.goal == RolloutOptions::Goal::confirmed)
+    clean();
   settle(waves_->because());
 }
 
@@ -179,7 +187,7 @@ void Rollout::write_end(RolloutResult& result) {
 RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
                            const AuditReport& audit) {
   RolloutResult result;
-  admit(inventory, fleet, audit);
+  hosts_ = admit_hosts(inventory, fleet, audit, sets_, options_);
   // From here on no host is added.
   const auto stop = [this](const std::string& because) {
     end_early(because);

@@ -34,6 +34,7 @@ enum class HostState {
   failed,
   rolled_back,
   skipped,
+  removed,
   unknown,
 };
 std::string to_string(HostState state);  ///< as in the report: "rolled-back"
@@ -66,6 +67,9 @@ struct Parcel {
   std::map<std::string, std::string> self_tests;
   std::vector<std::string> imports;         ///< modules that must import, in this order
   std::vector<DeepSpeedOp> deepspeed = {};  ///< of a DeepSpeed wheel: loaded and called
+  // Kept beside the release on every host, for whoever goes back to it.
+  std::string ops = {};    ///< the op record in the wheel, as it stands there; empty: it has none
+  std::string needs = {};  ///< requirements_json() of the wheel
 };
 
 /// The wheels that belong together on a host, and the hosts that get them.
@@ -78,14 +82,17 @@ struct ReleaseSet {
 std::vector<std::string> wanted_on(const std::vector<ReleaseSet>& sets, const std::string& host);
 
 struct RolloutOptions {
-  enum class Goal { confirmed, staged };
+  /// `rolled_back`: confirmed at a release of before.
+  enum class Goal { confirmed, staged, rolled_back };
   Goal goal = Goal::confirmed;
-  std::string run;         ///< id of this run, [A-Za-z0-9-]
-  ProbeOptions probe;      ///< which interpreter is meant on each host
+  bool sealed_there = false;  ///< hosts hold their releases; nothing is sent
+  std::string run;            ///< id of this run, [A-Za-z0-9-]
+  ProbeOptions probe;         ///< which interpreter is meant on each host
   std::string pip_mirror;  ///< package index for what the audit says is to be installed; or empty
   std::filesystem::path scratch;  ///< folder with room for what is sent; empty: the temporary one
   Policy policy;
   std::string user, machine;   ///< who runs it and from where, for whoever finds a host locked
+  std::size_t keep = 3;        ///< releases that stay on a host beside those that are active
   bool break_lock = false;     ///< take also a lock of which nobody can tell whether its run lives
   Journal* journal = nullptr;  ///< that has this run and its hosts; nullptr: none is kept
 };
@@ -104,6 +111,12 @@ RolloutResult roll_out(const Inventory& inventory, const Fleet& fleet, const Aud
                        const std::vector<ReleaseSet>& sets, const RolloutOptions& options,
                        Transport& transport, Status& status);
 
+/// Takes releases that nobody uses off hosts: those that are named, else all that is of ours, where
+/// nothing is active.
+RolloutResult remove_releases(const Inventory& inventory, const Fleet& fleet,
+                              const AuditReport& audit, const std::vector<std::string>& releases,
+                              const RolloutOptions& options, Transport& transport, Status& status);
+
 /// What the audit alone decides, for a dry run: `ready`, `refused`, `unreachable`, `unchanged`.
 /// Without parcels (the wheel is not built yet) no host is unchanged.
 std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,
@@ -113,6 +126,22 @@ std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,
 /// that gives no answer keeps none, and a note says why. Changes nothing there.
 void check_releases(const Inventory& inventory, const ProbeOptions& probe, Fleet& fleet,
                     Transport& transport, Status& status);
+
+/// What was noted of a release when it was staged; hostile text, but for sha256.
+struct ReleaseRecord {
+  std::string sha256;
+  std::string name, version, file;  ///< of the wheel; empty: nothing was noted
+  std::string ops, needs;           ///< as in Parcel
+  bool operator==(const ReleaseRecord&) const = default;
+  auto operator<=>(const ReleaseRecord&) const = default;
+};
+using HostReleases = std::map<std::string, std::vector<std::string>>;    ///< by host: sha256
+using HeldReleases = std::map<std::string, std::vector<ReleaseRecord>>;  ///< by host
+
+/// Of the releases of each host in `releases`; a host that does not answer is not in it.
+HeldReleases read_release_records(const Inventory& inventory, const ProbeOptions& probe,
+                                  const HostReleases& releases, Transport& transport,
+                                  Status& status);
 
 /// The manifest that is sent over SSH: path, size, mode, SHA-256 of each file, bound to the
 /// wheel's SHA-256. {"schema":"ds-deploy.manifest/1",...}

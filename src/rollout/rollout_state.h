@@ -36,6 +36,7 @@ struct RolloutHost {
   std::set<std::string> held;         ///< sealed releases, sha256
   std::set<std::string> damaged;      ///< those that verify found damaged and that can be replaced
   std::vector<std::string> lacking;   ///< Python packages that pip has to bring: "einops>=0.6"
+  std::string remark;                 ///< worth knowing of one where all is well
   std::string trial;                  ///< the activation that is not decided; empty: none
 
   /// lock_phase(), which its program is asked first; nullptr: this run takes no lock.
@@ -65,9 +66,13 @@ struct PhaseDescription {
   std::chrono::milliseconds time_limit = std::chrono::minutes(30);
   /// From activate on: a host that gives no answer is at the one release or at the other.
   bool moves_pointer = false;
-  bool fresh = false;         ///< over a connection of its own
-  bool without_lock = false;  ///< also where the host's program, and so its lock, is gone
+  bool fresh = false;                  ///< over a connection of its own
+  std::size_t most_output = 1u << 20;  ///< bytes that a command of its own may say
+  bool without_lock = false;           ///< also where the host's program, and so its lock, is gone
 };
+
+/// {"schema":"ds-deploy.release/1",...}
+nlohmann::json release_record(const Parcel& parcel);
 
 /// Brings the parcel `at` of its set to each of `hosts`: asks what of the wheel it lacks, then
 /// sends that, from where an interrupted run ended. `again`: in place of the release that is there.
@@ -75,6 +80,10 @@ void stage_parcel(std::size_t at, bool again, const std::vector<RolloutHost*>& h
                   const RolloutOptions& options, Transport& transport, Status& status);
 PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, const Policy& policy,
                               bool forgiving);
+/// Each release that a host is to get against its own seal.
+PhaseDescription verify_sealed_phase(const Policy& policy);
+/// Removes what is old and needed by nobody.
+PhaseDescription clean_phase(std::size_t keep);
 /// pip of each host installs what the host lacks, from `mirror` if it is not empty; torch and what
 /// it stands on keep their versions.
 PhaseDescription requirements_phase(const std::string& mirror);
@@ -87,7 +96,7 @@ PhaseDescription show_outliving_phase(const std::string& run);
 PhaseDescription is_outlived_phase(const std::string& run);
 /// Moves the pointer. A host that `outlives` goes back by itself unless keep_phase() comes within
 /// the policy's confirm_timeout; each of them decides alone which was first.
-PhaseDescription activate_phase(const std::string& run, const Policy& policy);
+PhaseDescription activate_phase(const RolloutOptions& options);
 PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy& policy);
 PhaseDescription keep_phase(const std::string& run);
 PhaseDescription rollback_phase(const std::string& run, const std::string& because);
@@ -102,6 +111,11 @@ const HostAudit* audit_of(const AuditReport& audit, const std::string& host);
 /// What facts and audit say of a host before anything is sent.
 HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
                   const std::vector<std::string>& wanted);
+
+/// The hosts of a run, as facts and audit know them. Error where one has no facts, or no set.
+std::vector<RolloutHost> admit_hosts(const Inventory& inventory, const Fleet& fleet,
+                                     const AuditReport& audit, const std::vector<ReleaseSet>& sets,
+                                     const RolloutOptions& options);
 
 /// "n2", "n2, n3 and 5 more"
 std::string who_failed(const std::vector<RolloutHost>& hosts);

@@ -179,6 +179,7 @@ PhaseDescription stage_phase(std::size_t at, const RolloutOptions& options, bool
                           {"again", again},
                           {"kept", {{"bytes", delivery.kept}, {"sha256", delivery.kept_sha256}}},
                           {"stream", stream_json(*delivery.stream)},
+                          {"record", release_record(host.set->parcels[at])},
                           {"manifest", manifests.of(wheel_of(host, at))}}};
     if (delivery.kept < delivery.stream->bytes) {
       command.file = delivery.stream->file;

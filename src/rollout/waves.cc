@@ -36,7 +36,7 @@ Waves::Waves(std::vector<RolloutHost*> hosts, const PaceLimits& limits, std::siz
       transport_(transport),
       status_(status),
       pace_(limits, hosts.size(), unavailable),
-      activate_(activate_phase(options.run, options.policy)),
+      activate_(activate_phase(options)),
       confirm_(confirm_phase(sets, options.policy)),
       keep_(keep_phase(options.run)) {
   for (RolloutHost* host : hosts) {

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/held_releases.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "base/text.h"
+#include "cli/pack_wheel.h"
+
+namespace ds {
+namespace {
+
+using Notes = std::vector<ReleaseRecord>;
+
+/// As much of the wheel as was noted: no file of it is here.
+Wheel wheel_of(const ReleaseRecord& record) {
+  Wheel wheel;
+  wheel.sha256 = record.sha256;
+  wheel.name = record.name;
+  wheel.version = record.version;
+  wheel.file = record.file.empty() ? record.sha256.substr(0, 12) : record.file;
+  return wheel;
+}
+
+void refuse_unnoted(const std::vector<std::string>& hosts, const ReleaseRecord& record) {
+  throw UsageError(fmt::format("what release {} needs was not noted on {} when it was staged",
+                               record.sha256.substr(0, 12), fold_hosts(hosts, 60)),
+                   "deploy its wheel with --wheel, or leave the audit out: rollback --no-audit");
+}
+
+void add_set(Undertaking& undertaking, const Notes& notes, const std::vector<std::string>& hosts) {
+  SetNeeds& needs = undertaking.needs.emplace_back(SetNeeds{{}, hosts});
+  ReleaseSet& release = undertaking.releases.emplace_back(ReleaseSet{{}, hosts});
+  for (const ReleaseRecord& record : notes) {
+    std::optional<Requirements> needed = read_requirements(record.needs);
+    if (!needed && undertaking.audited)
+      refuse_unnoted(hosts, record);
+    const Wheel& wheel = undertaking.wheels.emplace_back(wheel_of(record));
+    // Its word for what it is; which release it is, is known.
+    Requirements known = needed.value_or(Requirements{});
+    known.sha256 = wheel.sha256;
+    undertaking.report.wheels.push_back(reported_wheel(wheel, known, hosts));
+    needs.wheels.push_back(std::move(known));
+    release.parcels.push_back(parcel_of(wheel, record.ops));
+    release.parcels.back().needs = record.needs;
+  }
+}
+
+}  // namespace
+
+void add_held(Undertaking& undertaking, const HostReleases& wanted, Session& session) {
+  const HeldReleases held = read_release_records(session.inventory(), session.probe(), wanted,
+                                                 session.transport(), session.status());
+  undertaking.sealed_there = true;
+  // What one host says of a release counts for that host; most say the same.
+  std::map<Notes, std::vector<std::string>> groups;
+  for (const HostFacts& facts : session.fleet().hosts) {
+    const auto found = held.find(facts.host);
+    groups[found == held.end() ? Notes() : found->second].push_back(facts.host);
+  }
+  for (const auto& [notes, hosts] : groups)
+    add_set(undertaking, notes, hosts);
+}
+
+std::string release_name(const std::vector<std::string>& releases) {
+  std::vector<std::string> names;
+  for (const std::string& sha256 : releases)
+    names.push_back(sha256.substr(0, 12));
+  return names.empty() ? "what pip installed, or nothing" : join(names, "+");
+}
+
+}  // namespace ds

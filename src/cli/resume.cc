@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/resume.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "cli/held_releases.h"
+#include "cli/history.h"
+
+namespace ds {
+namespace {
+
+namespace fs = std::filesystem;
+
+JournalReader journal_of(const Options& options) {
+  std::optional<JournalReader> journal = JournalReader::open(state_folder(options));
+  if (journal)
+    return std::move(*journal);
+  throw UsageError(
+      "there is no journal in " + state_folder(options).string(),
+      "name its folder with --state-dir; where it is lost, deploy the same wheel again: hosts "
+      "that are there already stay as they are");
+}
+
+/// The run that began it all, if this one went on with another.
+RunRecord origin_of(const JournalReader& journal, RunRecord run) {
+  while (!run.resumes.empty())
+    run = journal.run(run.resumes);
+  return run;
+}
+
+bool fits(const RunRecord& run, const std::string& command) {
+  return command == "activate" ? run.command == "stage"
+                               : run.command != "remove" && life_of(run) != RunLife::runs;
+}
+
+/// The one that is named, else the latest that can be gone on with.
+RunRecord chosen_run(const JournalReader& journal, const Options& options) {
+  if (!options.action.empty())
+    return journal.run(options.action);
+  for (const RunRecord& run : journal.runs(1000)) {
+    if (fits(run, options.command))
+      return run;
+  }
+  throw UsageError(options.command == "activate" ? "no run in the journal has staged anything"
+                                                 : "there is no run to go on with in the journal",
+                   "see: ds-deploy history");
+}
+
+std::string within(const std::string& folder, const std::string& path) {
+  const bool relative =
+      !path.empty() && !path.starts_with('/') && !path.starts_with('~') && path != "none";
+  return relative ? (fs::path(folder) / path).string() : path;
+}
+
+/// As that run was called, with what is said now about this one.
+Options options_of(const RunRecord& run, const JournalReader& journal, const Options& now) {
+  std::vector<const char*> words;
+  for (const std::string& word : run.words)
+    words.push_back(word.c_str());
+  Options options = parse_options(static_cast<int>(words.size()), words.data());
+  options.command = now.command;
+  options.words = now.words;
+  options.hosts = now.hostfile.empty() ? journal.text(run.id, RunText::inventory) : "";
+  options.hostfile = now.hostfile;
+  options.include = options.exclude = "";
+  options.limit = now.limit;
+  options.local_only = now.local_only;
+  options.wheels = now.wheels;
+  options.policy = now.policy;
+  options.ssh_config =
+      now.ssh_config.empty() ? within(run.folder, options.ssh_config) : now.ssh_config;
+  options.data = within(run.folder, options.data);
+  options.state_dir = now.state_dir;
+  options.break_lock = now.break_lock;
+  options.dry_run = now.dry_run;
+  options.json = now.json;
+  options.format = now.format;
+  options.junit = now.junit;
+  options.html = now.html;
+  options.verbose = now.verbose;
+  options.quiet = now.quiet;
+  options.color = now.color;
+  if (options.pip_mirror.find("://...@") != std::string::npos || !now.pip_mirror.empty())
+    options.pip_mirror = now.pip_mirror;
+  return options;
+}
+
+/// The wheels of that run that are still where they were, or are named now.
+std::map<std::string, Wheel> wheels_here(const JournalReader& journal, const RunRecord& run,
+                                         const Options& options) {
+  std::map<std::string, Wheel> wheels;
+  std::vector<std::string> files;
+  for (const std::string& file : options.wheels)
+    files.push_back(fs::absolute(expand_home(file)).string());
+  for (const ArtifactRecord& artifact : journal.artifacts(run.id))
+    files.push_back(artifact.path);
+  for (const std::string& file : files) {
+    std::error_code unreadable;
+    if (file.empty() || !fs::is_regular_file(file, unreadable))
+      continue;
+    Wheel wheel = open_wheel(file);
+    wheels.emplace(wheel.sha256, std::move(wheel));
+  }
+  return wheels;
+}
+
+bool hold_all(const Fleet& fleet, const HostReleases& wanted) {
+  return std::all_of(fleet.hosts.begin(), fleet.hosts.end(), [&wanted](const HostFacts& facts) {
+    const auto found = wanted.find(facts.host);
+    const std::vector<std::string>& sealed = facts.installed.sealed;
+    return facts.state != HostFacts::State::reached || found == wanted.end() ||
+           std::all_of(found->second.begin(), found->second.end(), [&](const std::string& sha256) {
+             return std::find(sealed.begin(), sealed.end(), sha256) != sealed.end();
+           });
+  });
+}
+
+void add_sets(Undertaking& undertaking, const HostReleases& wanted,
+              const std::map<std::string, Wheel>& wheels, Session& session) {
+  std::map<std::vector<std::string>, std::vector<std::string>> groups;
+  for (const auto& [host, releases] : wanted)
+    groups[releases].push_back(host);
+  for (const auto& [releases, hosts] : groups) {
+    WheelSet set;
+    set.hosts = hosts;
+    for (const std::string& sha256 : releases)
+      set.wheels.push_back(wheels.at(sha256));
+    add_wheels(undertaking, std::move(set), session);
+  }
+}
+
+/// Where that run was to take the hosts that are meant now.
+HostReleases wanted_by(const JournalReader& journal, const RunRecord& run, Session& session) {
+  HostReleases wanted;
+  for (const HostRecord& host : journal.hosts(run.id)) {
+    if (session.fleet().find(host.name) != nullptr)
+      wanted[host.name] = host.wanted;
+  }
+  for (const HostFacts& facts : session.fleet().hosts) {
+    if (!wanted.contains(facts.host)) {
+      throw UsageError(fmt::format("host {} was not part of run {}", facts.host, run.id),
+                       "leave the hostfile out: the run's own hosts are in the journal");
+    }
+  }
+  return wanted;
+}
+
+void add_releases(Undertaking& undertaking, const JournalReader& journal, const RunRecord& run,
+                  Session& session) {
+  const HostReleases wanted = wanted_by(journal, run, session);
+  const std::map<std::string, Wheel> wheels = wheels_here(journal, run, session.options());
+  std::vector<std::string> missing;
+  for (const auto& [host, releases] : wanted) {
+    for (const std::string& sha256 : releases) {
+      if (!wheels.contains(sha256))
+        missing.push_back(sha256.substr(0, 12));
+    }
+  }
+  const bool held = hold_all(session.fleet(), wanted);
+  if (session.options().command == "activate" && !held) {
+    throw UsageError("some hosts do not hold what run " + run.id + " staged",
+                     "stage it again: ds-deploy stage");
+  }
+  if (missing.empty() && undertaking.goal != RolloutOptions::Goal::rolled_back)
+    return add_sets(undertaking, wanted, wheels, session);
+  if (held)
+    return add_held(undertaking, wanted, session);
+  throw UsageError(fmt::format("wheel {} of run {} is not where it was, and some hosts lack it",
+                               missing.empty() ? "?" : missing.front(), run.id),
+                   "name it with --wheel");
+}
+
+RolloutOptions::Goal goal_of(const RunRecord& run, const Options& options) {
+  using Goal = RolloutOptions::Goal;
+  if (run.command == "rollback")
+    return Goal::rolled_back;
+  return run.command == "stage" && options.command == "resume" ? Goal::staged : Goal::confirmed;
+}
+
+}  // namespace
+
+ExitStatus resume(const Options& now) {
+  const JournalReader journal = journal_of(now);
+  const RunRecord run = origin_of(journal, chosen_run(journal, now));
+  const Options options = options_of(run, journal, now);
+  Session session(options);
+  session.status().remark(fmt::format("{} run {}: {}", now.command, run.id, run.command));
+  Undertaking undertaking = begin_undertaking(session);
+  undertaking.resumes = run.id;
+  undertaking.goal = goal_of(run, options);
+  undertaking.audited = !options.no_audit;
+  const std::string policy = journal.text(run.id, RunText::policy);
+  if (options.policy.empty() && !policy.empty())
+    undertaking.policy = read_policy(policy, "the policy of run " + run.id);
+  session.fleet();
+  undertaking.times.finished("facts");
+  add_releases(undertaking, journal, run, session);
+  undertaking.times.finished("wheel");
+  return carry_out(undertaking, session);
+}
+
+}  // namespace ds

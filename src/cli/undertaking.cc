@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/undertaking.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <ctime>
+#include <set>
+
+#include "audit/audit.h"
+#include "base/file.h"
+#include "base/machine.h"
+#include "base/random.h"
+#include "base/text.h"
+#include "cli/history.h"
+#include "cli/hosts_exports.h"
+#include "cli/pack_wheel.h"
+#include "cli/publish.h"
+
+namespace ds {
+namespace {
+
+/// "20261123-214501-3fa9": sorts by time; hosts tell runs apart by it, whoever started them.
+std::string new_run_id() {
+  return fmt::format("{:%Y%m%d-%H%M%S}-{}", fmt::gmtime(std::time(nullptr)),
+                     random_nonce().substr(0, 6));
+}
+
+AuditOptions audit_options(Session& session) {
+  const Options& options = session.options();
+  AuditOptions audit;
+  audit.require_gpu = options.require_gpu;
+  audit.strict = options.strict;
+  for (const std::string& text : options.ignore)
+    audit.ignored.push_back(parse_ignored(text));
+  audit.needs_environment = options.command != "audit";
+  audit.catalog = &session.catalog();
+  if (!options.local_only && options.facts.empty()) {
+    for (const Host& host : session.inventory().hosts)
+      audit.slots[host.name] = host.slots;
+  }
+  audit.with_requirements = options.with_requirements;
+  audit.installed = options.installed;
+  return audit;
+}
+
+void refuse_missing_environment(Session& session) {
+  if (!session.options().facts.empty() || session.options().command == "audit")
+    return;
+  for (const Host& host : session.inventory().hosts) {
+    if (!target_python(host, session.probe()).empty())
+      return;
+  }
+  throw UsageError("no environment to deploy to was named",
+                   "give --python /path/of/venv/bin/python, write python= in the hostfile, or "
+                   "activate a virtual environment that is at the same path on the hosts");
+}
+
+/// The journal of this run; a network file system is worth a word.
+Journal open_journal(Session& session) {
+  Journal journal = Journal::open(state_folder(session.options()));
+  if (!journal.network().empty()) {
+    session.status().warning("the journal is on " + journal.network() +
+                             ", where one run at a time can keep it; --state-dir names a folder "
+                             "of this machine");
+  }
+  return journal;
+}
+
+ExitStatus finish(Report report, Session& session, const StageTimes& times, Journal* journal) {
+  report.environment = session.environment();
+  report.command = session.options().command;
+  report.seconds = times.seconds;
+  const std::vector<std::string> reached = session.transport().notes();
+  report.notes.insert(report.notes.end(), reached.begin(), reached.end());
+  const ExitStatus status = publish(report, session);
+  try {
+    if (journal != nullptr)
+      journal->finish_run(report.run, static_cast<int>(status), report_json(report));
+  } catch (const Error& error) {
+    session.status().warning(error.what());
+  }
+  return status;
+}
+
+/// A run that ended early has a report all the same.
+void say_how_it_ended(Report& report, Session& session) {
+  if (report.interrupted)
+    report.notes.emplace_back("the run was interrupted");
+  if (!report.stopped)
+    return;
+  const std::string fix = report.stopped->fix();
+  report.notes.push_back("the run was stopped: " + report.stopped->what() +
+                         (fix.empty() ? "" : "; " + fix));
+  session.status().warning(report.notes.back());
+}
+
+/// --policy's, else all hosts at once, all or none.
+Policy policy_of(const Options& options) {
+  const std::string& file = options.policy;
+  return file.empty() ? Policy{} : read_policy(read_file(expand_home(file), 1u << 20), file);
+}
+
+/// Whoever answers is taken as it is; what the audit tells then is which hosts are one.
+AuditReport without_audit(Session& session) {
+  AuditReport report = audit(std::vector<SetNeeds>{}, session.fleet(), audit_options(session));
+  report.way_out = {};
+  for (HostAudit& host : report.hosts) {
+    host.findings.clear();
+    if (host.verdict == Verdict::refused)
+      host.verdict = Verdict::ready;
+  }
+  return report;
+}
+
+void audit_hosts(Undertaking& undertaking, Session& session) {
+  if (undertaking.audited) {
+    const RuntimeExports exports = hosts_exports(undertaking.needs, session);
+    AuditOptions options = audit_options(session);
+    options.exports = &exports;
+    undertaking.report.audit = audit(undertaking.needs, session.fleet(), options);
+  } else {
+    undertaking.report.audit = without_audit(session);
+  }
+  undertaking.times.finished("audit");
+  for (const std::string& warning : session.transport().warnings())
+    session.status().warning(warning);
+}
+
+RolloutOptions rollout_options(const Undertaking& undertaking, Session& session) {
+  const Options& options = session.options();
+  RolloutOptions rollout;
+  rollout.goal = undertaking.goal;
+  rollout.sealed_there = undertaking.sealed_there;
+  rollout.run = undertaking.report.run;
+  rollout.probe = session.probe();
+  rollout.scratch = cache_home();
+  rollout.pip_mirror = options.pip_mirror;
+  rollout.policy = undertaking.policy;
+  rollout.user = user_name();
+  rollout.machine = host_name();
+  rollout.keep = static_cast<std::size_t>(options.keep);
+  rollout.break_lock = options.break_lock;
+  return rollout;
+}
+
+HostState state_of(RolloutOptions::Goal goal) {
+  switch (goal) {
+    case RolloutOptions::Goal::staged:
+      return HostState::staged;
+    case RolloutOptions::Goal::rolled_back:
+      return HostState::rolled_back;
+    case RolloutOptions::Goal::confirmed:
+      break;
+  }
+  return HostState::confirmed;
+}
+
+void change_hosts(Undertaking& undertaking, Session& session) {
+  Report& report = undertaking.report;
+  RolloutOptions options = rollout_options(undertaking, session);
+  begin_run(*undertaking.journal, report, undertaking.policy, undertaking.releases,
+            undertaking.resumes, session);
+  options.journal = &*undertaking.journal;
+  RolloutResult result =
+      roll_out(session.inventory(), session.fleet(), report.audit, undertaking.releases, options,
+               session.transport(), session.status());
+  report.hosts = std::move(result.hosts);
+  report.interrupted = result.interrupted;
+  report.stopped = std::move(result.stopped);
+  say_how_it_ended(report, session);
+}
+
+/// 64 digits each: what goes is named, not guessed.
+std::vector<std::string> releases_to_remove(const Options& options, const Fleet& fleet) {
+  std::set<std::string> chosen;
+  for (const std::string& beginning : options.files) {
+    const std::size_t before = chosen.size();
+    for (const HostFacts& facts : fleet.hosts) {
+      for (const std::string& sha256 : facts.installed.sealed) {
+        if (sha256.starts_with(beginning))
+          chosen.insert(sha256);
+      }
+    }
+    if (chosen.size() > before + 1) {
+      throw UsageError("several releases begin with " + clean_line(beginning, 64),
+                       "write more of it");
+    }
+    if (chosen.size() == before)
+      throw UsageError("no host has a release " + clean_line(beginning, 64),
+                       "see: ds-deploy facts");
+  }
+  return {chosen.begin(), chosen.end()};
+}
+
+}  // namespace
+
+Undertaking begin_undertaking(Session& session) {
+  const Options& options = session.options();
+  refuse_unwritable_reports(options);
+  Undertaking undertaking;
+  undertaking.report.run = new_run_id();
+  undertaking.report.dry_run = options.dry_run || options.command == "audit";
+  undertaking.policy = policy_of(options);
+  if (!undertaking.report.dry_run)
+    undertaking.journal.emplace(open_journal(session));
+  refuse_missing_environment(session);
+  return undertaking;
+}
+
+void add_wheels(Undertaking& undertaking, WheelSet set, Session& session) {
+  const Inspection how{.catalog = &session.catalog(),
+                       .scan_instructions = session.options().scan_instructions};
+  SetNeeds& needs = undertaking.needs.emplace_back(SetNeeds{std::move(set.predicted), set.hosts});
+  ReleaseSet& release = undertaking.releases.emplace_back(ReleaseSet{{}, set.hosts});
+  for (Wheel& each : set.wheels) {
+    const Wheel& wheel = undertaking.wheels.emplace_back(std::move(each));
+    const Requirements& needed = needs.wheels.emplace_back(inspect_wheel(wheel, how));
+    undertaking.report.wheels.push_back(reported_wheel(wheel, needed, set.hosts));
+    release.parcels.push_back(parcel_of(wheel));
+    release.parcels.back().needs = requirements_json(needed);
+  }
+}
+
+ExitStatus remove_from_hosts(Session& session) {
+  Undertaking undertaking = begin_undertaking(session);
+  Report& report = undertaking.report;
+  report.goal = HostState::removed;
+  const std::vector<std::string> releases = releases_to_remove(session.options(), session.fleet());
+  report.audit = without_audit(session);
+  RolloutOptions options = rollout_options(undertaking, session);
+  begin_run(*undertaking.journal, report, undertaking.policy, {}, {}, session);
+  options.journal = &*undertaking.journal;
+  RolloutResult result = remove_releases(session.inventory(), session.fleet(), report.audit,
+                                         releases, options, session.transport(), session.status());
+  report.hosts = std::move(result.hosts);
+  report.interrupted = result.interrupted;
+  report.stopped = std::move(result.stopped);
+  say_how_it_ended(report, session);
+  return finish(std::move(report), session, undertaking.times, &*undertaking.journal);
+}
+
+ExitStatus carry_out(Undertaking& undertaking, Session& session) {
+  Report& report = undertaking.report;
+  report.goal = state_of(undertaking.goal);
+  audit_hosts(undertaking, session);
+  if (report.dry_run)
+    report.hosts = predict(session.fleet(), report.audit, undertaking.releases);
+  else
+    change_hosts(undertaking, session);
+  undertaking.times.finished("rollout");
+  return finish(std::move(report), session, undertaking.times,
+                undertaking.journal ? &*undertaking.journal : nullptr);
+}
+
+}  // namespace ds

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Takes releases, or all that is there of ours, off hosts.
+#include <fmt/format.h>
+
+#include "base/text.h"
+#include "rollout/records.h"
+#include "rollout/rollout_state.h"
+
+namespace ds {
+namespace {
+
+using nlohmann::json;
+
+/// "/opt/venv/bin/x: it belongs to another user"
+std::string stays_text(const json& answer) {
+  std::vector<std::string> texts;
+  for (const json& item : answer.at("stays")) {
+    texts.push_back(clean_line(item.at("what").get<std::string>(), 300) + ": " +
+                    clean_line(item.at("because").get<std::string>(), 300));
+  }
+  return join(texts, "; ");
+}
+
+PhaseDescription remove_phase(const std::vector<std::string>& releases) {
+  PhaseDescription phase;
+  phase.name = "remove";
+  phase.done_word = "removed";
+  phase.time_limit = std::chrono::minutes(10);
+  json chosen = nullptr;
+  if (!releases.empty())
+    chosen = releases;
+  phase.command = [chosen](const RolloutHost&) {
+    return PhaseCommand{{{"phase", "remove"}, {"releases", chosen}, {"all_asked", false}}, {}};
+  };
+  phase.accept = [](RolloutHost& host, const json& answer) {
+    if (!answer.value("ok", false))
+      return;
+    const std::size_t removed = answer.at("removed").size(), files = answer.at("files").size();
+    const std::string stays = stays_text(answer);
+    host.outcome.state = removed + files > 0 ? HostState::removed : HostState::unchanged;
+    host.outcome.step = "remove";
+    host.outcome.message = fmt::format("{} removed, {}{}{}", count(removed, "release"),
+                                       human_bytes(answer.at("bytes").get<std::uint64_t>()),
+                                       stays.empty() ? "" : "; left: ", stays);
+  };
+  return phase;
+}
+
+}  // namespace
+
+RolloutResult remove_releases(const Inventory& inventory, const Fleet& fleet,
+                              const AuditReport& audit, const std::vector<std::string>& releases,
+                              const RolloutOptions& options, Transport& transport, Status& status) {
+  std::vector<RolloutHost> hosts = admit_hosts(inventory, fleet, audit, {}, options);
+  Records records(options.journal, options.run);
+  const PhaseDescription lock = lock_phase(options, status), remove = remove_phase(releases);
+  std::vector<RolloutHost*> good;
+  for (RolloutHost& host : hosts) {
+    if (host.good && host.takes_part)
+      good.push_back(&host);
+  }
+  RolloutResult result;
+  try {
+    take_locks(lock, good, records, transport, status);
+    std::erase_if(good, [](const RolloutHost* host) { return !host->good; });
+    records.announce(good, HostState::ready, remove.name);
+    run_phase(remove, good, transport, status);
+  } catch (const Interrupted&) {
+    result.interrupted = true;
+  } catch (const Error& error) {
+    result.stopped = error;
+  }
+  // Where all is gone there is nothing to give back: the lock was a file of it.
+  for (RolloutHost& host : hosts)
+    host.program.reset();
+  share_outcomes(hosts, audit);
+  for (RolloutHost& host : hosts)
+    result.hosts.push_back(std::move(host.outcome));
+  return result;
+}
+
+}  // namespace ds
