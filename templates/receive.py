@@ -45,7 +45,7 @@ def copy_into(digest, source, left, part=None):
             break
         digest.update(block)
         if part and part.write(block) != len(block):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the wheel")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         left -= len(block)
     return left
 
