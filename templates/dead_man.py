@@ -23,11 +23,14 @@ PROBE_SECONDS = 900      # a process that only shows that it is still there
 @contextlib.contextmanager
 def deciding(root):
     """One decision at a time in this environment."""
-    with open(os.path.join(root, "decide.lock"), "a", encoding="ascii") as lock:
+    with contextlib.ExitStack() as held:
         try:
+            lock = held.enter_context(open(os.path.join(root, "decide.lock"), "a", encoding="ascii"))
             fcntl.flock(lock, fcntl.LOCK_EX)
+        except FileNotFoundError:
+            raise
         except OSError:
-            pass  # this file system has none; the rename decides all the same
+            pass  # full, read-only or without locks; the rename decides all the same
         yield
 
 

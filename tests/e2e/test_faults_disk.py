@@ -6,7 +6,7 @@ from support.fault_case import LONG, FaultCase, cannot_mount, leave, mount, shel
 
 FULL = "No space left on device"
 ALL_MAY_FAIL = "retries: 0\nmax_failures: 100%\n"
-STAGE, ACTIVATE = "*.part", "*/decide.lock"
+STAGE, ACTIVATE = "*/releases", "*/decide.lock"
 # Where the room ends, and how much is left there: through the stream, the files, their compiled forms,
 # the seal, and the notes of an activation.
 ROOMS = ([(STAGE, "pages", left) for left in (range(0, 20) if LONG else (0, 3, 8, 13, 16))]
@@ -83,11 +83,11 @@ class Disk(DiskCase):
         self.assert_heals()
 
     def test_full_from_the_first_word_on(self):
-        """The process that shows that it outlives the session is the first to write."""
         where = self.disk("n1")
         self.after_facts("n1", leave(where, pages=0))
-        hosts = self.deploy(5)
-        print(hosts["n1"]["state"], hosts["n1"]["step"], hosts["n1"]["message"])
+        hosts = self.deploy(4)
+        self.assert_says(hosts["n1"], "failed", "lock", FULL)
+        print(hosts["n2"])
         self.assert_at(self.old)
         (self.place("n1") / "env.sh").write_text("")
         self.lift("n1")
@@ -97,37 +97,58 @@ class Disk(DiskCase):
         where = self.disk("n1")
         shell("mount -o remount,ro %s" % where)
         hosts = self.deploy(3)
-        print(hosts["n1"]["state"], hosts["n1"]["step"], hosts["n1"]["message"])
+        self.assert_says(hosts["n1"], "refused", "audit", "cannot write", self.root("n1"))
+        self.assert_says(hosts["n2"], "ready", "audit")
         self.assert_at(self.old)
         self.lift("n1")
         self.assert_heals()
 
-    def becomes_read_only(self, pattern):
-        where = self.disk("n1")
-        self.at("n1", pattern, "mount -o remount,ro %s" % where)
-        hosts = self.deploy(4)
-        print(hosts["n1"]["state"], hosts["n1"]["step"], hosts["n1"]["message"])
+    def becomes_read_only(self, pattern, folder, state, step):
+        """A mount of its own, since a file system with a file open for writing stays writable."""
+        folder = self.root("n1") / folder
+        self.at("n1", pattern, "mount --bind %s %s && mount -o remount,bind,ro %s"
+                % (folder, folder, folder))
+        try:
+            hosts = self.deploy(4)
+        finally:
+            shell("umount -l %s" % folder)
+        self.assert_says(hosts["n1"], state, step, "Read-only file system", folder)
         self.assert_at(self.old)
-        self.lift("n1")
         self.assert_heals()
 
     def test_read_only_in_the_copy(self):
-        self.becomes_read_only(STAGE)
-
-    def test_read_only_at_the_seal(self):
-        self.becomes_read_only("*.json.*.new")
+        self.becomes_read_only(STAGE, "releases", "failed", "stage")
 
     def test_read_only_at_activation(self):
-        self.becomes_read_only(ACTIVATE)
-
-    def test_read_only_at_the_pointer(self):
-        self.becomes_read_only("*/active.*.new")
+        self.becomes_read_only(ACTIVATE, "", "rolled-back", "activate")
 
     def test_noexec(self):
         where = self.disk("n1")
         shell("mount -o remount,noexec %s" % where)
-        hosts = self.deploy(0)
-        print(hosts["n1"]["state"], hosts["n1"]["step"], hosts["n1"]["message"])
+        hosts = self.deploy(3)
+        self.assert_says(hosts["n1"], "refused", "audit", "noexec", self.root("n1"))
+        self.assert_at(self.old)
+        shell("mount -o remount,exec %s" % where)
+        self.assert_heals()
+
+    def site(self, name):
+        (site,) = self.place(name).glob("env/lib/*/site-packages")
+        return site
+
+    def test_no_room_for_the_hook(self):
+        """What starts the release lies in the environment itself."""
+        site = self.site("n1")
+        next(site.glob("ds_deploy.pth")).unlink()
+        mount(self, site)
+        (site / "other").write_text("to be larger than nothing")
+        self.after_facts("n1", leave(site, pages=0))
+        hosts = self.deploy(4)
+        self.assert_says(hosts["n1"], "rolled-back", "activate", FULL, site / "ds_deploy.pth")
+        self.assertEqual((self.root("n1") / "active").read_text().split(), [self.old])
+        self.assert_at(self.old, "n2")
+        (self.place("n1") / "env.sh").write_text("")
+        shell("mount -o remount,size=64m %s" % site)
+        self.assert_heals()
 
 
 if __name__ == "__main__":

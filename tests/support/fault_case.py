@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def hear(event, words):
 
 sys.addaudithook(hear)
 """
+RELEASE = re.compile(r"^[0-9a-f]{64}$")
 LONG = bool(os.environ.get("DS_DEPLOY_LONG"))
 
 
@@ -254,9 +256,6 @@ class FaultCase(unittest.TestCase):
         """What lies in ROOT and is neither a release with its seal nor a note of one that ended."""
         root = self.root(name)
         left = {path.name for path in root.iterdir()} - AT_REST
-        for path in (root / "releases").iterdir():
-            seal = path.with_name(path.name.partition(".")[0] + ".json")
-            folder = path.with_name(path.name.partition(".")[0])
-            if path not in (seal, folder) or not seal.is_file() or not folder.is_dir():
-                left.add(path.name)
-        return left
+        names = {path.name for path in (root / "releases").iterdir()}
+        whole = {name for name in names if RELEASE.match(name) and name + ".json" in names}
+        return left | names - whole - {name + ".json" for name in whole}
