@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File systems that are full, read-only or otherwise no use, in deployments; tests/faults/README.md."""
+"""File systems that are full, read-only or otherwise no use; see tests/faults/README.md."""
 import unittest
 
 from support.fault_case import LONG, FaultCase, cannot_mount, leave, mount, shell
@@ -7,11 +7,11 @@ from support.fault_case import LONG, FaultCase, cannot_mount, leave, mount, shel
 FULL = "No space left on device"
 ALL_MAY_FAIL = "retries: 0\nmax_failures: 100%\n"
 STAGE, ACTIVATE = "*/releases", "*/decide.lock"
-# Where the room ends, and how much is left there: through the stream, the files, their compiled forms,
-# the seal, and the notes of an activation.
-ROOMS = ([(STAGE, "pages", left) for left in (range(0, 20) if LONG else (0, 3, 8, 13, 16))]
-         + [(STAGE, "inodes", left) for left in (range(0, 14) if LONG else (0, 1, 6, 11))]
-         + [(ACTIVATE, "pages", left) for left in range(0, 6 if LONG else 4)]
+# Where the room ends, and how much is left there: it walks through the stream, the files, their
+# compiled forms, the seal and the notes of an activation.
+ROOMS = ([(STAGE, "pages", left) for left in (range(0, 20) if LONG else (0, 8, 13, 16))]
+         + [(STAGE, "inodes", left) for left in (range(0, 14) if LONG else (1, 11))]
+         + [(ACTIVATE, "pages", left) for left in range(0, 6 if LONG else 3)]
          + [(ACTIVATE, "inodes", left) for left in range(0, 5 if LONG else 3)])
 
 
@@ -53,26 +53,76 @@ class EachWrite(DiskCase):
         self.assert_heals()
 
 
-class Disk(DiskCase):
-    number = 2
+class Before(DiskCase):
+    """What the audit sees, so that nothing is sent to any host."""
 
-    def full_before(self, words, **left):
-        where = self.disk("n1")
-        shell(leave(where, **left))
+    number = 5
+    seen = {"n1": "0 B free", "n2": "0 inodes free", "n3": "cannot write", "n4": "noexec"}
+
+    def test_each(self):
+        disks = [self.disk(name) for name in self.seen]
+        shell(leave(disks[0], pages=0))
+        shell(leave(disks[1], inodes=0))
+        shell("mount -o remount,ro %s" % disks[2])
+        shell("mount -o remount,noexec %s" % disks[3])
         hosts = self.deploy(3)
-        self.assert_says(hosts["n1"], "refused", "audit", words, self.root("n1"))
-        self.assert_says(hosts["n2"], "ready", "audit")
-        self.assertEqual(hosts["n2"]["sent_bytes"], 0)
+        for name, words in self.seen.items():
+            with self.subTest(words):
+                self.assert_says(hosts[name], "refused", "audit", words, self.root(name))
+        self.assert_says(hosts["n5"], "ready", "audit")
+        self.assertEqual({host["sent_bytes"] for host in hosts.values()}, {0})
         self.assert_at(self.old)
+        for disk in disks:
+            shell("mount -o remount,rw,exec,size=64m,nr_inodes=10000 %s" % disk)
+        self.assert_heals()
+
+
+class During(DiskCase):
+    """What happens to a disk once the facts are known."""
+
+    number = 5
+
+    def becomes_read_only(self, name, pattern, folder):
+        """A mount of its own, since a file system with a file open for writing stays writable."""
+        self.at(name, pattern, "mount --bind %s %s && mount -o remount,bind,ro %s"
+                % (folder, folder, folder))
+        return folder
+
+    def full_site(self, name):
+        """What starts a release lies in the environment itself; a part of it is missing here."""
+        (site,) = self.place(name).glob("env/lib/*/site-packages")
+        (site / "ds_deploy.pth").unlink()
+        mount(self, site)
+        (site / "other").write_text("no tmpfs has a size of 0")
+        self.after_facts(name, leave(site, pages=0))
+        return site
+
+    def test_each(self):
+        self.after_facts("n1", leave(self.disk("n1"), pages=0))
+        read_only = [self.becomes_read_only("n2", STAGE, self.root("n2") / "releases"),
+                     self.becomes_read_only("n3", ACTIVATE, self.root("n3"))]
+        site = self.full_site("n4")
+        try:
+            hosts = self.deploy(4, policy=ALL_MAY_FAIL)
+        finally:
+            for folder in read_only:
+                shell("umount -l %s" % folder)
+        self.assert_says(hosts["n1"], "failed", "lock", FULL)
+        self.assert_says(hosts["n2"], "failed", "stage", "Read-only file system", self.root("n2"))
+        self.assert_says(hosts["n3"], "rolled-back", "activate", "Read-only file system",
+                         self.root("n3"))
+        self.assert_says(hosts["n4"], "rolled-back", "activate", FULL, site / "ds_deploy.pth")
+        self.assert_says(hosts["n5"], "confirmed", "confirm")
+        self.assertEqual((self.root("n4") / "active").read_text().split(), [self.old])
+        self.assert_at(self.old, "n1", "n2", "n3")
+        for name in ("n1", "n4"):
+            self.after_facts(name, ":")
+        shell("mount -o remount,size=64m %s" % site)
         self.lift("n1")
         self.assert_heals()
 
-    def test_full_before_anything_is_sent(self):
-        self.full_before("0 B free", pages=0)
 
-    def test_no_inode_before_anything_is_sent(self):
-        self.full_before("0 inodes free", inodes=0)
-
+class Together(DiskCase):
     def test_full_at_activation_takes_the_others_back(self):
         self.ends_at("n1", ACTIVATE, pages=1)
         hosts = self.deploy(4)
@@ -80,74 +130,6 @@ class Disk(DiskCase):
         self.assert_says(hosts["n2"], "rolled-back", "rollback", "n1 could not activate it")
         self.assert_at(self.old)
         self.lift("n1")
-        self.assert_heals()
-
-    def test_full_from_the_first_word_on(self):
-        where = self.disk("n1")
-        self.after_facts("n1", leave(where, pages=0))
-        hosts = self.deploy(4)
-        self.assert_says(hosts["n1"], "failed", "lock", FULL)
-        print(hosts["n2"])
-        self.assert_at(self.old)
-        (self.place("n1") / "env.sh").write_text("")
-        self.lift("n1")
-        self.assert_heals()
-
-    def test_read_only_before(self):
-        where = self.disk("n1")
-        shell("mount -o remount,ro %s" % where)
-        hosts = self.deploy(3)
-        self.assert_says(hosts["n1"], "refused", "audit", "cannot write", self.root("n1"))
-        self.assert_says(hosts["n2"], "ready", "audit")
-        self.assert_at(self.old)
-        self.lift("n1")
-        self.assert_heals()
-
-    def becomes_read_only(self, pattern, folder, state, step):
-        """A mount of its own, since a file system with a file open for writing stays writable."""
-        folder = self.root("n1") / folder
-        self.at("n1", pattern, "mount --bind %s %s && mount -o remount,bind,ro %s"
-                % (folder, folder, folder))
-        try:
-            hosts = self.deploy(4)
-        finally:
-            shell("umount -l %s" % folder)
-        self.assert_says(hosts["n1"], state, step, "Read-only file system", folder)
-        self.assert_at(self.old)
-        self.assert_heals()
-
-    def test_read_only_in_the_copy(self):
-        self.becomes_read_only(STAGE, "releases", "failed", "stage")
-
-    def test_read_only_at_activation(self):
-        self.becomes_read_only(ACTIVATE, "", "rolled-back", "activate")
-
-    def test_noexec(self):
-        where = self.disk("n1")
-        shell("mount -o remount,noexec %s" % where)
-        hosts = self.deploy(3)
-        self.assert_says(hosts["n1"], "refused", "audit", "noexec", self.root("n1"))
-        self.assert_at(self.old)
-        shell("mount -o remount,exec %s" % where)
-        self.assert_heals()
-
-    def site(self, name):
-        (site,) = self.place(name).glob("env/lib/*/site-packages")
-        return site
-
-    def test_no_room_for_the_hook(self):
-        """What starts the release lies in the environment itself."""
-        site = self.site("n1")
-        next(site.glob("ds_deploy.pth")).unlink()
-        mount(self, site)
-        (site / "other").write_text("to be larger than nothing")
-        self.after_facts("n1", leave(site, pages=0))
-        hosts = self.deploy(4)
-        self.assert_says(hosts["n1"], "rolled-back", "activate", FULL, site / "ds_deploy.pth")
-        self.assertEqual((self.root("n1") / "active").read_text().split(), [self.old])
-        self.assert_at(self.old, "n2")
-        (self.place("n1") / "env.sh").write_text("")
-        shell("mount -o remount,size=64m %s" % site)
         self.assert_heals()
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's side of staging on a file system that is full at one write after the other: it names the
-file, leaves nothing, and stages once there is room. See tests/faults/README.md."""
+"""The host's side of staging where one write after another finds the disk full: it names the file,
+leaves nothing, and stages once there is room. See tests/faults/README.md."""
 import hashlib
 import json
 import os
@@ -61,7 +61,7 @@ class FullWhileStaged(unittest.TestCase):
         return json.loads(said.partition("NONCE ")[2])
 
     def walk(self, **step):
-        """Leaves room for one page or inode more each time; the files at which there was no room."""
+        """Leaves room for one more of them each time; the files for which there was none."""
         failed = []
         for room in range(0, 60):
             shell(leave(self.disk, **{what: room for what in step}))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the fault table share: hosts at an old release, made once and put back before each
-test; deployments of a new one with a fault; a reader that takes no word of ds-deploy for it."""
+"""What the tests of the fault table share: hosts at an old release, made once and put back before
+each test; deployments of a new one with a fault; a reader that takes no word of ds-deploy for
+it."""
 import hashlib
 import json
 import os
@@ -21,10 +22,10 @@ from support.recorded_wheel import pack
 # What is left in ROOT where nothing is undecided.
 AT_REST = {"releases", "active", "back", "armed.json", "confirmed.json", "rolled-back.json",
            "decide.lock", "lock.json", "epoch.json", "called-off"}
-# Sourced by every command of a host.
-ENV_SCRIPT = """case $(tr '\\0' ' ' < /proc/$$/cmdline) in *'"ds-deploy"'*)
+# Sourced by every command of a host; the probe alone has a nonce in its shell.
+ENV_SCRIPT = """if [ -z "${nonce-}" ]; then
 %s
-;; esac
+fi
 """
 # sitecustomize.py of a host's environment: hears of each file that Python is about to touch.
 AT = """import fnmatch, os, subprocess, sys
@@ -111,12 +112,16 @@ class FaultCase(unittest.TestCase):
         cls.old, cls.new = cls.pack("1.0"), cls.pack("2.0")
         cls.words = ["--state-dir", cls.folder / "state"]
         if cls.ssh:
-            cls.sshd = sshd_hosts.SshdHosts(cls.folder / "fleet", cls.number)
-            cls.addClassCleanup(cls.sshd.stop)
-            cls.sshd.start()
-            cls.words += ["-F", cls.sshd.config]
+            cls.start_hosts()
         cls.hostfile = cls.folder / "cluster"
         cls.make_first()
+
+    @classmethod
+    def start_hosts(cls):
+        cls.sshd = sshd_hosts.SshdHosts(cls.folder / "fleet", cls.number)
+        cls.addClassCleanup(cls.sshd.stop)
+        cls.sshd.start()
+        cls.words += ["-F", cls.sshd.config]
 
     @classmethod
     def make_first(cls):
@@ -230,7 +235,7 @@ class FaultCase(unittest.TestCase):
         said = subprocess.run([str(self.place(name) / "env/bin/python"), "-B", "-c",
                                "import demo; print(demo.__file__)"], stdout=subprocess.PIPE,
                               text=True, check=True, env=clean_environment()).stdout
-        self.assertEqual(pathlib.Path(said.strip()).parent.parent, folder)
+        self.assertEqual(pathlib.Path(said.strip()).parent.parent, folder.resolve())
         return sha256
 
     def assert_at(self, release, *names):
