@@ -49,6 +49,10 @@ class Lost(FaultCase):
         self.assert_at(self.new, "n1")
         self.assert_at(self.old, "n2")
 
+    def undecided(self, name):
+        return any((self.root(name) / note).exists() for note in ("unconfirmed.json",
+                                                                  "overdue.json"))
+
     def change_note(self, **changes):
         note = self.root("n1") / "unconfirmed.json"
         copy = note.with_name("unconfirmed.json.1.new")
@@ -59,7 +63,7 @@ class Lost(FaultCase):
         self.lose_between_activate_and_confirm()
         if not LONG:  # half a minute
             self.change_note(deadline=time.clock_gettime(7) + 1)
-        until(lambda: not (self.root("n1") / "unconfirmed.json").exists(), 40)
+        until(lambda: not self.undecided("n1"), 40)
         self.assert_at(self.old)
         self.sshd_again("n1")
         host = self.status(0)["n1"]
