@@ -96,6 +96,18 @@ class FullWhileStaged(unittest.TestCase):
         self.assertFalse(answer["ok"])
         self.assertEqual(answer["problem"], FULL + str(self.host.root / "outlives.json"))
 
+    def test_the_word_to_go_back_where_nothing_was_begun(self):
+        """It is noted, so that what comes late does not begin; without room nothing changes."""
+        old = self.host.seal("a")
+        self.host.activate([old], "run-0")
+        self.host.ask("keep", activation="run-0")
+        for end in (leave(self.disk, pages=0), "mount --bind -o ro %s %s" % (
+                self.host.root, self.host.root)):
+            shell(end)
+            answer = self.host.ask("rollback", activation="run-1", because="test")
+            self.assertEqual((answer["ok"], answer["releases"]), (True, [old]))
+        shell("umount -l %s" % self.host.root)
+
 
 if __name__ == "__main__":
     unittest.main()
