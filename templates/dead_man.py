@@ -23,11 +23,14 @@ PROBE_SECONDS = 900      # a process that only shows that it is still there
 @contextlib.contextmanager
 def deciding(root):
     """One decision at a time in this environment."""
-    with open(os.path.join(root, "decide.lock"), "a", encoding="ascii") as lock:
+    with contextlib.ExitStack() as held:
         try:
+            lock = held.enter_context(open(os.path.join(root, "decide.lock"), "a", encoding="ascii"))
             fcntl.flock(lock, fcntl.LOCK_EX)
+        except FileNotFoundError:
+            raise
         except OSError:
-            pass  # this file system has none; the rename decides all the same
+            pass  # full, read-only or without locks; the rename decides all the same
         yield
 
 
@@ -130,9 +133,11 @@ def called_off(root):
 
 
 def call_off(root, activation):
-    """One that comes late, after the word to go back, must not begin."""
-    if os.path.isdir(root):
-        write_whole(os.path.join(root, CALLED_OFF), activation.encode("utf-8"), 0o644)
+    """One that comes late, after the word to go back, must not begin. Without room for this note it
+    has none for its own; should there be some by then, its deadline takes it back."""
+    with contextlib.suppress(OSError):
+        if os.path.isdir(root):
+            write_whole(os.path.join(root, CALLED_OFF), activation.encode("utf-8"), 0o644)
 
 
 def begin_return(root, activation, confirmed_too):
@@ -231,7 +236,7 @@ def manager_outlives():
 
 def start_outliving(program, words):
     """Runs it so that it lives on when this session ends: by systemd where that works, else as a
-    process that has left the session."""
+    process that has left the session, which is given back."""
     code = "import base64; exec(base64.b64decode('%s').decode())" \
         % base64.b64encode(program.encode("utf-8")).decode("ascii")
     command = [sys.executable, "-I", "-S", "-c", code] + words
@@ -241,19 +246,21 @@ def start_outliving(program, words):
             if subprocess.run([manager] + mine + ["--collect", "--quiet", "--"] + command, cwd="/",
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL, timeout=10, check=False).returncode == 0:
-                return
+                return None
         except (OSError, subprocess.SubprocessError):
             pass
-    subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                     stderr=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                            start_new_session=True)
 
 
 def start_and_see(root, program, words, name):
     """words: mode, ROOT, identity."""
-    start_outliving(program, words)
+    child = start_outliving(program, words)
     end = time.monotonic() + 20
     while not is_there(root, name, words[2]):
-        if time.monotonic() > end:
+        if time.monotonic() > end or (child and child.poll() is not None):
+            write_record(root, name, {})  # says what it could not: a full disk, as a rule
             raise Refused("no process could be started that outlives this session")
         time.sleep(0.01)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Files of ours on a host that change whole or not at all, the pointer among them, and why a host
 # refuses. layout.py stands before this text.
+import contextlib
 import os
 import re
 
@@ -23,6 +24,17 @@ class Damaged(Refused):
         self.again = list(again)
 
 
+@contextlib.contextmanager
+def about(path):
+    """The system's errors tell which file they are about; those of a write do not by themselves."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = path
+        raise
+
+
 def sync_folder(path):
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -36,7 +48,7 @@ def write_whole(path, data, mode):
     temporary = "%s.%d.new" % (path, os.getpid())
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
-        with os.fdopen(fd, "wb") as out:
+        with about(path), os.fdopen(fd, "wb") as out:
             out.write(data)
             out.flush()
             os.fchmod(out.fileno(), mode)

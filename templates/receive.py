@@ -44,8 +44,9 @@ def copy_into(digest, source, left, part=None):
         if not block:
             break
         digest.update(block)
-        if part and part.write(block) != len(block):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the wheel")
+        rest = memoryview(block if part else b"")
+        while rest:  # a file that takes less says why at the next write
+            rest = rest[part.write(rest):]
         left -= len(block)
     return left
 

@@ -7,7 +7,7 @@
 #     ROOT/releases/<sha256>.json    its seal: the coordinator's manifest and what was compiled here
 #     ROOT/releases/<sha256>.part    its stream as it arrives, and its lock
 #     ROOT/releases/.stage-<sha256>  is being filled by who holds that lock
-import compileall
+import contextlib
 import hashlib
 import json
 import os
@@ -87,7 +87,7 @@ def write_file(full, entry, content):
     """As many bytes of `content` as the file has, checked while they are written. The name must be
     new, a link to elsewhere included."""
     digest = hashlib.sha256()
-    with open(full, "xb") as out:
+    with about(full), open(full, "xb") as out:
         left = copy_into(digest, content, entry["size"], out)
         out.flush()
         os.fchmod(out.fileno(), sealed_mode(entry))
@@ -122,11 +122,15 @@ def fill(folder, request, root, part):
 
 def byte_compile(folder, final):
     """Unchecked hash-based .pyc files (PEP 552), so that no import ever writes here again: root may
-    write to a read-only folder, also under -O and -OO. (A list of levels needs Python 3.9.)"""
-    for level in (0, 1, 2):
-        compileall.compile_dir(folder, ddir=final, quiet=2, force=True, maxlevels=64,
-                               optimize=level,
-                               invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    write to a read-only folder, also under -O and -OO. What is no source for this Python has none;
+    one that cannot be written is an error, which compileall passes over."""
+    for path in [path for path in walk_files(folder) if path.endswith(".py")]:
+        for level in (0, 1, 2):
+            full = os.path.join(folder, path)
+            with about(full), contextlib.suppress(py_compile.PyCompileError):
+                py_compile.compile(
+                    full, dfile=os.path.join(final, path), doraise=True, optimize=level,
+                    invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     compiled = []
     for path in sorted(walk_files(folder)):
         if path.endswith(".pyc") and "__pycache__" in path.split("/"):
@@ -188,7 +192,8 @@ def stage(request, root):
             if is_sealed(root, sha256):
                 return {"changed": False}
             clear_killed(os.path.dirname(final), sha256)
-            receive(request["stream"], request["kept"], part)
+            with about(path):
+                receive(request["stream"], request["kept"], part)
             seal_release(request, root, part)
         except CutShort:
             keep = True
@@ -249,6 +254,8 @@ def seal_release(request, root, part):
         write_whole(final + ".json", json.dumps(seal, sort_keys=True).encode("utf-8"), 0o444)
     finally:
         remove_tree(folder)
+        if read_seal(root, sha256) is None:
+            remove_tree(final)  # it would only take space
 
 
 def compare(folder, manifest, compiled):
