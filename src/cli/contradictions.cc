@@ -66,4 +66,20 @@ void refuse_contradictions(const Options& options) {
   }
 }
 
+void refuse_unknown(const std::string& word, const std::vector<std::string>& known) {
+  if (word.ends_with(".whl")) {
+    throw UsageError(fmt::format("'{}' stands alone", clean_line(word)),
+                     "write --wheel before each wheel, or name wheels after 'audit' or 'inspect'");
+  }
+  const bool option = word.starts_with("-");
+  std::vector<std::string> alike;
+  for (const std::string& name : known) {
+    if (name.starts_with("-") == option)
+      alike.push_back(name);
+  }
+  const std::string hint = suggestion(word.substr(0, word.find('=')), alike);
+  throw UsageError(fmt::format("unknown {} '{}'", option ? "option" : "command", clean_line(word)),
+                   hint.empty() ? "try 'ds-deploy --help'" : hint);
+}
+
 }  // namespace ds

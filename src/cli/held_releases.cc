@@ -19,6 +19,7 @@ Wheel wheel_of(const ReleaseRecord& record) {
   wheel.sha256 = record.sha256;
   wheel.name = record.name;
   wheel.version = record.version;
+  wheel.bytes = record.bytes;
   wheel.file = record.file.empty() ? record.sha256.substr(0, 12) : record.file;
   return wheel;
 }

@@ -116,7 +116,7 @@ void begin_run(Journal& journal, const Report& report, const Policy& policy,
     for (const Parcel& parcel : set.parcels) {
       artifacts.push_back(
           {parcel.wheel->sha256, parcel.wheel->file.filename().string(),
-           parcel.wheel->bytes == 0 ? "" : fs::absolute(parcel.wheel->file).string(),
+           parcel.wheel->entries.empty() ? "" : fs::absolute(parcel.wheel->file).string(),
            static_cast<std::int64_t>(parcel.wheel->bytes)});
     }
   }

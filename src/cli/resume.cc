@@ -186,12 +186,17 @@ RolloutOptions::Goal goal_of(const RunRecord& run, const Options& options) {
 }  // namespace
 
 ExitStatus resume(const Options& now) {
-  const JournalReader journal = journal_of(now);
-  const RunRecord run = origin_of(journal, chosen_run(journal, now));
-  const Options options = options_of(run, journal, now);
+  // The journal cannot be read and written at one time by one process.
+  std::optional<JournalReader> reader = journal_of(now);
+  const RunRecord run = origin_of(*reader, chosen_run(*reader, now));
+  const Options options = options_of(run, *reader, now);
+  reader.reset();
   Session session(options);
-  session.status().remark(fmt::format("{} run {}: {}", now.command, run.id, run.command));
+  session.status().remark(fmt::format("goes on with run {} ({})", run.id, run.command));
   Undertaking undertaking = begin_undertaking(session);
+  if (!undertaking.journal)
+    reader = journal_of(now);
+  const JournalReader& journal = reader ? *reader : *undertaking.journal;
   undertaking.resumes = run.id;
   undertaking.goal = goal_of(run, options);
   undertaking.audited = !options.no_audit;

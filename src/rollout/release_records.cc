@@ -23,6 +23,7 @@ ReleaseRecord record_from(const json& value, const std::string& sha256) {
   record.name = clean_line(value.at("name").get<std::string>(), 200);
   record.version = clean_line(value.at("version").get<std::string>(), 200);
   record.file = clean_line(value.at("file").get<std::string>(), 300);
+  record.bytes = value.at("bytes").get<std::uint64_t>();
   record.ops = value.at("ops").get<std::string>();
   record.needs = value.at("needs").get<std::string>();
   return record;
@@ -35,6 +36,7 @@ json release_record(const Parcel& parcel) {
           {"name", parcel.wheel->name},
           {"version", parcel.wheel->version},
           {"file", parcel.wheel->file.filename().string()},
+          {"bytes", parcel.wheel->bytes},
           {"ops", parcel.ops},
           {"needs", parcel.needs}};
 }

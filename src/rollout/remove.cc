@@ -22,6 +22,12 @@ std::string stays_text(const json& answer) {
   return join(texts, "; ");
 }
 
+bool holds_nothing(const InstalledFacts& installed) {
+  const Activations& notes = installed.activations;
+  return installed.sealed.empty() && installed.active.empty() && !installed.hook && !notes.trial &&
+         !notes.confirmed && !notes.rolled_back && notes.problems.empty();
+}
+
 PhaseDescription remove_phase(const std::vector<std::string>& releases) {
   PhaseDescription phase;
   phase.name = "remove";
@@ -57,7 +63,11 @@ RolloutResult remove_releases(const Inventory& inventory, const Fleet& fleet,
   const PhaseDescription lock = lock_phase(options, status), remove = remove_phase(releases);
   std::vector<RolloutHost*> good;
   for (RolloutHost& host : hosts) {
-    if (host.good && host.takes_part)
+    if (!host.good || !host.takes_part)
+      continue;
+    if (holds_nothing(host.facts->installed))
+      host.outcome.state = HostState::unchanged;
+    else
       good.push_back(&host);
   }
   RolloutResult result;

@@ -131,6 +131,7 @@ void check_releases(const Inventory& inventory, const ProbeOptions& probe, Fleet
 struct ReleaseRecord {
   std::string sha256;
   std::string name, version, file;  ///< of the wheel; empty: nothing was noted
+  std::uint64_t bytes = 0;          ///< likewise
   std::string ops, needs;           ///< as in Parcel
   bool operator==(const ReleaseRecord&) const = default;
   auto operator<=>(const ReleaseRecord&) const = default;

@@ -27,8 +27,9 @@ class HostSide:
 
     def __init__(self, folder):
         self.prefix = folder / "env"
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(self.prefix)],
-                       check=True)
+        if not self.prefix.exists():
+            subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(self.prefix)],
+                           check=True)
         self.root = folder / ".ds-deploy" / "env"
         self.program = text_of(FILES)
 

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands beside deploy: each half of a deployment, the way back, and what is left at the end."""
+import json
+import signal
+import subprocess
+import time
+import unittest
+
+from support.deploy_case import PROGRAM, DeployCase, clean_environment
+from support.host_side import HostSide
+
+
+class Commands(DeployCase):
+    def setUp(self):
+        super().setUp()
+        self.hosts = {}
+        for name in ("n1", "n2"):
+            self.hosts[name] = self.make_environment(name + "/env")
+        self.hostfile = self.write("cluster", "".join(
+            "%s slots=1 transport=local python=%s\n" % pair for pair in self.hosts.items()))
+        self.state = self.folder / "state"
+        self.wheels = {version: self.pure_wheel(version=version)
+                       for version in ("1.0", "2.0", "3.0")}
+
+    def run_it(self, command, *words, exit_status=0, hosts=True):
+        hosts = ("--hostfile", self.hostfile) if hosts else ()
+        done = self.run_program(command, *hosts, "--state-dir", self.state, *words, "--json")
+        self.assertEqual(done.returncode, exit_status, done.stdout + done.stderr)
+        self.stderr = done.stderr
+        return json.loads(done.stdout) if done.stdout else None
+
+    def take(self, version, *words, **how):
+        return self.states(self.run_it("deploy", "--wheel", self.wheels[version], *words, **how))
+
+    def active(self):
+        return (self.folder / "n1/.ds-deploy/env/active").read_text().strip()
+
+    def assert_at(self, version):
+        for python in self.hosts.values():
+            said = self.python(python, "-c", "import foreign; print(foreign.VERSION)", check=False)
+            self.assertEqual(said.splitlines()[-1], version or
+                             "ModuleNotFoundError: No module named 'foreign'")
+
+    def all_hosts(self, state):
+        return dict.fromkeys(self.hosts, state)
+
+    def test_stage_then_activate(self):
+        self.take("1.0")
+        report = self.run_it("stage", "--wheel", self.wheels["2.0"])
+        self.assertEqual(self.states(report), self.all_hosts("staged"))
+        self.assert_at("1.0")
+        again = self.run_it("stage", "--wheel", self.wheels["2.0"])
+        self.assertEqual([host["sent_bytes"] for host in again["hosts"]], [0, 0])
+        self.wheels["2.0"].unlink()  # hosts have it
+        report = self.run_it("activate", hosts=False)
+        self.assertEqual(self.states(report), self.all_hosts("confirmed"))
+        self.assert_at("2.0")
+
+    def test_activate_of_what_is_not_there(self):
+        self.run_it("activate", hosts=False, exit_status=2)
+        self.assertIn("there is no journal in", self.stderr)
+        self.run_it("stage", "--wheel", self.wheels["1.0"])
+        releases = self.folder / "n2" / ".ds-deploy" / "env" / "releases"
+        for seal in releases.glob("*.json"):
+            seal.unlink()
+        self.run_it("activate", hosts=False, exit_status=2)
+        self.assertIn("some hosts do not hold what run", self.stderr)
+        self.assert_at(None)
+
+    def test_rollback_goes_back_never_forward(self):
+        for version in ("1.0", "2.0", "3.0"):
+            self.take(version)
+        for wheel in self.wheels.values():
+            wheel.unlink()
+        for version in ("2.0", "1.0", None):
+            report = self.run_it("rollback")
+            self.assertEqual(self.states(report), self.all_hosts("rolled-back"))
+            self.assert_at(version)
+        self.run_it("rollback", exit_status=2)
+        self.assertIn("n[1-2]: nothing was confirmed there before what is active", self.stderr)
+
+    def test_rollback_to_a_release_and_to_pip(self):
+        self.take("1.0")
+        first = self.active()
+        self.take("2.0")
+        dry = self.run_it("rollback", "--to", first[:12], "--dry-run")
+        self.assertIn("-> " + first[:12], dry["notes"][0])
+        self.assert_at("2.0")
+        self.run_it("rollback", "--to", first[:12])
+        self.assert_at("1.0")
+        self.run_it("rollback", "--to", "abc", exit_status=2)
+        self.assertIn("release abc is not there", self.stderr)
+        self.run_it("rollback", "--to", "pip")
+        self.assert_at(None)
+
+    def test_rollback_to_different_releases_is_refused(self):
+        self.take("1.0")
+        self.take("2.0", "--limit", "n1")
+        self.take("3.0")
+        self.run_it("rollback", exit_status=2)
+        self.assertIn("hosts would go to different releases", self.stderr)
+        self.assert_at("3.0")
+        self.run_it("rollback", "--mixed")
+        self.assertEqual(
+            [self.python(python, "-c", "import foreign; print(foreign.VERSION)")
+             for python in self.hosts.values()], ["2.0\n", "1.0\n"])
+
+    def test_a_release_that_is_damaged_is_not_gone_back_to(self):
+        self.take("1.0")
+        self.take("2.0")
+        for file in self.folder.glob("n2/.ds-deploy/env/releases/*/foreign/__init__.py"):
+            if "1.0" in file.read_text():
+                file.parent.chmod(0o755)
+                file.chmod(0o644)
+                file.write_text("VERSION = 'x'\n")
+        report = self.run_it("rollback", exit_status=8)
+        self.assertEqual(self.states(report)["n2"], "failed")
+        self.assertIn("foreign/__init__.py has other content", report["hosts"][1]["message"])
+        self.assert_at("2.0")
+
+    def test_verify_names_damage_and_drift(self):
+        self.take("1.0")
+        first = self.active()
+        self.take("2.0")
+        self.assertEqual(self.states(self.run_it("verify")), self.all_hosts("whole"))
+        (self.folder / "n1/.ds-deploy/env/active").write_text(first + "\n")
+        self.assertEqual(self.states(self.run_it("verify", exit_status=5)),
+                         {"n1": "drifted", "n2": "whole"})
+        file = next(file for file in
+                    self.folder.glob("n2/.ds-deploy/env/releases/*/foreign/__init__.py")
+                    if "2.0" in file.read_text())
+        file.chmod(0o644)
+        self.assertEqual(self.states(self.run_it("verify", exit_status=8)),
+                         {"n1": "drifted", "n2": "damaged"})
+
+    def test_remove(self):
+        self.take("1.0")
+        first = self.active()
+        self.take("2.0")
+        self.run_it("remove", exit_status=2)
+        self.run_it("remove", "--all", exit_status=4)
+        report = self.run_it("remove", first[:10])
+        self.assertEqual(self.states(report), self.all_hosts("removed"))
+        self.run_it("remove", first[:10], exit_status=2)
+        self.assert_at("2.0")
+        self.run_it("rollback", "--to", "pip")
+        report = self.run_it("remove", "--all")
+        self.assertEqual(self.states(report), self.all_hosts("removed"))
+        for name in self.hosts:
+            left = [path.name for path in (self.folder / name).rglob("*ds_deploy*")]
+            self.assertEqual((left, (self.folder / name / ".ds-deploy").exists()), ([], False))
+        self.assertEqual(self.states(self.run_it("remove", "--all")), self.all_hosts("unchanged"))
+        self.assertEqual(self.take("1.0"), self.all_hosts("confirmed"))
+
+    def test_resume_goes_on_with_a_run_that_died(self):
+        self.take("1.0")
+        words = [PROGRAM, "--hostfile", self.hostfile, "--state-dir", self.state, "--wheel",
+                 self.wheels["2.0"]]
+        child = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL, env=clean_environment())
+        note = self.folder / "n1/.ds-deploy/env/unconfirmed.json"
+        end = time.monotonic() + 60
+        while not note.exists():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.001)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        report = self.run_it("resume", hosts=False)
+        self.assertLessEqual(set(self.states(report).values()), {"confirmed", "unchanged"})
+        self.assert_at("2.0")
+        runs = self.run_it("history", hosts=False)["runs"]
+        self.assertEqual([run["state"] for run in runs], ["exit 0", "died", "exit 0"])
+        receipt = self.run_it("show", runs[0]["run"], "--receipt", hosts=False)
+        self.assertEqual(receipt["hosts"], report["hosts"])
+
+    def test_old_releases_go(self):
+        for version in ("1.0", "2.0", "3.0"):
+            self.take(version)
+        releases = self.folder / "n1/.ds-deploy/env/releases"
+        for seal in releases.glob("*.json"):  # long ago
+            subprocess.run(["touch", "-d", "3 days ago", str(seal)], check=True)
+        notes = releases.parent / "confirmed.json"
+        notes.write_text(json.dumps(dict(json.loads(notes.read_text()), at=0)))
+        self.wheels["4.0"] = self.pure_wheel(version="4.0")
+        self.take("4.0", "--keep", "1")
+        self.assertEqual(len(list(releases.glob("*.json"))), 2)
+        self.assert_at("4.0")
+
+    def test_a_host_that_is_locked_stops_all(self):
+        self.take("1.0")
+        other = HostSide(self.folder / "n2")
+        child = other.open()
+        self.addCleanup(other.close, child)
+        answer = other.say(child, "lock", run="run-x", who="eve", since="2026-01-01T00:00:00Z",
+                           **{"from": "head"})
+        self.assertTrue(answer["ok"])
+        report = self.run_it("deploy", "--wheel", self.wheels["2.0"], exit_status=7)
+        self.assertEqual(self.states(report), {"n1": "ready", "n2": "refused"})
+        self.assertIn("locked by run run-x of eve from head", report["hosts"][1]["message"])
+        self.assertIn("n2 could not be locked", report["hosts"][0]["message"])
+        self.assert_at("1.0")
+        self.assertEqual(self.take("1.0"), self.all_hosts("unchanged"))  # writes nothing
+        other.say(child, "unlock")
+        self.assertEqual(self.take("2.0"), self.all_hosts("confirmed"))
+
+    def test_nothing_to_do_writes_nothing(self):
+        self.take("1.0")
+        before = {name: self.tree(self.folder / name) for name in self.hosts}
+        self.assertEqual(self.take("1.0"), self.all_hosts("unchanged"))
+        for name in self.hosts:
+            self.assertEqual(self.tree(self.folder / name), before[name])
+
+
+if __name__ == "__main__":
+    unittest.main()
