@@ -156,6 +156,8 @@ def main():
     root = release_root(sys.prefix)
     for line in iter(sys.stdin.buffer.readline, b""):
         request = json.loads(line.decode("utf-8"))
+        if "more" in request:
+            request.update(json.loads(sys.stdin.buffer.read(request["more"]).decode("utf-8")))
         answer = answer_to(request, root)
         sys.stdout.write("\n%s %s\n" % (request["nonce"], json.dumps(answer)))
         sys.stdout.flush()

@@ -48,7 +48,7 @@ TEST_CASE("rollout: a damaged release that is not in use is staged again") {
   CHECK(pointer(world.hosts[0]) == std::vector<std::string>{one.sha256});
   CHECK(join(phases, " ") ==
         "lock show-outliving lock is-outlived verify lacking stage verify activate confirm keep "
-        "unlock");
+        "clean unlock");
   CHECK(read_file(release_of(world.hosts[0], one) / "demo/data.txt") == "data\n");
 }
 

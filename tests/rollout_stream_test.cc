@@ -82,6 +82,12 @@ struct StageInput {
     program = input.substr(0, begin);
     request = nlohmann::json::parse(input.substr(begin, end - begin));
     stream = input.substr(end + 1);
+    if (!request.contains("more"))
+      return;
+    const std::size_t more = request["more"].get<std::size_t>();
+    request.update(nlohmann::json::parse(stream.substr(0, more)));
+    request.erase("more");
+    stream.erase(0, more);
   }
   void send(const std::string& bytes) {
     stream = bytes;

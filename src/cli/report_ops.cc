@@ -37,9 +37,10 @@ std::vector<HostOps> ask_hosts(Session& session, const Fleet& fleet) {
     if (facts.python.executable.empty())
       continue;
     const std::string nonce = random_nonce();
-    Exec exec = host_program(host, facts.python.asked,
-                             {"layout.py", "ask_child.py", "probe_runtime.py", "report_ops.py"},
-                             ordered_json({{"nonce", nonce}}).dump(), true);
+    Exec exec = host_program(
+        host, facts.python.asked,
+        program_text({"layout.py", "ask_child.py", "probe_runtime.py", "report_ops.py"}),
+        ordered_json({{"nonce", nonce}}).dump(), true);
     exec.time_limit = std::chrono::minutes(10);
     exec.output_limit = 4u << 20;
     session.status().item_started(facts.host);

@@ -66,9 +66,9 @@ Exec exports_exec(const Host& host, const HostFacts& facts, const std::vector<st
                   const std::string& nonce) {
   const nlohmann::json request = {
       {"nonce", nonce}, {"torch", facts.torch.folder}, {"names", names}};
-  Exec exec =
-      host_program(host, facts.python.asked, {"layout.py", "probe_runtime.py", "exports.py"},
-                   request.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace), false);
+  Exec exec = host_program(
+      host, facts.python.asked, program_text({"layout.py", "probe_runtime.py", "exports.py"}),
+      request.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace), false);
   exec.time_limit = std::chrono::seconds(120);
   exec.output_limit = most_bytes;
   return exec;

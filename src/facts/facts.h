@@ -226,11 +226,14 @@ std::string target_python(const Host& host, const ProbeOptions& options);
 Fleet gather_facts(const Inventory& inventory, const ProbeOptions& options, Transport& transport,
                    Status& status);
 
-/// Files of templates/, put together, as one program of the host's interpreter `python`; `request`
-/// is the line of its stdin behind it, if it is not empty. It begins in /, after the host's environment script.
-/// `as_job`: with the PYTHON* variables and the user site, as a job has them.
-Exec host_program(const Host& host, const std::string& python,
-                  const std::vector<std::string>& files, const std::string& request, bool as_job);
+/// Files of templates/, put together.
+SharedText program_text(const std::vector<std::string>& files);
+
+/// Such a program, run by the host's interpreter `python`; `request` is the line of its stdin
+/// behind it, if it is not empty. It begins in /, after the host's environment script. `as_job`:
+/// with the PYTHON* variables and the user site, as a job has them.
+Exec host_program(const Host& host, const std::string& python, const SharedText& program,
+                  const std::string& request, bool as_job);
 
 /// What a library of an interpreter's process gives to others, and needs of them. Its text: the
 /// sonames that it needs in the first line, then one symbol a line.

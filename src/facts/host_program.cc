@@ -6,11 +6,15 @@
 
 namespace ds {
 
-Exec host_program(const Host& host, const std::string& python,
-                  const std::vector<std::string>& files, const std::string& request, bool as_job) {
-  std::string source;
+SharedText program_text(const std::vector<std::string>& files) {
+  std::string text;
   for (const std::string& file : files)
-    source += template_text(file);
+    text += template_text(file);
+  return std::make_shared<const std::string>(std::move(text));
+}
+
+Exec host_program(const Host& host, const std::string& python, const SharedText& program,
+                  const std::string& request, bool as_job) {
   Exec exec;
   exec.script = "cd /\n";
   if (!host.env_script.empty())
@@ -19,8 +23,9 @@ Exec host_program(const Host& host, const std::string& python,
   exec.script += fmt::format(
       "exec {} {} -c 'import sys; sys.path[:] = [entry for entry in sys.path if entry]; "
       "exec(compile(sys.stdin.buffer.read({}), \"ds-deploy\", \"exec\"))'",
-      shell_path(python), as_job ? "-B" : "-I -B", source.size());
-  exec.input.bytes = request.empty() ? source : source + request + "\n";
+      shell_path(python), as_job ? "-B" : "-I -B", program->size());
+  exec.input.head = program;
+  exec.input.bytes = request.empty() ? "" : request + "\n";
   return exec;
 }
 

@@ -77,10 +77,12 @@ PhaseDescription show_outliving_phase(const std::string& run) {
   PhaseDescription phase;
   phase.name = "dead-man";
   phase.done_word = "";  // the second of the two tells
-  phase.command = [request = json{{"phase", "show-outliving"},
-                                  {"run", run},
-                                  {"dead_man", dead_man_program()}}](const RolloutHost&) {
-    return PhaseCommand{request, {}};
+  const SharedText more =
+      std::make_shared<const std::string>(json{{"dead_man", dead_man_program()}}.dump());
+  phase.command = [run, more](const RolloutHost&) {
+    PhaseCommand command{{{"phase", "show-outliving"}, {"run", run}}};
+    command.more = more;
+    return command;
   };
   phase.accept = [](RolloutHost& host, const json& answer) {
     host.outlives = answer.value("ok", false);
@@ -128,19 +130,19 @@ PhaseDescription activate_phase(const RolloutOptions& options) {
   phase.time_limit = options.policy.time_limits.activate;
   phase.done_word = "active";
   phase.moves_pointer = true;
-  phase.command =
-      [request = json{{"phase", "activate"},
-                      {"activation", options.run},
+  const json texts = {{"activation", options.run},
                       {"back", options.goal == RolloutOptions::Goal::rolled_back},
                       {"confirm_timeout", options.policy.confirm_timeout.count()},
                       {"dead_man", dead_man_program()},
                       {"launcher", std::string(template_text("launcher.py"))},
-                      {"hook", std::string(template_text("hook.py"))}}](const RolloutHost& host) {
-        PhaseCommand command{request, {}};
-        command.request["releases"] = host.wanted;
-        command.request["armed"] = host.outlives;
-        return command;
-      };
+                      {"hook", std::string(template_text("hook.py"))}};
+  phase.command = [more =
+                       std::make_shared<const std::string>(texts.dump())](const RolloutHost& host) {
+    PhaseCommand command{
+        {{"phase", "activate"}, {"releases", host.wanted}, {"armed", host.outlives}}};
+    command.more = more;
+    return command;
+  };
   phase.accept = [](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))
       return;
@@ -191,6 +193,8 @@ PhaseDescription rollback_phase(const std::string& run, const std::string& becau
       host.outcome.release = join(there, "+");
       return;
     }
+    host.outcome.message.resize(
+        std::min(host.outcome.message.size(), host.outcome.message.find(going_back_failed)));
     // A culprit keeps its own step and message.
     if (!host.culprit) {
       host.outcome.step = "rollback";

@@ -34,11 +34,18 @@ std::vector<std::string> files_of(const PhaseDescription& phase, const json& req
   return {"confirm.py"};
 }
 
+const SharedText& program_of(const PhaseDescription& phase, const std::vector<std::string>& files) {
+  SharedText& text = phase.programs[files];
+  if (text == nullptr)
+    text = program_text(files);
+  return text;
+}
+
 /// confirm runs as a job would (its own environment); the other phases in isolated mode, so that
 /// PYTHON* variables and the user site change nothing in what they write.
 Exec phase_exec(const PhaseDescription& phase, const RolloutHost& host, const json& request) {
-  Exec exec = host_program(*host.host, host.python, files_of(phase, request), request.dump(),
-                           phase.name == "confirm");
+  Exec exec = host_program(*host.host, host.python, program_of(phase, files_of(phase, request)),
+                           request.dump(), phase.name == "confirm");
   exec.time_limit = phase.time_limit;
   exec.fresh = phase.fresh;
   exec.output_limit = phase.most_output;
@@ -68,8 +75,8 @@ std::string text_of(const json& answer, const char* key) {
 void fail(RolloutHost& host, const PhaseDescription& phase, HostState state, std::string message) {
   // Why a host had to go back is worth as much as why it could not.
   if (phase.name == "rollback") {
-    const std::string why = "; going back failed: ";
-    message = host.outcome.message.substr(0, host.outcome.message.find(why)) + why + message;
+    message = host.outcome.message.substr(0, host.outcome.message.find(going_back_failed)) +
+              going_back_failed + message;
   }
   host.good = false;
   host.outcome.state = state;
@@ -137,7 +144,7 @@ std::string take_answer(const PhaseDescription& phase, RolloutHost& host, const 
 
 struct Question {
   json request;
-  ExecInput input;  ///< its file
+  ExecInput input;  ///< what follows it
 };
 
 Question question_of(const PhaseDescription& phase, const RolloutHost& host,
@@ -148,7 +155,10 @@ Question question_of(const PhaseDescription& phase, const RolloutHost& host,
     command.request["epoch"] = host.epoch;
     command.request["run"] = host.run;
   }
-  return {std::move(command.request), {{}, std::move(command.file), command.offset}};
+  if (command.more != nullptr)
+    command.request["more"] = command.more->size();
+  return {std::move(command.request),
+          {{}, std::move(command.file), command.offset, nullptr, std::move(command.more)}};
 }
 
 using Told = std::function<void(const std::string& word)>;
@@ -158,9 +168,10 @@ void ask_alone(const PhaseDescription& phase, RolloutHost& host, Transport& tran
   const std::string nonce = random_nonce();
   Question question = question_of(phase, host, nonce);
   Exec exec = phase_exec(phase, host, question.request);
-  const std::uint64_t preamble = exec.input.bytes.size();
   exec.input.file = std::move(question.input.file);
   exec.input.offset = question.input.offset;
+  exec.input.tail = std::move(question.input.tail);
+  const std::uint64_t preamble = exec.input.text_size();
   transport.start(host.host->endpoint, std::move(exec),
                   [&phase, &host, nonce, preamble, done](const ExecResult& result) {
                     const std::string word = take_answer(phase, host, nonce, result);
@@ -172,7 +183,7 @@ void ask_alone(const PhaseDescription& phase, RolloutHost& host, Transport& tran
 }
 
 void begin_program(RolloutHost& host, Transport& transport) {
-  Exec exec = host_program(*host.host, host.python, host_files, {}, false);
+  Exec exec = host_program(*host.host, host.python, program_of(*host.lock, host_files), {}, false);
   exec.output_limit = answer_limit;
   host.program = std::make_unique<HostProgram>(host.host->endpoint, std::move(exec), transport);
 }
@@ -196,7 +207,15 @@ void ask_host(const PhaseDescription& phase, RolloutHost& host, Transport& trans
               std::function<void(const std::string& word)> done) {
   const bool by_program = host.lock != nullptr && is_for_host_py(phase);
   if (by_program && host.program && host.program->open()) {
-    ask_program(phase, host, std::move(done));
+    ask_program(phase, host, [&phase, &host, &transport, done](const std::string& word) {
+      // Its connection may have been gone for long.
+      const bool gone = !host.good && phase.without_lock && !host.program->open();
+      host.good |= gone;
+      if (gone)
+        ask_alone(phase, host, transport, done);
+      else
+        done(word);
+    });
   } else if (by_program && !phase.without_lock) {
     begin_program(host, transport);
     ask_program(*host.lock, host, [&phase, &host, done](const std::string& word) {

@@ -21,19 +21,21 @@ using Requests = std::map<const ReleaseSet*, json>;
 
 PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, const Policy& policy,
                               bool forgiving) {
-  Requests requests;
+  std::map<const ReleaseSet*, SharedText> manifests;
   for (const ReleaseSet& set : sets) {
-    json manifests = json::array();
+    json all = json::array();
     for (const Parcel& parcel : set.parcels)
-      manifests.push_back(json::parse(manifest_json(*parcel.wheel)));
-    requests[&set] = {{"phase", "verify"}, {"manifests", manifests}};
+      all.push_back(json::parse(manifest_json(*parcel.wheel)));
+    manifests[&set] = std::make_shared<const std::string>(json{{"manifests", all}}.dump());
   }
   PhaseDescription phase;
   phase.name = "verify";
   phase.done_word = "verified";
   phase.time_limit = policy.time_limits.verify;
-  phase.command = [requests](const RolloutHost& host) {
-    return PhaseCommand{requests.at(host.set), {}};
+  phase.command = [manifests](const RolloutHost& host) {
+    PhaseCommand command{{{"phase", "verify"}}};
+    command.more = manifests.at(host.set);
+    return command;
   };
   phase.accept = [](RolloutHost& host, const json& answer) {
     for (const std::string& sha256 : answer.value("again", std::vector<std::string>()))

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -47,11 +48,15 @@ struct RolloutHost {
   std::int64_t seen_epoch = 0;  ///< the highest that the host has seen
 };
 
+/// Between why a host had to go back and why it could not.
+inline constexpr const char* going_back_failed = "; going back failed: ";
+
 /// One remote command of a phase: the request for its script.
 struct PhaseCommand {
   nlohmann::json request;
   std::filesystem::path file = {};  ///< sent after the request
   std::uint64_t offset = 0;         ///< where in the file to begin
+  SharedText more = nullptr;        ///< a JSON object that the request has besides, for many hosts
 };
 
 struct PhaseDescription {
@@ -66,7 +71,9 @@ struct PhaseDescription {
   std::chrono::milliseconds time_limit = std::chrono::minutes(30);
   /// From activate on: a host that gives no answer is at the one release or at the other.
   bool moves_pointer = false;
-  bool fresh = false;                  ///< over a connection of its own
+  bool fresh = false;  ///< over a connection of its own
+  /// What hosts run for it, each text made once.
+  mutable std::map<std::vector<std::string>, SharedText> programs = {};
   std::size_t most_output = 1u << 20;  ///< bytes that a command of its own may say
   bool without_lock = false;           ///< also where the host's program, and so its lock, is gone
 };

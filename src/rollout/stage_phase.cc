@@ -69,18 +69,21 @@ Lack read_lack(const json& answer, const Wheel& wheel) {
   return lack;
 }
 
-/// The manifests of the wheels, each parsed once.
-class Manifests {
+/// What all hosts that get a parcel are told of it.
+class Contents {
  public:
-  const json& of(const Wheel& wheel) {
-    json& manifest = made_[&wheel];
-    if (manifest.is_null())
-      manifest = json::parse(manifest_json(wheel));
-    return manifest;
+  const SharedText& of(const Parcel& parcel) {
+    SharedText& text = made_[&parcel];
+    if (text == nullptr) {
+      const json whole = {{"manifest", json::parse(manifest_json(*parcel.wheel))},
+                          {"record", release_record(parcel)}};
+      text = std::make_shared<const std::string>(whole.dump());
+    }
+    return text;
   }
 
  private:
-  std::map<const Wheel*, json> made_;
+  std::map<const Parcel*, SharedText> made_;
 };
 
 class Streams {
@@ -147,12 +150,13 @@ json stream_json(const WheelStream& stream) {
           {"files", as_runs(stream.files)}};
 }
 
-PhaseDescription lacking_phase(std::size_t at, bool again, Manifests& manifests, Lacks& lacks) {
+PhaseDescription lacking_phase(std::size_t at, bool again, Contents& contents, Lacks& lacks) {
   PhaseDescription phase;
   phase.name = "stage";
-  phase.command = [at, again, &manifests](const RolloutHost& host) {
-    return PhaseCommand{
-        {{"phase", "lacking"}, {"again", again}, {"manifest", manifests.of(wheel_of(host, at))}}};
+  phase.command = [at, again, &contents](const RolloutHost& host) {
+    PhaseCommand command{{{"phase", "lacking"}, {"again", again}}};
+    command.more = contents.of(host.set->parcels[at]);
+    return command;
   };
   phase.accept = [at, &lacks](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))
@@ -167,20 +171,19 @@ PhaseDescription lacking_phase(std::size_t at, bool again, Manifests& manifests,
 }
 
 PhaseDescription stage_phase(std::size_t at, const RolloutOptions& options, bool again,
-                             Manifests& manifests, const Deliveries& deliveries) {
+                             Contents& contents, const Deliveries& deliveries) {
   PhaseDescription phase;
   phase.name = "stage";
   phase.done_word = "staged";
   phase.time_limit = options.policy.time_limits.stage;
-  phase.command = [at, run = options.run, again, &manifests, &deliveries](const RolloutHost& host) {
+  phase.command = [at, run = options.run, again, &contents, &deliveries](const RolloutHost& host) {
     const Delivery& delivery = deliveries.at(&host);
     PhaseCommand command{{{"phase", "stage"},
                           {"run", run},
                           {"again", again},
                           {"kept", {{"bytes", delivery.kept}, {"sha256", delivery.kept_sha256}}},
-                          {"stream", stream_json(*delivery.stream)},
-                          {"record", release_record(host.set->parcels[at])},
-                          {"manifest", manifests.of(wheel_of(host, at))}}};
+                          {"stream", stream_json(*delivery.stream)}}};
+    command.more = contents.of(host.set->parcels[at]);
     if (delivery.kept < delivery.stream->bytes) {
       command.file = delivery.stream->file;
       command.offset = delivery.kept;
@@ -201,16 +204,16 @@ void stage_parcel(std::size_t at, bool again, const std::vector<RolloutHost*>& h
                   const RolloutOptions& options, Transport& transport, Status& status) {
   if (hosts.empty())
     return;
-  Manifests manifests;
+  Contents contents;
   Lacks lacks;
-  run_phase(lacking_phase(at, again, manifests, lacks), hosts, transport, status);
+  run_phase(lacking_phase(at, again, contents, lacks), hosts, transport, status);
   Streams streams(options);
   const Deliveries deliveries = make_deliveries(at, lacks, streams);
   std::vector<RolloutHost*> waiting = hosts;
   std::erase_if(waiting, [&deliveries](const RolloutHost* host) {
     return !host->good || !deliveries.contains(host);
   });
-  run_phase(stage_phase(at, options, again, manifests, deliveries), waiting, transport, status);
+  run_phase(stage_phase(at, options, again, contents, deliveries), waiting, transport, status);
 }
 
 }  // namespace ds

@@ -52,7 +52,7 @@ std::string WholeIo::too_late(Clock::time_point now) const {
 
 ConversationIo::ConversationIo(Exec exec, std::chrono::milliseconds stall_limit)
     : CommandIo(std::move(exec)), stall_limit_(stall_limit) {
-  if (!exec_.input.bytes.empty() || !exec_.input.file.empty())
+  if (!exec_.input.empty())
     send(std::move(exec_.input), std::chrono::milliseconds(0), {});
 }
 
@@ -60,7 +60,7 @@ void ConversationIo::send(ExecInput input, std::chrono::milliseconds limit, Cloc
   if (ending_)
     return;
   Request request;
-  request.bytes = input.bytes.size();
+  request.bytes = input.text_size();
   std::uint64_t size = request.bytes;
   if (!input.file.empty()) {
     std::error_code unknown;

@@ -10,9 +10,18 @@
 
 namespace ds {
 
+namespace {
+
+constexpr int file_part = 4;
+
+std::string_view view_of(const SharedText& text) {
+  return text ? std::string_view(*text) : std::string_view();
+}
+
+}  // namespace
+
 InputStream::InputStream(ExecInput input, const std::string& preamble)
-    : input_(std::move(input)), preamble_(preamble.size()) {
-  piece_ = preamble + input_.bytes;
+    : input_(std::move(input)), preamble_text_(preamble), preamble_(preamble.size()) {
   if (input_.file.empty())
     return;
   file_ = Fd(::open(input_.file.c_str(), O_RDONLY | O_CLOEXEC));
@@ -21,21 +30,31 @@ InputStream::InputStream(ExecInput input, const std::string& preamble)
   }
 }
 
+std::string_view InputStream::text() const {
+  const std::string_view texts[] = {preamble_text_, view_of(input_.head), input_.bytes,
+                                    view_of(input_.tail), block_};
+  return texts[part_];
+}
+
 std::string_view InputStream::next() {
-  if (at_ == piece_.size() && file_) {
-    piece_.resize(256 * 1024);
+  while (part_ < file_part && at_ == text().size()) {
+    ++part_;
+    at_ = 0;
+  }
+  if (part_ == file_part && at_ == block_.size() && file_) {
+    block_.resize(256 * 1024);
     at_ = 0;
     ssize_t got = -1;
     do {
-      got = ::read(file_.get(), piece_.data(), piece_.size());
+      got = ::read(file_.get(), block_.data(), block_.size());
     } while (got < 0 && errno == EINTR);
     if (got < 0)
       throw Error("cannot read " + input_.file.string() + ": " + errno_text(errno));
-    piece_.resize(static_cast<std::size_t>(got));
+    block_.resize(static_cast<std::size_t>(got));
     if (got == 0)
       file_.close();
   }
-  return std::string_view(piece_).substr(at_);
+  return text().substr(at_);
 }
 
 void InputStream::consume(std::size_t bytes) {

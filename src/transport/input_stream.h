@@ -9,8 +9,8 @@
 
 namespace ds {
 
-/// An ExecInput, a piece at a time: the preamble (of whoever starts the command, such as sudo), the
-/// bytes, then the file as it is read.
+/// An ExecInput, a piece at a time: the preamble (of whoever starts the command, such as sudo), its
+/// texts, then the file as it is read.
 class InputStream {
  public:
   explicit InputStream(ExecInput input, const std::string& preamble = {});
@@ -22,9 +22,11 @@ class InputStream {
   std::uint64_t sent() const { return consumed_ > preamble_ ? consumed_ - preamble_ : 0; }
 
  private:
+  std::string_view text() const;
   ExecInput input_;
   Fd file_;
-  std::string piece_;
+  std::string preamble_text_, block_;
+  int part_ = 0;  ///< of preamble, head, bytes, tail, file
   std::size_t at_ = 0;
   std::uint64_t preamble_ = 0, consumed_ = 0;
 };

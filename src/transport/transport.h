@@ -21,12 +21,22 @@
 
 namespace ds {
 
-/// What a command reads on its standard input: `bytes`, then `file`, if one is named, from `offset`
-/// to its end.
+/// A text that many hosts get.
+using SharedText = std::shared_ptr<const std::string>;
+
+/// What a command reads on its standard input: `head`, `bytes` and `tail`, then `file`, if one is
+/// named, from `offset` to its end.
 struct ExecInput {
   std::string bytes;
   std::filesystem::path file;
   std::uint64_t offset = 0;
+  SharedText head = nullptr, tail = nullptr;
+
+  bool empty() const { return text_size() == 0 && file.empty(); }
+  /// Of all but the file.
+  std::size_t text_size() const {
+    return bytes.size() + (head ? head->size() : 0) + (tail ? tail->size() : 0);
+  }
 };
 
 struct Exec {

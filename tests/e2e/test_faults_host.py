@@ -8,7 +8,7 @@ import unittest
 from support import wrong_calls
 from support.fault_case import FaultCase
 
-ALL_MAY_FAIL = "retries: 0\nmax_failures: 100%\ntime_limits:\n  confirm: 3s\n"
+ALL_MAY_FAIL = "retries: 0\nmax_failures: 100%\ntime_limits:\n  confirm: 8s\n"
 # What an op does when it is imported and in its self-test is written in the host's environment.
 OP = """
 import os, sys

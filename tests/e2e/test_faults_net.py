@@ -20,7 +20,7 @@ fi"""
 
 class Lost(FaultCase):
     ssh = True
-    policy = "retries: 0\ntime_limits:\n  confirm: 1s\nconfirm_timeout: 31s\n"
+    policy = "retries: 0\ntime_limits:\n  confirm: 6s\nconfirm_timeout: 36s\n"
 
     def lose_sshd(self, name):
         self.after_facts(name, KILL % {"root": self.root(name),
@@ -63,12 +63,12 @@ class Lost(FaultCase):
         self.lose_between_activate_and_confirm()
         if not LONG:  # half a minute
             self.change_note(deadline=time.clock_gettime(7) + 1)
-        until(lambda: not self.undecided("n1"), 40)
+        until(lambda: not self.undecided("n1"), 45)
         self.assert_at(self.old)
         self.sshd_again("n1")
         host = self.status(0)["n1"]
         self.assertEqual(host["state"], "rolled-back")
-        self.assertIn("the coordinator did not confirm it within 31 s", host["message"])
+        self.assertIn("the coordinator did not confirm it within 36 s", host["message"])
         self.assert_heals()
 
     def test_rebooted_between_activate_and_confirm(self):

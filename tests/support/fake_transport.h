@@ -54,7 +54,7 @@ class FakeTransport : public Transport {
     talks_.push_back(talk);
     queue_.push_back({endpoint, std::move(exec), {}, talk, {}});
     auto handle = std::make_unique<Handle>(*this, talk);
-    if (!first.bytes.empty() || !first.file.empty())
+    if (!first.empty())
       handle->send(first, std::chrono::milliseconds(0));
     return handle;
   }

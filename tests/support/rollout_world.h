@@ -171,7 +171,7 @@ struct Upgrade : World {
 /// The phase that the input of a remote command is for.
 inline std::string phase_of(const std::string& input) {
   for (const char* name : {"lock", "unlock", "recover", "show-outliving", "is-outlived", "lacking",
-                           "stage", "verify", "activate", "keep", "rollback"}) {
+                           "stage", "verify", "activate", "keep", "rollback", "clean"}) {
     if (input.find("\"phase\":\"" + std::string(name) + "\"") != std::string::npos)
       return name;
   }

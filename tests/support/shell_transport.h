@@ -134,13 +134,13 @@ class ShellTransport : public Transport {
   ExecInput tampered(const Endpoint& endpoint, ExecInput input) {
     if (!tamper_)
       return input;
-    std::string text = input.bytes;
+    std::string text = text_of(input);
     if (!input.file.empty())
       text += read_file(input.file).substr(input.offset);
     tamper_(endpoint, text);
     if (input.file.empty())
       return {text, {}, 0};
-    const std::size_t bytes = std::min(text.size(), input.bytes.size());
+    const std::size_t bytes = std::min(text.size(), input.text_size());
     const std::string file = folder_.path() / ("upload" + std::to_string(++uploads_));
     write_file(file, text.substr(bytes));
     return {text.substr(0, bytes), file, 0};
@@ -177,7 +177,7 @@ class ShellTransport : public Transport {
       return;
     const std::size_t before = size_of(told.input);
     ExecInput input = tampered(told.endpoint, told.input);
-    talk.asked = input.bytes;
+    talk.asked = text_of(input);
     const bool cut = size_of(input) < before;
     talk.child->send(std::move(input), told.limit);
     if (cut)
@@ -185,8 +185,12 @@ class ShellTransport : public Transport {
     children_->run();
   }
 
+  static std::string text_of(const ExecInput& input) {
+    return (input.head ? *input.head : "") + input.bytes + (input.tail ? *input.tail : "");
+  }
+
   static std::size_t size_of(const ExecInput& input) {
-    return input.bytes.size() +
+    return input.text_size() +
            (input.file.empty() ? 0 : std::filesystem::file_size(input.file) - input.offset);
   }
 
@@ -218,7 +222,7 @@ class ShellTransport : public Transport {
 
   ExecResult execute(const Endpoint& endpoint, const Exec& exec) {
     scripts.push_back(exec.script);
-    std::string input = exec.input.bytes;
+    std::string input = text_of(exec.input);
     if (!exec.input.file.empty())
       input += read_file(exec.input.file).substr(exec.input.offset);
     if (tamper_)
