@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "facts/facts.h"
 #include "support/fake_transport.h"
+#include "support/input_text.h"
 #include "support/recording_status.h"
 #include "support/shell.h"
 
@@ -33,7 +34,7 @@ struct Bench {
   }
 
   ExecResult run(const Exec& exec, const std::string& shell_name = "dash") {
-    write_file(folder.path() / "in", exec.input.bytes);
+    write_file(folder.path() / "in", text_of(exec.input));
     // As a login shell gets it: one word after -c.
     const ShellResult ran = shell(prelude + shell_name + " -c " + shell_quote(exec.script) + " < " +
                                   shell_quote((folder.path() / "in").string()));

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "support/input_text.h"
 #include "transport/transport.h"
 
 namespace ds {
@@ -183,10 +184,6 @@ class ShellTransport : public Transport {
     if (cut)
       talk.child->end(std::chrono::seconds(30));
     children_->run();
-  }
-
-  static std::string text_of(const ExecInput& input) {
-    return (input.head ? *input.head : "") + input.bytes + (input.tail ? *input.tail : "");
   }
 
   static std::size_t size_of(const ExecInput& input) {
