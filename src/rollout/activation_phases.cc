@@ -65,9 +65,8 @@ PhaseDescription recover_phase() {
   phase.accept = [](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))
       return;
-    host.active = releases_of(answer, "releases");
-    host.outcome.release = join(host.active, "+");
-    host.outcome.state = host.active == host.wanted ? HostState::unchanged : HostState::ready;
+    host.trial.clear();
+    set_active(host, releases_of(answer, "releases"));
     host.changed = true;
   };
   return phase;
@@ -127,6 +126,9 @@ PhaseDescription activate_phase(const std::string& run, const Policy& policy) {
     host.previous = releases_of(answer, "previous");
     host.activated = host.previous != host.wanted;
     host.changed |= answer.value("changed", false);
+    // One that was there already only got the hook.
+    if (!host.activated)
+      return;
     host.outcome.state = HostState::active;
     host.outcome.step = "activate";
     host.outcome.release = join(host.wanted, "+");
