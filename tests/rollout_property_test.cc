@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "support/imagined_run.h"
+#include "support/journal_fixture.h"
 
 using namespace ds;
 
@@ -81,6 +82,8 @@ void check_decided(const ImaginedRun& run, std::size_t at, const std::string& wh
   switch (said.state) {
     case HostState::confirmed:
     case HostState::unchanged:
+      if (run.missed_a_move(at))
+        break;
       CHECK(host.active == run.wanted);
       CHECK_FALSE(host.trial);
       CHECK(said.release == join(host.active, "+"));
@@ -95,10 +98,10 @@ void check_decided(const ImaginedRun& run, std::size_t at, const std::string& wh
         break;
       [[fallthrough]];
     default:
-      CHECK(run.before[at].contains(host.active));
+      CHECK(run.had(at).contains(host.active));
       CHECK_FALSE(run.ours(host));
       // Where an earlier run left it undecided it may go back meanwhile.
-      if (run.before[at].size() == 1 && said.release != "")
+      if (run.had(at).size() == 1 && said.release != "" && !run.missed_a_move(at))
         CHECK(said.release == join(host.active, "+"));
   }
 }
@@ -107,9 +110,82 @@ void check_together(const ImaginedRun& run) {
   if (!run.strict() || run.decided)
     return;
   for (std::size_t at = 0; at < run.fleet.entries.size(); ++at) {
-    if (run.takes_part(at) && run.moves(at) && run.report.hosts[at].state != HostState::unknown &&
+    if (run.takes_part(at) && !run.had(at).contains(run.wanted) && run.report.hosts[at].state != HostState::unknown &&
         run.report.hosts[at].step != "rollback")
       CHECK(run.fleet.entries[at].host.active != run.wanted);
+  }
+}
+
+/// Nothing is said to have happened that did not.
+void check_causes(const ImaginedRun& run) {
+  const ImaginedScript& script = run.script;
+  const auto any_at = [&script](const std::string& step) {
+    return std::any_of(script.events.begin(), script.events.end(), [&](const FaultEvent& event) {
+      return event.happened && event.step == step;
+    });
+  };
+  const bool any_hit = std::any_of(run.fleet.entries.begin(), run.fleet.entries.end(),
+                                   [](const ImaginedHosts::Entry& entry) { return entry.hit; });
+  using Bad = ImaginedStart::Bad;
+  switch (exit_status(run.report)) {
+    case ExitStatus::ok:
+      CHECK_FALSE(run.report.interrupted);
+      CHECK_FALSE(run.report.stopped);
+      break;
+    case ExitStatus::rollback_failed:
+      CHECK(any_at("rollback"));
+      break;
+    case ExitStatus::key_refused:
+      CHECK((any_hit || script.has_bad(Bad::key)));
+      break;
+    case ExitStatus::lock_held:
+      CHECK(script.has(
+          {Fault::other_run, Fault::overtaken, Fault::moved_on, Fault::moved_away}));
+      break;
+    case ExitStatus::host_failed:
+      CHECK(any_hit);
+      break;
+    case ExitStatus::interrupted:
+      CHECK(script.has({Fault::interrupt, Fault::interrupt_after}));
+      break;
+    case ExitStatus::internal:
+      CHECK((script.has({Fault::error, Fault::error_after, Fault::exception_after}) ||
+             run.id != "run-1"));
+      break;
+    case ExitStatus::incompatible:
+      CHECK(script.has_bad(Bad::audit));
+      break;
+    default:
+      break;
+  }
+}
+
+/// Who nothing happened to gets there, as long as no more fail than may.
+void check_progress(const ImaginedRun& run) {
+  const ImaginedScript& script = run.script;
+  std::size_t hit = 0;
+  for (const ImaginedHosts::Entry& entry : run.fleet.entries)
+    hit += entry.hit;
+  for (const ImaginedStart& start : script.hosts) {
+    if (start.bad != ImaginedStart::Bad::no)
+      return;
+  }
+  const bool undefended = script.has({Fault::unstarted, Fault::undefended}) &&
+                          script.policy.without_dead_man == Policy::WithoutDeadMan::stop;
+  if (run.report.interrupted || run.report.stopped || undefended ||
+      script.has({Fault::other_run, Fault::overtaken, Fault::moved_on, Fault::moved_away}) ||
+      hit > script.policy.most_failures(script.hosts.size()) || !run.room_for(hit + 1))
+    return;
+  for (std::size_t at = 0; at < run.fleet.entries.size(); ++at) {
+    const HostState state = run.report.hosts[at].state;
+    CAPTURE(at);
+    CAPTURE(to_string(state));
+    if (script.goal == RolloutOptions::Goal::staged)
+      CHECK((run.fleet.entries[at].hit || !run.takes_part(at) || state == HostState::staged ||
+             state == HostState::unchanged));
+    else
+      CHECK((run.fleet.entries[at].hit || !run.takes_part(at) || state == HostState::confirmed ||
+             state == HostState::unchanged));
   }
 }
 
@@ -121,6 +197,24 @@ void check_sent(const ImaginedRun& run) {
     CHECK_FALSE((run.fleet.entries[at].asked && (any_bad || !run.takes_part(at))));
 }
 
+void check_journal(const ImaginedRun& run, const Journal& journal) {
+  const std::string script = run.script.text();
+  CAPTURE(script);
+  CAPTURE(run.fleet.trace);
+  const std::vector<DecisionRecord> decisions = journal.decisions(run.id);
+  const bool recorded =
+      std::any_of(decisions.begin(), decisions.end(),
+                  [](const DecisionRecord& decision) { return decision.what == "confirm"; });
+  if (run.decided)
+    CHECK(recorded);
+  const std::vector<HostRecord> hosts = journal.hosts(run.id);
+  REQUIRE(hosts.size() == run.report.hosts.size());
+  for (std::size_t at = 0; at < hosts.size(); ++at) {
+    if (!run.report.stopped)
+      CHECK(hosts[at].state == to_string(run.report.hosts[at].state));
+  }
+}
+
 void check_run(ImaginedRun& run) {
   const std::string script = run.script.text();
   CAPTURE(script);
@@ -130,6 +224,8 @@ void check_run(ImaginedRun& run) {
   for (const std::string& broken : run.broken)
     CHECK(broken == "");
   check_status(run);
+  check_causes(run);
+  check_progress(run);
   check_sent(run);
   check_together(run);
   for (std::size_t at = 0; at < run.fleet.entries.size(); ++at) {
@@ -143,6 +239,15 @@ void check_run(ImaginedRun& run) {
   }
 }
 
+/// A run "fails-012-x" gets no more than 11 records.
+void limit_records(const std::filesystem::path& journal) {
+  for (const std::string table : {"transitions", "decisions"}) {
+    std::string sql = by_hand(journal, "SELECT sql FROM sqlite_master WHERE name = '" + table + "'");
+    sql.insert(sql.rfind(')'), ", CHECK (sequence < CAST(substr(run, 7, 3) AS INTEGER))");
+    CHECK(by_hand(journal, "DROP TABLE " + table + "; " + sql) == "");
+  }
+}
+
 }  // namespace
 
 TEST_CASE("rollout property: a thousand scripts of faults") {
@@ -153,4 +258,25 @@ TEST_CASE("rollout property: a thousand scripts of faults") {
     ImaginedRun run(ScriptWriter(seed).write());
     check_run(run);
   }
+}
+
+TEST_CASE("rollout property: what the journal has, also where it fails in the middle") {
+  const TempDir folder;
+  Journal journal = Journal::open(folder.path());
+  limit_records(folder.path() / "journal.db");
+  constexpr unsigned first = 20271126;
+  const unsigned number = std::getenv("DS_DEPLOY_LONG") != nullptr ? 2000 : 100;
+  unsigned stopped = 0;
+  for (unsigned seed = first; seed < first + number; ++seed) {
+    CAPTURE(seed);
+    const ImaginedScript script = ScriptWriter(seed).write();
+    // The number of the record that it cannot take.
+    const std::string id = fmt::format("fails-{:03}-{}", seed % 3 == 0 ? 999 : seed % 53, seed);
+    journal.begin_run(some_run(id), {}, some_hosts(static_cast<int>(script.hosts.size())));
+    ImaginedRun run(script, id, &journal);
+    check_run(run);
+    check_journal(run, journal);
+    stopped += run.report.stopped.has_value();
+  }
+  CHECK(stopped > number / 5);
 }

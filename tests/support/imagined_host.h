@@ -4,6 +4,7 @@
 // model in memory, which answers each request as they do.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -239,22 +240,23 @@ class ImaginedHost {
   }
   json roll_back(const json& request) {
     const std::string id = request["activation"];
-    for (const std::string& release : returns_to(id)) {
-      if (!sealed.contains(release))
-        return refused("the previous release is gone");
-    }
+    if (!can_return(id))
+      return refused("the previous release is gone");
     if (!go_back(id, request["because"], true))
       called_off = id;
     return {{"releases", active}};
   }
 
-  Releases returns_to(const std::string& id) const {
-    if (trial)
-      return trial->id == id ? trial->previous : Releases{};
-    return confirmed && confirmed->id == id ? confirmed->previous : Releases{};
+  bool can_return(const std::string& id) const {
+    const std::optional<Trial>& from = trial ? trial : confirmed;
+    return !from || from->id != id ||
+           std::all_of(from->previous.begin(), from->previous.end(),
+                       [this](const std::string& release) { return sealed.contains(release); });
   }
   bool go_back(const std::string& id, const std::string& because, bool confirmed_too) {
     if (trial ? trial->id != id : !confirmed_too || !confirmed || confirmed->id != id)
+      return false;
+    if (!can_return(id))
       return false;
     rolled_back = trial ? *trial : *confirmed;
     rolled_back->because = because;

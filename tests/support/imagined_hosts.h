@@ -41,6 +41,8 @@ enum class Fault {
   // What the host is like from then on.
   other_run,
   overtaken,
+  moved_on,    ///< another run has brought it to the new release, and ended
+  moved_away,  ///< likewise to the old one
   time_over,
   fails_test,
   ill,
@@ -81,6 +83,7 @@ class ImaginedHosts {
     bool dead = false;
     bool asked = false;  ///< it was sent something
     bool hit = false;    ///< by a fault of its own
+    std::optional<ImaginedHost::Releases> moved = {};  ///< to these, by another run
     std::map<std::string, int> times = {};
     std::deque<ExecResult::Outcome> refusals = {};  ///< of its next connections
     std::optional<json> pending = {};               ///< it will still do that
@@ -92,6 +95,7 @@ class ImaginedHosts {
   std::vector<Entry> entries;
   std::vector<FaultEvent> events;
   std::function<void(const std::string& step, const Entry& host)> look;  ///< after each act
+  ImaginedHost::Releases old_releases, new_releases;  ///< that other runs bring
   int contacts = 0;
   std::string trace;
   FakeTransport transport;
@@ -141,7 +145,22 @@ class ImaginedHosts {
     if (end == std::string::npos || input[end] != '}')
       return nullptr;
     const std::size_t begin = input.rfind('\n', end) + 1;
-    return json::parse(input.substr(begin, end + 1 - begin));
+    return json::parse(without_programs(input.substr(begin, end + 1 - begin)));
+  }
+
+  /// To parse them takes most of the time, and nobody here runs them.
+  static std::string without_programs(std::string request) {
+    for (const std::string key : {"\"dead_man\":\"", "\"hook\":\"", "\"launcher\":\""}) {
+      const std::size_t found = request.find(key);
+      if (found == std::string::npos)
+        continue;
+      const std::size_t begin = found + key.size();
+      std::size_t end = begin;
+      while (request[end] != '"')
+        end += request[end] == '\\' ? 2 : 1;
+      request.erase(begin, end - begin);
+    }
+    return request;
   }
 
   ExecResult command(const Endpoint& endpoint, const Exec& exec) {
@@ -169,7 +188,7 @@ class ImaginedHosts {
     if (!input.bytes.starts_with('{'))
       return {};
     Entry& entry = at(endpoint);
-    const json request = json::parse(input.bytes);
+    const json request = json::parse(without_programs(input.bytes));
     Reply reply = contact(entry, ImaginedHost::step_of(request), request, false);
     entry.unheard.insert(entry.unheard.end(), reply.lines.begin(), reply.lines.end());
     if (!reply.lines.empty() || reply.ends)
@@ -311,6 +330,19 @@ class ImaginedHosts {
     return ending(connects ? outcome : Outcome::lost);
   }
 
+  /// Only while nobody holds the lock.
+  static void move(Entry& entry, const ImaginedHost::Releases& to) {
+    ImaginedHost& host = entry.host;
+    entry.moved = to;
+    if (host.trial)
+      host.confirmed = std::exchange(host.trial, std::nullopt);
+    host.active = to;
+    host.sealed.insert(to.begin(), to.end());
+    host.hook = true;
+    host.epoch += 1;
+    host.epoch_of = "other";
+  }
+
   void change(Entry& entry, Fault fault) {
     ImaginedHost& host = entry.host;
     switch (fault) {
@@ -320,6 +352,10 @@ class ImaginedHosts {
       case Fault::overtaken:
         host.epoch += 5;
         host.epoch_of = "later";
+        break;
+      case Fault::moved_on:
+      case Fault::moved_away:
+        move(entry, fault == Fault::moved_on ? new_releases : old_releases);
         break;
       case Fault::time_over:
         host.let_time_pass();

@@ -33,10 +33,10 @@ struct NewWheels {
 inline const std::string old_release = std::string(64, 'a');
 
 struct ImaginedRun {
-  static constexpr const char* id = "run-1";
   using Releases = ImaginedHost::Releases;
 
   ImaginedScript script;
+  std::string id;
   ImaginedHosts fleet;
   Releases wanted;
   std::vector<std::set<Releases>> before;  ///< what each host may be said to have had
@@ -45,12 +45,16 @@ struct ImaginedRun {
   std::vector<std::string> broken;         ///< what must not happen and did
   Report report;
 
-  explicit ImaginedRun(ImaginedScript what, Journal* journal = nullptr) : script(std::move(what)) {
+  /// A journal must have the run `id` with hosts n0, n1 and so on.
+  explicit ImaginedRun(ImaginedScript what, std::string run = "run-1", Journal* journal = nullptr)
+      : script(std::move(what)), id(std::move(run)) {
     for (int at = 0; at < script.parcels; ++at)
       wanted.push_back(NewWheels::get().wheels[static_cast<std::size_t>(at)].sha256);
     for (std::size_t at = 0; at < script.hosts.size(); ++at)
       add(at);
     fleet.events = script.events;
+    fleet.old_releases = {old_release};
+    fleet.new_releases = wanted;
     fleet.look = [this](const std::string& step, const ImaginedHosts::Entry& entry) {
       look(step, entry);
     };
@@ -69,8 +73,21 @@ struct ImaginedRun {
     return !rolling() && script.policy.most_failures(fleet.entries.size()) == 0 &&
            script.policy.on_failure == Policy::OnFailure::roll_back_all;
   }
+  bool room_for(std::size_t hosts) const {
+    return !rolling() || share(script.policy.max_unavailable) >= hosts;
+  }
   bool ours(const ImaginedHost& host) const { return host.trial && host.trial->id == id; }
-  bool moves(std::size_t at) const { return !before[at].contains(wanted); }
+  /// Another run moved it behind the facts, and this one ended before the lock told it so.
+  bool missed_a_move(std::size_t at) const {
+    const HostState state = report.hosts[at].state;
+    return fleet.entries[at].moved &&
+           (report.interrupted || report.stopped || state == HostState::unreachable ||
+            state == HostState::refused || state == HostState::failed);
+  }
+  std::set<Releases> had(std::size_t at) const {
+    const auto& moved = fleet.entries[at].moved;
+    return moved ? std::set<Releases>{*moved} : before[at];
+  }
 
  private:
   void add(std::size_t at) {
@@ -87,6 +104,7 @@ struct ImaginedRun {
       host.sealed.insert(wanted.begin(), wanted.end());
     if (start.has == Has::old_and_damaged || start.has == Has::fresh_damaged)
       host.damaged = {wanted.front()};
+    entry.hit = !host.damaged.empty();
     if (start.has >= Has::fresh)
       host.active = wanted;
     before.push_back({host.active});

@@ -33,11 +33,10 @@ struct ImaginedScript {
   std::vector<ImaginedStart> hosts;
   std::vector<FaultEvent> events;
   int parcels = 1;
-  int journal_fails = -1;     ///< behind so many records; -1: there is no journal
   unsigned order = 0;         ///< seed of the order in which things end; 0: as they began
   std::string text() const;   ///< all of it, for whoever looks for a failure
-  bool has(Fault) const;      ///< it happened
-  std::size_t faulty() const; ///< hosts with events
+  bool has(std::initializer_list<Fault> any) const;  ///< one of them happened
+  bool has_bad(ImaginedStart::Bad) const;
 };
 
 inline const std::vector<std::string>& imagined_steps() {
@@ -51,7 +50,7 @@ inline const std::vector<std::string>& imagined_steps() {
 inline std::string ImaginedScript::text() const {
   std::string text = fmt::format(
       "{} flight {}{} out {}{} failures {}{} {} dead-man {} retries {} health {} goal {} parcels "
-      "{} journal {} order {}\n",
+      "{} order {}\n",
       policy.strategy == Policy::Strategy::rolling ? "rolling" : "all-at-once",
       policy.max_in_flight.number, policy.max_in_flight.percent ? "%" : "",
       policy.max_unavailable.number, policy.max_unavailable.percent ? "%" : "",
@@ -59,7 +58,7 @@ inline std::string ImaginedScript::text() const {
       policy.on_failure == Policy::OnFailure::stop ? "stop" : "roll-back-all",
       policy.without_dead_man == Policy::WithoutDeadMan::stop ? "stop" : "proceed", policy.retries,
       policy.health.command.empty() ? "no" : policy.health.on_coordinator ? "here" : "there",
-      goal == RolloutOptions::Goal::staged ? "staged" : "confirmed", parcels, journal_fails, order);
+      goal == RolloutOptions::Goal::staged ? "staged" : "confirmed", parcels, order);
   for (std::size_t at = 0; at < hosts.size(); ++at) {
     const ImaginedStart& host = hosts[at];
     text += fmt::format("  n{} has {} bad {} hook {} undecided {} watched {} lacks {} same {}\n", at,
@@ -74,12 +73,15 @@ inline std::string ImaginedScript::text() const {
   return text;
 }
 
-inline bool ImaginedScript::has(Fault fault) const {
-  for (const FaultEvent& event : events) {
-    if (event.happened && event.fault == fault)
-      return true;
-  }
-  return false;
+inline bool ImaginedScript::has(std::initializer_list<Fault> any) const {
+  return std::any_of(events.begin(), events.end(), [any](const FaultEvent& event) {
+    return event.happened && std::find(any.begin(), any.end(), event.fault) != any.end();
+  });
+}
+
+inline bool ImaginedScript::has_bad(ImaginedStart::Bad bad) const {
+  return std::any_of(hosts.begin(), hosts.end(),
+                     [bad](const ImaginedStart& host) { return host.bad == bad; });
 }
 
 class ScriptWriter {
@@ -160,6 +162,8 @@ class ScriptWriter {
     event.step = steps[below(steps.size())];
     event.time = one_in(3) ? 1 + static_cast<int>(below(2)) : 0;
     event.fault = static_cast<Fault>(below(fault_count));
+    if (event.fault == Fault::moved_on || event.fault == Fault::moved_away)
+      event.step = "begin";
     event.many = 1 + static_cast<int>(below(4));
     return event;
   }
