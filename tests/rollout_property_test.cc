@@ -239,6 +239,22 @@ void check_run(ImaginedRun& run) {
   }
 }
 
+/// Three hosts, all as one would hope for, but for these.
+void run_three(bool rolling, std::vector<FaultEvent> events) {
+  ImaginedScript script;
+  script.hosts.resize(3);
+  script.events = std::move(events);
+  script.policy.health.command = "test -e /run/healthy";
+  script.hosts[0].lacks_packages = script.hosts[0].undecided = true;
+  if (rolling) {
+    script.policy.strategy = Policy::Strategy::rolling;
+    script.policy.max_in_flight = {1, false};
+    script.policy.on_failure = Policy::OnFailure::stop;
+  }
+  ImaginedRun run(std::move(script));
+  check_run(run);
+}
+
 /// A run "fails-012-x" gets no more than 11 records.
 void limit_records(const std::filesystem::path& journal) {
   for (const std::string table : {"transitions", "decisions"}) {
@@ -253,10 +269,52 @@ void limit_records(const std::filesystem::path& journal) {
 TEST_CASE("rollout property: a thousand scripts of faults") {
   constexpr unsigned first = 20261126;
   const unsigned number = std::getenv("DS_DEPLOY_LONG") != nullptr ? 20'000 : 1000;
+  std::set<int> statuses;
+  std::set<std::string> states;
   for (unsigned seed = first; seed < first + number; ++seed) {
     CAPTURE(seed);
     ImaginedRun run(ScriptWriter(seed).write());
     check_run(run);
+    statuses.insert(static_cast<int>(exit_status(run.report)));
+    for (const HostOutcome& host : run.report.hosts)
+      states.insert(to_string(host.state));
+  }
+  // The scripts come everywhere.
+  CHECK(statuses == std::set<int>{0, 1, 3, 4, 5, 6, 7, 8, 130});
+  CHECK(states == std::set<std::string>{"ready", "staged", "confirmed", "unchanged", "refused",
+                                        "unreachable", "failed", "rolled-back", "skipped",
+                                        "unknown"});
+}
+
+TEST_CASE("rollout property: three hosts, a fault at each step of each") {
+  const bool all = std::getenv("DS_DEPLOY_LONG") != nullptr;
+  for (const bool rolling : {false, true}) {
+    for (const std::string& step : imagined_steps()) {
+      for (int fault = 0; fault < fault_count; ++fault) {
+        if (moves_a_host(static_cast<Fault>(fault)) && step != "begin")
+          continue;
+        // Where one goes after the other each place is another one; together the first will do.
+        for (std::size_t host = 0; host < (all ? 3u : 1u); ++host)
+          run_three(rolling, {{all || !rolling ? host : 1, step, 0, static_cast<Fault>(fault)}});
+      }
+    }
+  }
+}
+
+TEST_CASE("rollout property: three hosts, and another fault on the way back") {
+  const bool all = std::getenv("DS_DEPLOY_LONG") != nullptr;
+  const std::vector<Fault> second = {Fault::lost,  Fault::lost_after, Fault::late,
+                                     Fault::later, Fault::dead,       Fault::interrupt};
+  for (const std::string step : {"activate", "confirm", "keep"}) {
+    for (const Fault fault : {Fault::silent_after, Fault::late, Fault::later, Fault::time_over,
+                              Fault::interrupt, Fault::error_after, Fault::dead_after}) {
+      for (const Fault other : second) {
+        for (std::size_t host = 0; host < (all ? 3u : 1u); ++host) {
+          for (const std::string way : {"keep", "rollback"})
+            run_three(all && host == 1, {{0, step, 0, fault}, {host, way, 0, other}});
+        }
+      }
+    }
   }
 }
 

@@ -65,6 +65,11 @@ inline bool is_of_coordinator(Fault fault) {
   return fault >= Fault::interrupt;
 }
 
+/// While nobody holds the lock, and only then.
+inline bool moves_a_host(Fault fault) {
+  return fault == Fault::moved_on || fault == Fault::moved_away;
+}
+
 struct FaultEvent {
   std::size_t host = 0;
   std::string step;  ///< begin, lock, ... as of requests
@@ -330,7 +335,6 @@ class ImaginedHosts {
     return ending(connects ? outcome : Outcome::lost);
   }
 
-  /// Only while nobody holds the lock.
   static void move(Entry& entry, const ImaginedHost::Releases& to) {
     ImaginedHost& host = entry.host;
     entry.moved = to;

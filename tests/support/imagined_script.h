@@ -162,7 +162,7 @@ class ScriptWriter {
     event.step = steps[below(steps.size())];
     event.time = one_in(3) ? 1 + static_cast<int>(below(2)) : 0;
     event.fault = static_cast<Fault>(below(fault_count));
-    if (event.fault == Fault::moved_on || event.fault == Fault::moved_away)
+    if (moves_a_host(event.fault))
       event.step = "begin";
     event.many = 1 + static_cast<int>(below(4));
     return event;
