@@ -65,9 +65,8 @@ PhaseDescription recover_phase() {
   phase.accept = [](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))
       return;
-    host.active = releases_of(answer, "releases");
-    host.outcome.release = join(host.active, "+");
-    host.outcome.state = host.active == host.wanted ? HostState::unchanged : HostState::ready;
+    host.trial.clear();
+    set_active(host, releases_of(answer, "releases"));
     host.changed = true;
   };
   return phase;
@@ -150,6 +149,9 @@ PhaseDescription activate_phase(const RolloutOptions& options) {
     host.activated = host.previous != host.wanted;
     host.changed |= answer.value("changed", false);
     host.remark = remark_on_scripts(answer);
+    // One that was there already only got the hook.
+    if (!host.activated)
+      return;
     host.outcome.state = HostState::active;
     host.outcome.step = "activate";
     host.outcome.release = join(host.wanted, "+");

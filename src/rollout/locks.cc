@@ -39,8 +39,8 @@ PhaseDescription lock_phase(const RolloutOptions& options, Status& status) {
   phase.accept = [&status, run = options.run](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))
       return;
-    host.active = releases_of(answer, "active");
     host.trial = clean_line(answer.at("trial").get<std::string>(), 200);
+    set_active(host, releases_of(answer, "active"));
     const auto epoch = answer.at("epoch").get<std::int64_t>();
     if (epoch < 0 || epoch > highest_epoch)
       throw json::other_error::create(501, "no epoch", nullptr);

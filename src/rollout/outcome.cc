@@ -72,7 +72,9 @@ HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
     outcome.step = "audit";
     outcome.message = audit == nullptr ? "it was not audited" : first_failure(*audit);
   } else {
-    const bool there = !wanted.empty() && facts.installed.active == wanted;
+    // What is on trial goes back.
+    const bool there = !wanted.empty() && facts.installed.active == wanted &&
+                       !facts.installed.activations.trial;
     outcome.state = there ? HostState::unchanged : HostState::ready;
     outcome.step = "audit";
   }
@@ -109,6 +111,13 @@ std::vector<RolloutHost> admit_hosts(const Inventory& inventory, const Fleet& fl
     hosts.push_back(std::move(entry));
   }
   return hosts;
+}
+
+void set_active(RolloutHost& host, std::vector<std::string> active) {
+  host.active = std::move(active);
+  host.outcome.release = join(host.active, "+");
+  host.outcome.state =
+      host.trial.empty() && !moves(host) ? HostState::unchanged : HostState::ready;
 }
 
 bool is_lost(HostState state) {

@@ -72,6 +72,10 @@ void Pace::stuck(std::size_t host) {
   move(host, {Stand::keeping, Stand::returning}, Stand::stuck);
 }
 
+void Pace::untold(std::size_t host) {
+  move(host, {Stand::keeping}, Stand::proven);
+}
+
 void Pace::interrupt() {
   stopped_ = interrupted_ = true;
 }

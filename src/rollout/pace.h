@@ -42,6 +42,7 @@ class Pace {
   void expired(std::size_t host);    ///< it had gone back by itself before it heard
   void returned(std::size_t host);   ///< it is at the release of before
   void stuck(std::size_t host);      ///< it cannot be told where to go
+  void untold(std::size_t host);     ///< it was to stay, and was not told
 
   /// Nothing new begins; who is not decided goes back.
   void interrupt();

@@ -130,6 +130,9 @@ std::string who_failed(const std::vector<RolloutHost>& hosts);
 /// It is not at the releases that it is to get.
 bool moves(const RolloutHost& host);
 
+/// What a host that nothing was done to says is active, and its state by that.
+void set_active(RolloutHost& host, std::vector<std::string> active);
+
 /// All releases that it is to get are sealed there.
 bool holds_all(const RolloutHost& host);
 

@@ -79,15 +79,26 @@ std::vector<RolloutHost*> Waves::hosts_of(const std::vector<std::size_t>& number
   return hosts;
 }
 
+/// A decision that could not be written is none: nobody stays by it.
+void Waves::record(const PaceOrders& orders) {
+  try {
+    records_.decide(hosts_of(orders.take_back), "roll-back", because_);
+    records_.announce(hosts_of(orders.take_back), HostState::rolled_back, "rollback");
+    records_.decide(hosts_of(orders.keep), "confirm", "");
+  } catch (const Error&) {
+    for (const std::size_t at : orders.keep)
+      pace_.untold(at);
+    throw;
+  }
+  records_.announce(hosts_of(orders.keep), HostState::confirmed, "keep");
+  records_.announce(hosts_of(orders.activate), HostState::active, "activate");
+}
+
 /// Begins what there is to begin, each kind of it announced as one.
 void Waves::go_on() {
   mind_the_time();
   const PaceOrders orders = pace_.orders();
-  records_.decide(hosts_of(orders.take_back), "roll-back", because_);
-  records_.announce(hosts_of(orders.take_back), HostState::rolled_back, "rollback");
-  records_.decide(hosts_of(orders.keep), "confirm", "");
-  records_.announce(hosts_of(orders.keep), HostState::confirmed, "keep");
-  records_.announce(hosts_of(orders.activate), HostState::active, "activate");
+  record(orders);
   decided_ = decided_ || !orders.keep.empty();
   if (!began_ && !orders.activate.empty())
     began_ = std::chrono::steady_clock::now();

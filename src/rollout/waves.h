@@ -41,6 +41,7 @@ class Waves {
     bool shown = false;  ///< its line of progress has ended
   };
   void go_on();
+  void record(const PaceOrders& orders);
   std::vector<RolloutHost*> hosts_of(const std::vector<std::size_t>& numbers) const;
   void begin(Move move, const PhaseDescription& phase, std::size_t at);
   void ended(Move move, std::size_t at, const std::string& word);

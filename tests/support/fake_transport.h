@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,7 +20,8 @@ namespace ds {
 /// A Transport without a network: `answer` decides what each command gives; what was sent is kept.
 /// A command that stays begins if `answer` says ok(), and then `reply` decides what each request
 /// gives. A request that nobody answers is `timed_out` once nothing else is left to do. Both may
-/// throw: then conversations live on as Transport::run() promises.
+/// throw: then conversations live on as Transport::run() promises. What is under way ends in the
+/// order in which it began, or as `choose` says.
 class FakeTransport : public Transport {
  public:
   struct Sent {
@@ -86,6 +88,8 @@ class FakeTransport : public Transport {
   std::vector<Sent> sent;
   std::vector<Told> told;
   std::vector<std::string> hung_up;
+  /// Which of so many things is next; 0: the one that waits longest.
+  std::function<std::size_t(std::size_t number)> choose;
   std::size_t room = std::numeric_limits<std::size_t>::max();  ///< for refuse_too_many()
 
  private:
@@ -161,8 +165,7 @@ class FakeTransport : public Transport {
     }
     if (queue_.empty())
       return false;
-    Item next = std::move(queue_.front());
-    queue_.pop_front();
+    Item next = take_next();
     if (next.request) {
       serve(*next.talk, next);
     } else if (!next.talk || next.talk->open) {
@@ -174,6 +177,20 @@ class FakeTransport : public Transport {
         finish(*next.talk, std::move(result));
     }
     return true;
+  }
+
+  /// A conversation's own items stay in their order.
+  Item take_next() {
+    std::vector<std::size_t> first;
+    std::set<const Talk*> seen;
+    for (std::size_t at = 0; at < queue_.size() && (choose || first.empty()); ++at) {
+      if (!queue_[at].talk || seen.insert(queue_[at].talk.get()).second)
+        first.push_back(at);
+    }
+    const std::size_t at = choose ? first.at(choose(first.size())) : 0;
+    Item next = std::move(queue_[at]);
+    queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(at));
+    return next;
   }
 
   void serve(Talk& talk, const Item& item) {
