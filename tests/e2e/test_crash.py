@@ -22,7 +22,7 @@ LONG = bool(os.environ.get("DS_DEPLOY_LONG"))
 MOMENTS = 200 if LONG else 2
 SEED = 20261126
 # The last boundaries of a run that nothing disturbs.
-LAST = ("activate", "decide", "keep", "finish", "checkpoint")
+LAST = ("activate", "decide", "keep", "clean", "finish", "checkpoint")
 ALWAYS = (("activate", "done", HOSTS), ("activate", "got", 0.9), ("decide", "before", 0),
           ("decide", "after", 0), ("keep", "after", 0), ("keep", "sent", 4), ("keep", "got", 0.5))
 CC = shutil.which("cc")

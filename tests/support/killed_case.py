@@ -37,7 +37,7 @@ class KilledCase(DeployCase):
     """Eight hosts for all tests of a class. Each test finds them at the release `old` and leaves
     them at one release, confirmed; `new` is another one."""
 
-    AFTERWARDS = ("waited", "rebooted")  # what comes between the kill and the second run
+    AFTERWARDS = ("at once", "waited", "rebooted")  # what comes between the kill and the second run
 
     @classmethod
     def setUpClass(cls):
@@ -87,8 +87,12 @@ class KilledCase(DeployCase):
         return set(self.states(self.deploy(*self.words(release))).values())
 
     def second_run(self, release):
-        """The report of what takes up again a run that was to bring `release`."""
-        return self.deploy(*self.words(release))
+        """The report of what goes on with the run that was to bring `release`."""
+        if self.run_lives()[:1] != ["died"]:  # it was killed before it was written down
+            return self.deploy(*self.words(release))
+        done = self.run_program("resume", *self.reach, "--state-dir", self.state, "--json")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return json.loads(done.stdout)
 
     def begin(self, release, **environment):
         return subprocess.Popen(
