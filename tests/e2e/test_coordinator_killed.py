@@ -43,6 +43,18 @@ class Killed(KilledCase):
         self.hold.unlink()
         self.assert_all_at(self.new, self.second_run(self.new))
 
+    def test_hosts_that_had_nothing_have_nothing_again(self):
+        self.forget_all()
+        self.kill_while_confirming()
+        self.let_deadlines_pass()
+        self.until(lambda: not self.undecided(), 5)
+        self.assertEqual(set(self.releases().values()), {"none"})
+        self.assertEqual({host["state"] for host in self.status(0)}, {"rolled-back"})
+        python = self.folder / "n1" / "env" / "bin" / "python"
+        self.assertIn("No module named", self.python(python, "-c", "import foreign", check=False))
+        self.hold.unlink()
+        self.assert_all_at(self.new, self.second_run(self.new))
+
 
 if __name__ == "__main__":
     unittest.main()

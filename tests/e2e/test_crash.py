@@ -49,14 +49,6 @@ class Crash(KilledCase):
         return self.begin(self.new, LD_PRELOAD=str(self.library),
                           ASAN_OPTIONS="verify_asan_link_order=0:detect_leaks=0", **environment)
 
-    def forget_new(self):
-        """It will have to be sent."""
-        for root in self.roots():
-            (root / "releases" / (self.new + ".json")).unlink(missing_ok=True)
-            for folder, _, _ in os.walk(root / "releases" / self.new):
-                os.chmod(folder, 0o755)
-            shutil.rmtree(root / "releases" / self.new, ignore_errors=True)
-
     def undisturbed(self):
         """For each boundary, how often something is sent after it, and how often something comes;
         and how long all takes."""
@@ -176,7 +168,7 @@ class Crash(KilledCase):
         """Half of the hosts heard that they stay."""
         child = self.crashing(CRASH_AT="%d done 4" % self.number_of("keep"))
         self.assertEqual(child.wait(), -signal.SIGKILL)
-        self.assertEqual(len(self.on_trial()), 4)
+        self.until(lambda: len(self.on_trial()) == 4, 5)
         self.assertEqual(set(self.releases().values()), {self.new})
         self.let_deadlines_pass()
         self.until(lambda: not self.undecided(), 5)
@@ -185,24 +177,6 @@ class Crash(KilledCase):
         for release in (self.old, self.new):
             self.assertRegex(done.stdout, "(?m)^not the same everywhere: .*%s on 4 hosts"
                              % release[:12])
-        self.assert_all_at(self.new, self.second_run(self.new))
-
-    def test_hosts_that_had_nothing_have_nothing_again(self):
-        for name, root in zip(self.fleet.hosts, self.roots()):
-            for folder, _, _ in os.walk(root):
-                os.chmod(folder, 0o755)
-            shutil.rmtree(root)
-            for path in (self.folder / name / "env").rglob("*ds_deploy.*"):
-                path.unlink()
-        child = self.crashing(CRASH_AT="%d done %d" % (self.number_of("activate"), HOSTS))
-        self.assertEqual(child.wait(), -signal.SIGKILL)
-        self.assertEqual(set(self.releases().values()), {self.new})
-        self.let_deadlines_pass()
-        self.until(lambda: not self.undecided(), 5)
-        self.assertEqual({(root / "active").read_text() for root in self.roots()}, {"none\n"})
-        self.assertEqual({host["state"] for host in self.status(0)}, {"rolled-back"})
-        python = self.folder / "n1" / "env" / "bin" / "python"
-        self.assertIn("No module named", self.python(python, "-c", "import foreign", check=False))
         self.assert_all_at(self.new, self.second_run(self.new))
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -103,11 +104,41 @@ class KilledCase(DeployCase):
     def roots(self):
         return [self.folder / name / ".ds-deploy" / "env" for name in self.fleet.hosts]
 
+    @staticmethod
+    def pointer(root):
+        try:
+            return (root / "active").read_text().strip()
+        except FileNotFoundError:
+            return "none"
+
+    @staticmethod
+    def remove(folder):
+        """What is sealed is read-only."""
+        for inner, _, _ in os.walk(folder):
+            os.chmod(inner, 0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def forget_new(self):
+        """It will have to be sent."""
+        for root in self.roots():
+            (root / "releases" / (self.new + ".json")).unlink(missing_ok=True)
+            self.remove(root / "releases" / self.new)
+
+    def forget_all(self):
+        """No host has ever seen us."""
+        for name, root in zip(self.fleet.hosts, self.roots()):
+            self.remove(root)
+            for path in (self.folder / name / "env").rglob("*ds_deploy.*"):
+                path.unlink()
+
     def releases(self):
         """What each host is at; every byte of it is held against the wheel."""
         found = {}
         for name, root in zip(self.fleet.hosts, self.roots()):
-            (sha256,) = (root / "active").read_text().split()
+            sha256 = self.pointer(root)
+            found[name] = sha256
+            if sha256 == "none":
+                continue
             folder = root / "releases" / sha256
             with zipfile.ZipFile(self.wheels[sha256]) as wheel:
                 for member in wheel.namelist():
@@ -115,7 +146,6 @@ class KilledCase(DeployCase):
                 files = {str(path.relative_to(folder)) for path in folder.rglob("*")
                          if path.is_file() and path.parent.name != "__pycache__"}
                 self.assertEqual(files, set(wheel.namelist()))
-            found[name] = sha256
         return found
 
     def until(self, condition, seconds):
