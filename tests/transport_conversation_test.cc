@@ -563,10 +563,10 @@ TEST_CASE("conversation: a command that does not begin") {
     for (const SshBackend backend : {SshBackend::libssh2, SshBackend::openssh}) {
       TransportOptions options = host.options();
       options.backend = backend;
-      options.connect_timeout = 1s;
+      options.connect_timeout = 5s;
       const std::unique_ptr<Transport> transport = make_transport(options);
       Exec exec = Peer::command(kScript);
-      exec.time_limit = 500ms;
+      exec.time_limit = outcome == Outcome::timed_out ? 500ms : 20000ms;
       Peer peer(*transport, SshdHost::endpoint(), exec);
       peer.say("hello");
       transport->run();

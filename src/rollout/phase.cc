@@ -210,11 +210,11 @@ void ask_host(const PhaseDescription& phase, RolloutHost& host, Transport& trans
     ask_program(phase, host, [&phase, &host, &transport, done](const std::string& word) {
       // Its connection may have been gone for long.
       const bool gone = !host.good && phase.without_lock && !host.program->open();
-      host.good |= gone;
-      if (gone)
-        ask_alone(phase, host, transport, done);
-      else
-        done(word);
+      if (!gone)
+        return done(word);
+      host.good = true;
+      host.outcome.state = HostState::active;
+      ask_alone(phase, host, transport, done);
     });
   } else if (by_program && !phase.without_lock) {
     begin_program(host, transport);

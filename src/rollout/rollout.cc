@@ -122,7 +122,8 @@ void Rollout::settle(const std::string& because) {
   if (back)
     settle_rollback();
   for (RolloutHost* host : preparation_.good_hosts()) {
-    if (host->outcome.state == HostState::rolled_back || host->outcome.state == HostState::failed)
+    if (host->outcome.state == HostState::rolled_back ||
+        (back && host->outcome.state == HostState::failed))
       continue;
     if (host->confirmed) {
       host->outcome.state = !host->changed ? HostState::unchanged

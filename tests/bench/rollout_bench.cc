@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "journal/journal.h"
+#include "rollout/rollout.h"
 #include "support/fake_transport.h"
 #include "support/recording_status.h"
 #include "support/seeded_wheel.h"

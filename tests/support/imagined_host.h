@@ -61,6 +61,7 @@ class ImaginedHost {
         {"activate", &ImaginedHost::activate},
         {"confirm", &ImaginedHost::confirm},
         {"keep", &ImaginedHost::keep},
+        {"clean", &ImaginedHost::clean},
         {"rollback", &ImaginedHost::roll_back}};
     if (request.contains("epoch")) {
       const auto asked = request["epoch"].get<std::int64_t>();
@@ -113,9 +114,7 @@ class ImaginedHost {
   }
 
  private:
-  static json refused(const std::string& problem) {
-    return {{"ok", false}, {"problem", problem}};
-  }
+  static json refused(const std::string& problem) { return {{"ok", false}, {"problem", problem}}; }
   static json damage(const std::string& problem, const json& again) {
     return {{"ok", false}, {"problem", problem}, {"checksum", true}, {"again", again}};
   }
@@ -223,6 +222,8 @@ class ImaginedHost {
             {"problem", "self-test of demo failed"},
             {"self_tests", {{"demo", "failed"}}}};
   }
+
+  json clean(const json& /*request*/) { return {{"removed", json::array()}, {"bytes", 0}}; }
 
   json keep(const json& request) {
     const std::string id = request["activation"];
