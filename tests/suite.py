@@ -6,12 +6,14 @@ others, see support/third_party.py.
 The last line is "N passed, N failed, N skipped"; every skip stands above it with its reason.
 """
 import argparse
+import contextlib
 import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 import zipfile
@@ -23,7 +25,12 @@ SSH_SUITES = ("test_faults", "test_interrupt", "test_hostile_output", "test_jump
               "test_trust", "test_sshd_matrix", "test_ssh_refusals")
 
 
-WAITING = "rollout*,dead-man*,policy*,conversation*"
+# Tests of rollouts mostly wait, for hosts and for time to pass: they run beside all others.
+ROLLOUT_UNITS = "rollout*,dead-man*,policy*,conversation*"
+ROLLOUT_SUITES = ("test_commands", "test_coordinator_killed", "test_crash", "test_dead_man",
+                  "test_faults_copy", "test_faults_disk", "test_faults_host", "test_faults_net",
+                  "test_faults_stage", "test_keep", "test_launchers", "test_lock",
+                  "test_moved_bytes", "test_readers")
 
 
 class Totals:
@@ -32,18 +39,37 @@ class Totals:
         self.failed = 0
         self.skips = []
 
-    def add_unit_tests(self, binary):
-        """In two parts at one time, since most tests of a rollout wait for others."""
+    def add_unit_tests(self, binary, choice):
         if not binary.exists():
             print("%s was not built" % binary)
             self.failed += 1
             return
-        parts = [subprocess.Popen([str(binary), choice + WAITING], stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, text=True, errors="replace")
-                 for choice in ("-tc=", "-tce=")]
-        for part in parts:
-            said, _ = part.communicate()
-            self.add_doctest(said, part.returncode)
+        done = subprocess.run([str(binary), choice], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+        self.add_doctest(done.stdout, done.returncode)
+
+    def add_part(self, said, status):
+        """What another process of this program printed."""
+        ends = re.findall(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", said, re.M)
+        print(re.sub(r"^(skipped: .*|\d+ passed, .* skipped)\n", "", said, flags=re.M), end="")
+        if not ends or (status != 0) != (int(ends[-1][1]) > 0):
+            print("the tests of rollouts ended with status %d" % status)
+            self.failed += 1
+            return
+        self.passed += int(ends[-1][0])
+        self.failed += int(ends[-1][1])
+        self.skips += re.findall(r"^skipped: (.*)$", said, re.M)
+
+    def add_suites(self, pattern, wanted):
+        """Python tests of the files whose names `wanted` takes."""
+        loader = unittest.TestLoader()
+        if pattern is not None:
+            loader.testNamePatterns = ["*%s*" % pattern]
+        for folder in ("rules", "golden", "e2e"):
+            for path in sorted((TESTS / folder).glob("test_*.py")):
+                if wanted(path.stem):
+                    self.add_suite(loader.discover(str(path.parent), pattern=path.name,
+                                                   top_level_dir=str(path.parent)), 2)
 
     def add_doctest(self, said, status):
         """doctest prints one summary line; tests that lack a tool print SKIPPED: name: reason.
@@ -165,10 +191,30 @@ def ops_environment(build):
     return environment / "bin" / "python", package
 
 
+@contextlib.contextmanager
+def beside(*words):
+    """This program with other words, at one time with what follows; what it printed, and its status,
+    once it is asked for."""
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        child = subprocess.Popen([sys.executable, __file__, *words], stdout=said,
+                                 stderr=subprocess.STDOUT)
+
+        def end():
+            status = child.wait()
+            said.seek(0)
+            return said.read(), status
+        try:
+            yield end
+        finally:
+            child.terminate()
+            child.wait()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", required=True)
     parser.add_argument("--long", action="store_true")
+    parser.add_argument("--rollout", action="store_true", help="only the tests of rollouts")
     parser.add_argument("-k", dest="pattern", help="only Python tests whose name has this in it")
     options = parser.parse_args()
     build = (ROOT / options.build).resolve()
@@ -178,22 +224,26 @@ def main():
     sys.path.insert(0, str(TESTS))
     from support import prepare_torch, third_party
     # A few tests by their name are not worth gigabytes.
-    prepare_torch.prepare(download=options.pattern is None)
-    third_party.prepare()
+    if not options.rollout:
+        prepare_torch.prepare(download=options.pattern is None)
+        third_party.prepare()
 
     totals = Totals()
     began = time.monotonic()
-    if options.pattern is None:
-        totals.add_unit_tests(build / "tests" / "unit-tests")
-    loader = unittest.TestLoader()
+    unit_tests = build / "tests" / "unit-tests"
     if options.pattern is not None:
-        loader.testNamePatterns = ["*%s*" % options.pattern]
-    for folder in ("rules", "golden", "e2e"):
-        suite = loader.discover(str(TESTS / folder), pattern="test_*.py",
-                                top_level_dir=str(TESTS / folder))
-        totals.add_suite(suite, 2)
-    totals.add_ops(build, options.pattern)
-    if options.long:
+        totals.add_suites(options.pattern, lambda name: True)
+    elif options.rollout:
+        totals.add_unit_tests(unit_tests, "-tc=" + ROLLOUT_UNITS)
+        totals.add_suites(None, lambda name: name in ROLLOUT_SUITES)
+    else:
+        with beside("--rollout", *sys.argv[1:]) as part:
+            totals.add_unit_tests(unit_tests, "-tce=" + ROLLOUT_UNITS)
+            totals.add_suites(None, lambda name: name not in ROLLOUT_SUITES)
+            totals.add_part(*part())
+    if not options.rollout:
+        totals.add_ops(build, options.pattern)
+    if options.long and not options.rollout:
         totals.add_long()
     print("took %.0f s" % (time.monotonic() - began))
     for skip in totals.skips:

@@ -41,7 +41,7 @@ class BrokenBuilds(unittest.TestCase):
 
     def test_a_program_that_is_not_there(self):
         self.assert_counted(lambda totals: totals.add_ops(self.build, None), "No such file")
-        self.assert_counted(lambda totals: totals.add_unit_tests(self.build / "unit-tests"),
+        self.assert_counted(lambda totals: totals.add_unit_tests(self.build / "unit-tests", "-tc=*"),
                             "was not built")
 
     def test_a_preset_that_cannot_be_built(self):
