@@ -73,8 +73,8 @@ HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
     outcome.message = audit == nullptr ? "it was not audited" : first_failure(*audit);
   } else {
     // What is on trial goes back.
-    const bool there = !wanted.empty() && facts.installed.active == wanted &&
-                       !facts.installed.activations.trial;
+    const bool there =
+        !wanted.empty() && facts.installed.active == wanted && !facts.installed.activations.trial;
     outcome.state = there ? HostState::unchanged : HostState::ready;
     outcome.step = "audit";
   }
@@ -84,8 +84,7 @@ HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
 void set_active(RolloutHost& host, std::vector<std::string> active) {
   host.active = std::move(active);
   host.outcome.release = join(host.active, "+");
-  host.outcome.state =
-      host.trial.empty() && !moves(host) ? HostState::unchanged : HostState::ready;
+  host.outcome.state = host.trial.empty() && !moves(host) ? HostState::unchanged : HostState::ready;
 }
 
 bool is_lost(HostState state) {
