@@ -75,6 +75,30 @@ class ImaginedHost {
     return said;
   }
 
+  /// A request in what a command reads, or null for a program that will be told.
+  static json request_of(const std::string& input) {
+    const std::size_t end = input.find_last_not_of('\n');
+    if (end == std::string::npos || input[end] != '}')
+      return nullptr;
+    const std::size_t begin = input.rfind('\n', end) + 1;
+    return parse(input.substr(begin, end + 1 - begin));
+  }
+
+  /// Without its programs: to parse them takes most of the time, and nobody here runs them.
+  static json parse(std::string request) {
+    for (const std::string key : {"\"dead_man\":\"", "\"hook\":\"", "\"launcher\":\""}) {
+      const std::size_t found = request.find(key);
+      if (found == std::string::npos)
+        continue;
+      const std::size_t begin = found + key.size();
+      std::size_t end = begin;
+      while (request[end] != '"')
+        end += request[end] == '\\' ? 2 : 1;
+      request.erase(begin, end - begin);
+    }
+    return json::parse(request);
+  }
+
   static std::string step_of(const json& request) {
     if (request.contains("install"))
       return "requirements";
@@ -113,9 +137,7 @@ class ImaginedHost {
   }
 
  private:
-  static json refused(const std::string& problem) {
-    return {{"ok", false}, {"problem", problem}};
-  }
+  static json refused(const std::string& problem) { return {{"ok", false}, {"problem", problem}}; }
   static json damage(const std::string& problem, const json& again) {
     return {{"ok", false}, {"problem", problem}, {"checksum", true}, {"again", again}};
   }

@@ -86,8 +86,8 @@ class ImaginedHosts {
     std::string name;
     ImaginedHost host;
     bool dead = false;
-    bool asked = false;  ///< it was sent something
-    bool hit = false;    ///< by a fault of its own
+    bool asked = false;                                ///< it was sent something
+    bool hit = false;                                  ///< by a fault of its own
     std::optional<ImaginedHost::Releases> moved = {};  ///< to these, by another run
     std::map<std::string, int> times = {};
     std::deque<ExecResult::Outcome> refusals = {};  ///< of its next connections
@@ -100,15 +100,14 @@ class ImaginedHosts {
   std::vector<Entry> entries;
   std::vector<FaultEvent> events;
   std::function<void(const std::string& step, const Entry& host)> look;  ///< after each act
-  ImaginedHost::Releases old_releases, new_releases;  ///< that other runs bring
+  ImaginedHost::Releases old_releases, new_releases;                     ///< that other runs bring
   int contacts = 0;
   std::string trace;
   FakeTransport transport;
 
   ImaginedHosts()
       : transport([this](const Endpoint& at, const Exec& exec) { return command(at, exec); },
-                  [this](const Endpoint& at, const ExecInput& input) { return told(at, input); }) {
-  }
+                  [this](const Endpoint& at, const ExecInput& input) { return told(at, input); }) {}
   ImaginedHosts(const ImaginedHosts&) = delete;
   ImaginedHosts& operator=(const ImaginedHosts&) = delete;
 
@@ -144,34 +143,10 @@ class ImaginedHosts {
     throw std::logic_error("no host " + endpoint.name);
   }
 
-  /// A request in what a command reads, or null for a program that will be told.
-  static json request_of(const std::string& input) {
-    const std::size_t end = input.find_last_not_of('\n');
-    if (end == std::string::npos || input[end] != '}')
-      return nullptr;
-    const std::size_t begin = input.rfind('\n', end) + 1;
-    return json::parse(without_programs(input.substr(begin, end + 1 - begin)));
-  }
-
-  /// To parse them takes most of the time, and nobody here runs them.
-  static std::string without_programs(std::string request) {
-    for (const std::string key : {"\"dead_man\":\"", "\"hook\":\"", "\"launcher\":\""}) {
-      const std::size_t found = request.find(key);
-      if (found == std::string::npos)
-        continue;
-      const std::size_t begin = found + key.size();
-      std::size_t end = begin;
-      while (request[end] != '"')
-        end += request[end] == '\\' ? 2 : 1;
-      request.erase(begin, end - begin);
-    }
-    return request;
-  }
-
   ExecResult command(const Endpoint& endpoint, const Exec& exec) {
     Entry& entry = at(endpoint);
     const bool health = exec.input.bytes.empty();
-    const json request = health ? json(nullptr) : request_of(exec.input.bytes);
+    const json request = health ? json(nullptr) : ImaginedHost::request_of(exec.input.bytes);
     const std::string step = health              ? "health"
                              : request.is_null() ? "begin"
                                                  : ImaginedHost::step_of(request);
@@ -193,7 +168,7 @@ class ImaginedHosts {
     if (!input.bytes.starts_with('{'))
       return {};
     Entry& entry = at(endpoint);
-    const json request = json::parse(without_programs(input.bytes));
+    const json request = ImaginedHost::parse(input.bytes);
     Reply reply = contact(entry, ImaginedHost::step_of(request), request, false);
     entry.unheard.insert(entry.unheard.end(), reply.lines.begin(), reply.lines.end());
     if (!reply.lines.empty() || reply.ends)
@@ -281,15 +256,14 @@ class ImaginedHosts {
   Reply fail(Entry& entry, const std::string& step, const json& request, bool connects,
              Fault fault) {
     const std::string nonce = request.is_null() ? "" : request["nonce"].get<std::string>() + " ";
-    static const std::map<Fault, Outcome> before = {
-        {Fault::lost, Outcome::lost}, {Fault::killed, Outcome::signalled},
-        {Fault::ended, Outcome::exited}, {Fault::dead, Outcome::lost}};
-    static const std::map<Fault, Outcome> after = {{Fault::lost_after, Outcome::lost},
-                                                   {Fault::silent_after, Outcome::timed_out},
-                                                   {Fault::killed_after, Outcome::signalled},
-                                                   {Fault::ended_after, Outcome::exited},
-                                                   {Fault::flooded_after, Outcome::flooded},
-                                                   {Fault::dead_after, Outcome::lost}};
+    static const std::map<Fault, Outcome> before = {{Fault::lost, Outcome::lost},
+                                                    {Fault::killed, Outcome::signalled},
+                                                    {Fault::ended, Outcome::exited},
+                                                    {Fault::dead, Outcome::lost}};
+    static const std::map<Fault, Outcome> after = {
+        {Fault::lost_after, Outcome::lost},        {Fault::silent_after, Outcome::timed_out},
+        {Fault::killed_after, Outcome::signalled}, {Fault::ended_after, Outcome::exited},
+        {Fault::flooded_after, Outcome::flooded},  {Fault::dead_after, Outcome::lost}};
     entry.dead = fault == Fault::dead || fault == Fault::dead_after;
     if (const auto found = before.find(fault); found != before.end())
       return ending(found->second);
@@ -316,13 +290,11 @@ class ImaginedHosts {
   /// What no host of ours says, of one that did what it was asked to.
   static std::string hostile_text(const Entry& entry) {
     static const std::vector<std::string> texts = {
-        R"([])",
-        R"({"ok": "yes"})",
+        R"([])", R"({"ok": "yes"})",
         R"({"ok": true, "releases": ["../../etc"], "previous": ["x"], "active": [1],)"
         R"( "epoch": 1e99, "self_tests": [1], "outlives": {}, "sealed": 7, "state": [],)"
         R"( "changed": "x", "again": {"a": 1}})",
-        R"({"ok": 1, "problem": {"a": []}, "checksum": "no"})",
-        R"({"problem": 12})"};
+        R"({"ok": 1, "problem": {"a": []}, "checksum": "no"})", R"({"problem": 12})"};
     return texts[static_cast<std::size_t>(entry.name.back()) % texts.size()];
   }
 

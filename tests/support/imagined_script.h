@@ -33,17 +33,17 @@ struct ImaginedScript {
   std::vector<ImaginedStart> hosts;
   std::vector<FaultEvent> events;
   int parcels = 1;
-  unsigned order = 0;         ///< seed of the order in which things end; 0: as they began
-  std::string text() const;   ///< all of it, for whoever looks for a failure
+  unsigned order = 0;        ///< seed of the order in which things end; 0: as they began
+  std::string text() const;  ///< all of it, for whoever looks for a failure
   bool has(std::initializer_list<Fault> any) const;  ///< one of them happened
   bool has_bad(ImaginedStart::Bad) const;
 };
 
 inline const std::vector<std::string>& imagined_steps() {
   static const std::vector<std::string> steps = {
-      "begin",   "lock",         "recover",  "show-outliving", "is-outlived", "lacking", "stage",
-      "verify",  "requirements", "activate", "confirm",        "health",      "keep",    "rollback",
-      "unlock"};
+      "begin",   "lock",   "recover", "show-outliving", "is-outlived",
+      "lacking", "stage",  "verify",  "requirements",   "activate",
+      "confirm", "health", "keep",    "rollback",       "unlock"};
   return steps;
 }
 
@@ -57,18 +57,20 @@ inline std::string ImaginedScript::text() const {
       policy.max_failures.number, policy.max_failures.percent ? "%" : "",
       policy.on_failure == Policy::OnFailure::stop ? "stop" : "roll-back-all",
       policy.without_dead_man == Policy::WithoutDeadMan::stop ? "stop" : "proceed", policy.retries,
-      policy.health.command.empty() ? "no" : policy.health.on_coordinator ? "here" : "there",
+      policy.health.command.empty()  ? "no"
+      : policy.health.on_coordinator ? "here"
+                                     : "there",
       goal == RolloutOptions::Goal::staged ? "staged" : "confirmed", parcels, order);
   for (std::size_t at = 0; at < hosts.size(); ++at) {
     const ImaginedStart& host = hosts[at];
-    text += fmt::format("  n{} has {} bad {} hook {} undecided {} watched {} lacks {} same {}\n", at,
-                        static_cast<int>(host.has), static_cast<int>(host.bad), host.hook,
+    text += fmt::format("  n{} has {} bad {} hook {} undecided {} watched {} lacks {} same {}\n",
+                        at, static_cast<int>(host.has), static_cast<int>(host.bad), host.hook,
                         host.undecided, host.watched, host.lacks_packages, host.same_as);
   }
   for (const FaultEvent& event : events) {
-    text += fmt::format("  n{} {} {} fault {} many {}{}\n", event.host, event.step, event.time,
-                        static_cast<int>(event.fault), event.many,
-                        event.happened ? " happened" : "");
+    text +=
+        fmt::format("  n{} {} {} fault {} many {}{}\n", event.host, event.step, event.time,
+                    static_cast<int>(event.fault), event.many, event.happened ? " happened" : "");
   }
   return text;
 }
