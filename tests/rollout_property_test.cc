@@ -110,8 +110,8 @@ void check_together(const ImaginedRun& run) {
   if (!run.strict() || run.decided)
     return;
   for (std::size_t at = 0; at < run.fleet.entries.size(); ++at) {
-    if (run.takes_part(at) && !run.had(at).contains(run.wanted) && run.report.hosts[at].state != HostState::unknown &&
-        run.report.hosts[at].step != "rollback")
+    if (run.takes_part(at) && !run.had(at).contains(run.wanted) &&
+        run.report.hosts[at].state != HostState::unknown && run.report.hosts[at].step != "rollback")
       CHECK(run.fleet.entries[at].host.active != run.wanted);
   }
 }
@@ -139,8 +139,7 @@ void check_causes(const ImaginedRun& run) {
       CHECK((any_hit || script.has_bad(Bad::key)));
       break;
     case ExitStatus::lock_held:
-      CHECK(script.has(
-          {Fault::other_run, Fault::overtaken, Fault::moved_on, Fault::moved_away}));
+      CHECK(script.has({Fault::other_run, Fault::overtaken, Fault::moved_on, Fault::moved_away}));
       break;
     case ExitStatus::host_failed:
       CHECK(any_hit);
@@ -258,7 +257,8 @@ void run_three(bool rolling, std::vector<FaultEvent> events) {
 /// A run "fails-012-x" gets no more than 11 records.
 void limit_records(const std::filesystem::path& journal) {
   for (const std::string table : {"transitions", "decisions"}) {
-    std::string sql = by_hand(journal, "SELECT sql FROM sqlite_master WHERE name = '" + table + "'");
+    std::string sql =
+        by_hand(journal, "SELECT sql FROM sqlite_master WHERE name = '" + table + "'");
     sql.insert(sql.rfind(')'), ", CHECK (sequence < CAST(substr(run, 7, 3) AS INTEGER))");
     CHECK(by_hand(journal, "DROP TABLE " + table + "; " + sql) == "");
   }
@@ -288,8 +288,10 @@ TEST_CASE("rollout property: a thousand scripts of faults") {
 
 TEST_CASE("rollout property: three hosts, a fault at each step of each") {
   const bool all = std::getenv("DS_DEPLOY_LONG") != nullptr;
+  const std::vector<std::string> changing = {"activate", "confirm", "health", "keep", "rollback"};
   for (const bool rolling : {false, true}) {
-    for (const std::string& step : imagined_steps()) {
+    // Until the first is activated both do the same.
+    for (const std::string& step : rolling && !all ? changing : imagined_steps()) {
       for (int fault = 0; fault < fault_count; ++fault) {
         if (moves_a_host(static_cast<Fault>(fault)) && step != "begin")
           continue;

@@ -76,6 +76,31 @@ class ImaginedHost {
     return said;
   }
 
+  /// A request in what a command reads, or null for a program that will be told.
+  static json request_of(const ExecInput& input) {
+    if (input.bytes.empty())
+      return nullptr;
+    json request = json::parse(input.bytes);
+    if (input.tail)
+      request.update(parse(*input.tail));
+    return request;
+  }
+
+  /// Without its programs: to parse them takes most of the time, and nobody here runs them.
+  static json parse(std::string request) {
+    for (const std::string key : {"\"dead_man\":\"", "\"hook\":\"", "\"launcher\":\""}) {
+      const std::size_t found = request.find(key);
+      if (found == std::string::npos)
+        continue;
+      const std::size_t begin = found + key.size();
+      std::size_t end = begin;
+      while (request[end] != '"')
+        end += request[end] == '\\' ? 2 : 1;
+      request.erase(begin, end - begin);
+    }
+    return json::parse(request);
+  }
+
   static std::string step_of(const json& request) {
     if (request.contains("install"))
       return "requirements";

@@ -143,35 +143,10 @@ class ImaginedHosts {
     throw std::logic_error("no host " + endpoint.name);
   }
 
-  /// The request in what a command reads, or null for a program that will be told.
-  static json request_of(const ExecInput& input) {
-    if (input.bytes.empty())
-      return nullptr;
-    json request = json::parse(input.bytes);
-    if (input.tail)
-      request.update(json::parse(without_programs(*input.tail)));
-    return request;
-  }
-
-  /// To parse them takes most of the time, and nobody here runs them.
-  static std::string without_programs(std::string request) {
-    for (const std::string key : {"\"dead_man\":\"", "\"hook\":\"", "\"launcher\":\""}) {
-      const std::size_t found = request.find(key);
-      if (found == std::string::npos)
-        continue;
-      const std::size_t begin = found + key.size();
-      std::size_t end = begin;
-      while (request[end] != '"')
-        end += request[end] == '\\' ? 2 : 1;
-      request.erase(begin, end - begin);
-    }
-    return request;
-  }
-
   ExecResult command(const Endpoint& endpoint, const Exec& exec) {
     Entry& entry = at(endpoint);
     const bool health = exec.input.empty();
-    const json request = request_of(exec.input);
+    const json request = ImaginedHost::request_of(exec.input);
     const std::string step = health              ? "health"
                              : request.is_null() ? "begin"
                                                  : ImaginedHost::step_of(request);
@@ -193,7 +168,7 @@ class ImaginedHosts {
     if (!input.bytes.starts_with('{'))
       return {};
     Entry& entry = at(endpoint);
-    const json request = request_of(input);
+    const json request = ImaginedHost::request_of(input);
     Reply reply = contact(entry, ImaginedHost::step_of(request), request, false);
     entry.unheard.insert(entry.unheard.end(), reply.lines.begin(), reply.lines.end());
     if (!reply.lines.empty() || reply.ends)
