@@ -38,6 +38,9 @@ def confirm(request, deepspeed, answer):
         deepspeed.hide_compilers()
     for dist in request["dists"]:
         check_distribution(dist)
+    for release in request.get("releases", ()):
+        if not any(os.path.basename(entry) == release for entry in sys.path):
+            raise AssertionError("release %s is not on sys.path" % release[:12])
     for module in request["imports"]:
         importlib.import_module(module)
     if deepspeed:

@@ -152,8 +152,7 @@ def walk_files(folder):
 
 def break_seal(root, sha256):
     """A release that is damaged stops counting, so that it can be staged again."""
-    if sha256 in read_pointer(root):
-        raise Refused("release %s is active, so it is not staged again" % sha256[:12])
+    refuse_in_use(root, sha256)
     seal = release_folder(root, sha256) + ".json"
     if os.path.lexists(seal):
         os.unlink(seal)
@@ -227,11 +226,21 @@ def clear_killed(releases, own):
                 os.unlink(path)
 
 
+def refuse_in_use(root, sha256):
+    """Of a release that is active, or that an activation on trial goes back to."""
+    trial = on_trial(root)
+    if sha256 in read_pointer(root) or (trial and sha256 in trial["previous"] + trial["releases"]):
+        raise Refused("release %s is active, so it is not staged again; deploy another wheel first"
+                      % sha256[:12])
+
+
 def seal_release(request, root, part):
     """Fills a folder beside the release's place, then takes the place."""
     manifest = request["manifest"]
     sha256 = manifest["wheel"]["sha256"]
     final = release_folder(root, sha256)
+    if os.path.lexists(final):
+        refuse_in_use(root, sha256)
     releases = os.path.dirname(final)
     folder = os.path.join(releases, ".stage-" + sha256)
     os.mkdir(folder, 0o755)

@@ -34,6 +34,8 @@ TEST_CASE("audit: rules about the environment") {
   const Row rows[] = {
       {"reachable", [](auto&) {}, ok, "it answered"},
       {"environment", [](auto&) {}, ok, "Python 3.11.2 in /opt/venv"},
+      {"environment", [](auto& c) { c.host().python.version = "3.7.16"; }, fail,
+       "Python 3.7.16 in /opt/venv is older than 3.8"},
       {"environment", [](auto& c) { c.host().python.executable.clear(); }, fail,
        "the interpreter /opt/venv/bin/python does not exist or does not run"},
       {"environment", [](auto& c) { c.host().python = {}; }, fail,

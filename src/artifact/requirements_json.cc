@@ -53,6 +53,7 @@ using nlohmann::json;
 
 constexpr const char* schema = "ds-deploy.needs/1";
 constexpr std::size_t longest_text = 4096;  // a mangled name
+constexpr int deepest = 32;
 
 void clean_all(json& value) {
   if (value.is_string())
@@ -72,7 +73,8 @@ std::string requirements_json(const Requirements& requirements) {
 }
 
 std::optional<Requirements> read_requirements(std::string_view text) {
-  json whole = json::parse(text, nullptr, false);
+  const auto shallow = [](int depth, json::parse_event_t, json&) { return depth < deepest; };
+  json whole = json::parse(text, shallow, false);
   if (!whole.is_object() || whole.value("schema", json()) != json(schema))
     return std::nullopt;
   try {

@@ -20,6 +20,15 @@ constexpr std::uint64_t spare_bytes = 50'000'000;
 constexpr std::uint64_t files_on_disk = 4;
 constexpr std::uint64_t spare_inodes = 100;
 
+constexpr long oldest_minor = 8;  // importlib.metadata, py_compile's quiet
+
+bool is_too_old(const std::string& version) {
+  const std::vector<std::string> pieces = split(version, '.');
+  const std::optional<long> minor =
+      pieces.size() > 1 ? parse_integer(pieces[1], 0, 999) : std::nullopt;
+  return pieces.front() == "2" || (pieces.front() == "3" && minor && *minor < oldest_minor);
+}
+
 bool is_sealed(const HostFacts& host, const Requirements& wheel) {
   const std::vector<std::string>& sealed = host.installed.sealed;
   return std::find(sealed.begin(), sealed.end(), wheel.sha256) != sealed.end();
@@ -37,6 +46,14 @@ std::string leave_out(const Subject& subject) {
 
 Findings environment_rule(const Subject& subject) {
   const PythonFacts& python = subject.host.python;
+  if (!python.executable.empty() && is_too_old(python.version)) {
+    return {
+        finding(Severity::fail,
+                fmt::format("Python {} in {} is older than 3.{}, which what ds-deploy runs on a "
+                            "host needs",
+                            python.version, python.prefix, oldest_minor),
+                "name an environment with a newer one, or " + leave_out(subject))};
+  }
   if (!python.executable.empty())
     return {finding(Severity::ok, fmt::format("Python {} in {}", python.version, python.prefix))};
   if (!python.asked.empty()) {

@@ -53,6 +53,13 @@ void add_set(Undertaking& undertaking, const Notes& notes, const std::vector<std
 void add_held(Undertaking& undertaking, const HostReleases& wanted, Session& session) {
   const HeldReleases held = read_release_records(session.inventory(), session.probe(), wanted,
                                                  session.transport(), session.status());
+  for (const auto& [host, releases] : wanted) {
+    const auto told = held.find(host);
+    if (!releases.empty() && (told == held.end() || told->second.size() != releases.size())) {
+      throw Error("nothing was changed: " + host + " did not tell what was noted of its releases",
+                  "try again, or leave it out: --exclude " + host, ExitStatus::unreachable);
+    }
+  }
   undertaking.sealed_there = true;
   // What one host says of a release counts for that host; most say the same.
   std::map<Notes, std::vector<std::string>> groups;

@@ -27,25 +27,50 @@ JournalReader journal_of(const Options& options) {
       "that are there already stay as they are");
 }
 
-/// The run that began it all, if this one went on with another.
-RunRecord origin_of(const JournalReader& journal, RunRecord run) {
-  while (!run.resumes.empty())
-    run = journal.run(run.resumes);
-  return run;
+/// A run, and what it goes on with.
+struct Chain {
+  RunRecord origin;
+  bool activates = false;  ///< one of the chain was to activate what the origin staged
+};
+
+Chain chain_of(const JournalReader& journal, RunRecord run) {
+  Chain chain;
+  for (;; run = journal.run(run.resumes)) {
+    chain.activates |= run.command == "activate";
+    if (run.resumes.empty())
+      break;
+  }
+  chain.origin = std::move(run);
+  return chain;
 }
 
 bool fits(const RunRecord& run, const std::string& command) {
-  return command == "activate" ? run.command == "stage"
-                               : run.command != "remove" && life_of(run) != RunLife::runs;
+  return command == "activate" ? run.command == "stage" : run.command != "remove";
+}
+
+void refuse_removal(const RunRecord& run) {
+  if (run.command == "remove") {
+    throw UsageError("run " + run.id + " removed releases, which has no rest to go on with",
+                     "call it again: ds-deploy remove");
+  }
 }
 
 /// The one that is named, else the latest that can be gone on with.
 RunRecord chosen_run(const JournalReader& journal, const Options& options) {
-  if (!options.action.empty())
-    return journal.run(options.action);
+  if (!options.action.empty()) {
+    RunRecord run = journal.run(options.action);
+    refuse_removal(run);
+    return run;
+  }
   for (const RunRecord& run : journal.runs(1000)) {
-    if (fits(run, options.command))
-      return run;
+    if (!fits(run, options.command))
+      continue;
+    // An earlier one that died is not gone on with by chance: hosts may be further since.
+    if (options.command == "resume" && run.ended && run.exit_status == 0) {
+      throw UsageError("the last run, " + run.id + ", ended well",
+                       "name the run to go on with; see: ds-deploy history");
+    }
+    return run;
   }
   throw UsageError(options.command == "activate" ? "no run in the journal has staged anything"
                                                  : "there is no run to go on with in the journal",
@@ -66,11 +91,29 @@ Options options_of(const RunRecord& run, const JournalReader& journal, const Opt
   Options options = parse_options(static_cast<int>(words.size()), words.data());
   options.command = now.command;
   options.words = now.words;
-  options.hosts = now.hostfile.empty() ? journal.text(run.id, RunText::inventory) : "";
+  const bool same_hosts = now.hostfile.empty() && !now.local_only;
+  options.hosts = same_hosts ? journal.text(run.id, RunText::inventory) : "";
   options.hostfile = now.hostfile;
-  options.include = options.exclude = "";
+  // The hosts of the journal are those that were chosen; this chooses among them.
+  options.include = now.include;
+  options.exclude = now.exclude;
   options.limit = now.limit;
   options.local_only = now.local_only;
+  if (same_hosts || !now.python.empty())
+    options.python = now.python;  // else each host has its own
+  options.sudo |= now.sudo;
+  options.ask_sudo_password |= now.ask_sudo_password;
+  options.ssh_options.insert(options.ssh_options.begin(), now.ssh_options.begin(),
+                             now.ssh_options.end());
+  const Options usual;
+  if (now.ssh_backend != usual.ssh_backend)
+    options.ssh_backend = now.ssh_backend;
+  if (now.fanout != usual.fanout)
+    options.fanout = now.fanout;
+  if (now.connect_timeout != usual.connect_timeout)
+    options.connect_timeout = now.connect_timeout;
+  if (now.login_timeout != usual.login_timeout)
+    options.login_timeout = now.login_timeout;
   options.wheels = now.wheels;
   options.policy = now.policy;
   options.ssh_config =
@@ -139,8 +182,14 @@ void add_sets(Undertaking& undertaking, const HostReleases& wanted,
 HostReleases wanted_by(const JournalReader& journal, const RunRecord& run, Session& session) {
   HostReleases wanted;
   for (const HostRecord& host : journal.hosts(run.id)) {
-    if (session.fleet().find(host.name) != nullptr)
-      wanted[host.name] = host.wanted;
+    if (session.fleet().find(host.name) == nullptr)
+      continue;
+    if (run.command == "rollback" && host.wanted.empty() && host.before.empty()) {
+      throw UsageError("host " + host.name + " was not reached by run " + run.id +
+                           ", so nobody knows where it was to go back to",
+                       "ds-deploy rollback, or leave it out: --exclude " + host.name);
+    }
+    wanted[host.name] = host.wanted;
   }
   for (const HostFacts& facts : session.fleet().hosts) {
     if (!wanted.contains(facts.host)) {
@@ -176,11 +225,12 @@ void add_releases(Undertaking& undertaking, const JournalReader& journal, const 
                    "name it with --wheel");
 }
 
-RolloutOptions::Goal goal_of(const RunRecord& run, const Options& options) {
+RolloutOptions::Goal goal_of(const Chain& chain, const Options& options) {
   using Goal = RolloutOptions::Goal;
-  if (run.command == "rollback")
+  if (chain.origin.command == "rollback")
     return Goal::rolled_back;
-  return run.command == "stage" && options.command == "resume" ? Goal::staged : Goal::confirmed;
+  const bool stages = chain.origin.command == "stage" && options.command == "resume";
+  return stages && !chain.activates ? Goal::staged : Goal::confirmed;
 }
 
 }  // namespace
@@ -188,7 +238,8 @@ RolloutOptions::Goal goal_of(const RunRecord& run, const Options& options) {
 ExitStatus resume(const Options& now) {
   // The journal cannot be read and written at one time by one process.
   std::optional<JournalReader> reader = journal_of(now);
-  const RunRecord run = origin_of(*reader, chosen_run(*reader, now));
+  const Chain chain = chain_of(*reader, chosen_run(*reader, now));
+  const RunRecord& run = chain.origin;
   const Options options = options_of(run, *reader, now);
   reader.reset();
   Session session(options);
@@ -198,7 +249,7 @@ ExitStatus resume(const Options& now) {
     reader = journal_of(now);
   const JournalReader& journal = reader ? *reader : *undertaking.journal;
   undertaking.resumes = run.id;
-  undertaking.goal = goal_of(run, options);
+  undertaking.goal = goal_of(chain, options);
   undertaking.audited = !options.no_audit;
   const std::string policy = journal.text(run.id, RunText::policy);
   if (options.policy.empty() && !policy.empty())

@@ -4,6 +4,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <ctime>
 #include <set>
 
@@ -95,6 +96,18 @@ void say_how_it_ended(Report& report, Session& session) {
   session.status().warning(report.notes.back());
 }
 
+/// What ended early can be finished.
+void say_how_to_go_on(Report& report, Session& session) {
+  const bool all = std::all_of(report.hosts.begin(), report.hosts.end(), [&](const auto& host) {
+    return host.state == report.goal || host.state == HostState::unchanged;
+  });
+  if (all)
+    return;
+  const std::string& folder = session.options().state_dir;
+  report.notes.push_back("to go on once the cause is mended: ds-deploy resume " + report.run +
+                         (folder.empty() ? "" : " --state-dir " + shell_quote(folder)));
+}
+
 /// --policy's, else all hosts at once, all or none.
 Policy policy_of(const Options& options) {
   const std::string& file = options.policy;
@@ -169,6 +182,7 @@ void change_hosts(Undertaking& undertaking, Session& session) {
   report.interrupted = result.interrupted;
   report.stopped = std::move(result.stopped);
   say_how_it_ended(report, session);
+  say_how_to_go_on(report, session);
 }
 
 /// 64 digits each: what goes is named, not guessed.

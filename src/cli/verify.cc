@@ -28,6 +28,13 @@ struct Verified {
   std::string message;
 };
 
+/// The run, or the one that it goes on with, was to go back.
+bool went_back(const JournalReader& journal, RunRecord run) {
+  while (!run.resumes.empty())
+    run = journal.run(run.resumes);
+  return run.command == "rollback";
+}
+
 /// Where the journal's last word has each of `hosts`; those that it does not know are not in it.
 HostReleases last_known(const Options& options, const std::set<std::string>& hosts) {
   HostReleases known;
@@ -42,7 +49,7 @@ HostReleases last_known(const Options& options, const std::set<std::string>& hos
       if (!hosts.contains(host.name) || decided.contains(host.name))
         continue;
       const bool there = host.state == "confirmed" || host.state == "unchanged" ||
-                         (host.state == "rolled-back" && run.command == "rollback");
+                         (host.state == "rolled-back" && went_back(*journal, run));
       const bool back = host.state == "rolled-back" && !there;
       if (there || back)
         known[host.name] = there ? host.wanted : host.before;

@@ -19,8 +19,11 @@ using nlohmann::json;
 
 namespace {
 
-// Whatever a host says, there is a higher one.
-constexpr std::int64_t highest_epoch = 1'000'000'000'000;
+/// Epochs count runs. A host that says more has made it up; what it makes others take stays far
+/// below what they call damaged.
+std::int64_t highest_epoch() {
+  return std::max<std::int64_t>(std::time(nullptr), 1'000'000'000);
+}
 
 }  // namespace
 
@@ -42,7 +45,7 @@ PhaseDescription lock_phase(const RolloutOptions& options, Status& status) {
     host.trial = clean_line(answer.at("trial").get<std::string>(), 200);
     set_active(host, releases_of(answer, "active"));
     const auto epoch = answer.at("epoch").get<std::int64_t>();
-    if (epoch < 0 || epoch > highest_epoch)
+    if (epoch < 0 || epoch > highest_epoch())
       throw json::other_error::create(501, "no epoch", nullptr);
     host.seen_epoch = epoch;
     host.run = run;
@@ -73,7 +76,10 @@ void take_locks(const PhaseDescription& lock, const std::vector<RolloutHost*>& h
 
 void give_locks_back(const std::vector<RolloutHost*>& hosts, Transport& transport) {
   for (RolloutHost* host : hosts) {
-    if (!host->program || !host->program->open() || host->program->busy())
+    // One that hangs would be waited for.
+    if (host->program && host->program->busy())
+      host->program.reset();
+    if (!host->program || !host->program->open())
       continue;
     const std::string nonce = random_nonce();
     const json request = {{"phase", "unlock"}, {"nonce", nonce}};

@@ -103,9 +103,13 @@ json deepspeed_request(const Parcel& parcel) {
 
 json confirm_request(const ReleaseSet& set) {
   json request = json::object();
-  json dists = json::array(), imports = json::array(), self_tests = json::object();
+  json dists = json::array(), releases = json::array(), imports = json::array(),
+       self_tests = json::object();
   for (const Parcel& parcel : set.parcels) {
-    dists.push_back({{"name", parcel.wheel->name}, {"release", parcel.wheel->sha256}});
+    if (parcel.wheel->name.empty())
+      releases.push_back(parcel.wheel->sha256);  // nothing was noted of it
+    else
+      dists.push_back({{"name", parcel.wheel->name}, {"release", parcel.wheel->sha256}});
     for (const std::string& module : parcel.imports)
       imports.push_back(module);
     for (const auto& [op, where] : parcel.self_tests)
@@ -113,7 +117,8 @@ json confirm_request(const ReleaseSet& set) {
     if (!parcel.deepspeed.empty())
       request["deepspeed"] = deepspeed_request(parcel);
   }
-  request.update({{"dists", dists}, {"imports", imports}, {"self_tests", self_tests}});
+  request.update(
+      {{"dists", dists}, {"releases", releases}, {"imports", imports}, {"self_tests", self_tests}});
   return request;
 }
 

@@ -87,10 +87,16 @@ void Preparation::lock() {
     if (stages)
       return !holds_all(*host) || !host->trial.empty();
     const bool lacks_hook = !host->facts->installed.hook && !host->wanted.empty();
-    return moves(*host) || !host->trial.empty() || lacks_hook || !host->lacking.empty();
+    return moves(*host) || !holds_all(*host) || !host->trial.empty() || lacks_hook ||
+           !host->lacking.empty();
   });
   if (changes)
-    take_locks(lock_, hosts, records_, transport_, status_);
+    take_lock(hosts);
+}
+
+void Preparation::take_lock(const std::vector<RolloutHost*>& hosts) {
+  take_locks(lock_, hosts, records_, transport_, status_);
+  locked_ = true;
   for (const RolloutHost* host : hosts)
     locked_out_ |= host->outcome.lock_held;
 }
@@ -177,6 +183,10 @@ void Preparation::verify() {
     for (const std::string& sha256 : host->damaged)
       host->held.erase(sha256);
   }
+  if (!mended.empty() && !locked_)
+    take_lock(good_hosts());
+  if (locked_out_)
+    return;
   for (std::size_t at = 0; at < most_parcels(); ++at) {
     std::vector<RolloutHost*> lacking;
     for (RolloutHost* host : mended) {

@@ -41,6 +41,7 @@ class Preparation {
   bool too_many_failed() const;  ///< more than the policy lets fail in a run
   std::size_t most_parcels() const;
   void lock();
+  void take_lock(const std::vector<RolloutHost*>& hosts);
   void recover();
   void prove_dead_man();
   void stage();
@@ -56,6 +57,7 @@ class Preparation {
   Transport& transport_;
   Status& status_;
   PhaseDescription lock_;
+  bool locked_ = false;
   bool locked_out_ = false;  ///< of a host that another run holds
   bool undefended_ = false;  ///< a host has no dead-man's switch, and the policy stops then
 };

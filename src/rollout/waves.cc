@@ -50,6 +50,11 @@ void Waves::run() {
   if (movers_.empty())
     return;
   status_.stage_started("activate", movers_.size());
+  run_all();
+  status_.stage_finished();
+}
+
+void Waves::run_all() {
   try {
     go_on();
     transport_.run();
@@ -58,7 +63,6 @@ void Waves::run() {
       forget_answers({mover.host});
     throw;
   }
-  status_.stage_finished();
 }
 
 void Waves::take_back(const std::string& because) {
@@ -67,8 +71,7 @@ void Waves::take_back(const std::string& because) {
   pace_.interrupt();
   for (Mover& mover : movers_)
     mover.attempts = 0;
-  go_on();
-  transport_.run();
+  run_all();
   status_.stage_finished();
 }
 

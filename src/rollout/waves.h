@@ -40,6 +40,7 @@ class Waves {
     int attempts = 0;    ///< of the move that it makes now
     bool shown = false;  ///< its line of progress has ended
   };
+  void run_all();
   void go_on();
   void record(const PaceOrders& orders);
   std::vector<RolloutHost*> hosts_of(const std::vector<std::size_t>& numbers) const;

@@ -173,6 +173,82 @@ class Commands(DeployCase):
         receipt = self.run_it("show", runs[0]["run"], "--receipt", hosts=False)
         self.assertEqual(receipt["hosts"], report["hosts"])
 
+    def test_a_host_that_does_not_tell_stays_where_it_is(self):
+        """Its interpreter answers once: facts are well, and what it noted is not told."""
+        self.take("1.0")
+        self.take("2.0")
+        calls = self.write("calls", "0\n")
+        python = self.write("python", "#!/bin/sh\nread n < %s\necho $((n + 1)) > %s\n"
+                            "[ $n -eq 1 ] && exit 3\nexec %s \"$@\"\n"
+                            % (calls, calls, self.hosts["n2"]))
+        python.chmod(0o755)
+        text = self.hostfile.read_text()
+        self.hostfile.write_text(text.replace(str(self.hosts["n2"]), str(python)))
+        self.run_it("rollback", exit_status=5)
+        self.assertIn("n2 did not tell what was noted of its releases", self.stderr)
+        self.assert_at("2.0")
+
+    def killed_while(self, command, *words):
+        """Once n1 is on trial."""
+        note = self.folder / "n1/.ds-deploy/env/unconfirmed.json"
+        child = subprocess.Popen([PROGRAM, command, "--state-dir", self.state, *words],
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                 env=clean_environment())
+        end = time.monotonic() + 60
+        while not note.exists():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.001)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+
+    def test_resume_of_an_activation_activates(self):
+        self.take("1.0")
+        self.run_it("stage", "--wheel", self.wheels["2.0"])
+        self.killed_while("activate")
+        report = self.run_it("resume", "--exclude", "n2", hosts=False)
+        self.assertEqual(self.states(report), {"n1": "confirmed"})
+        self.run_it("resume", hosts=False, exit_status=2)  # the last of that chain ended well
+
+    def test_resume_of_a_rollback_and_what_verify_says_then(self):
+        self.take("1.0")
+        self.take("2.0")
+        self.killed_while("rollback", "--hostfile", self.hostfile)
+        report = self.run_it("resume", hosts=False)
+        self.assertEqual(self.states(report), self.all_hosts("rolled-back"))
+        self.assert_at("1.0")
+        self.assertEqual(self.states(self.run_it("verify")), self.all_hosts("whole"))
+
+    def test_a_removal_is_not_resumed(self):
+        self.take("1.0")
+        first = self.active()
+        self.take("2.0")
+        self.run_it("remove", first)
+        run = self.run_it("history", hosts=False)["runs"][0]["run"]
+        self.run_it("resume", run, hosts=False, exit_status=2)
+        self.assertIn("removed releases, which has no rest", self.stderr)
+        self.assert_at("2.0")
+
+    def test_releases_of_which_nothing_was_noted(self):
+        self.take("1.0")
+        self.take("2.0")
+        for seal in self.folder.glob("*/.ds-deploy/env/releases/*.json"):
+            seal.chmod(0o644)
+            seal.write_text(json.dumps(dict(json.loads(seal.read_text()), record=None)))
+        self.run_it("rollback", exit_status=2)
+        self.assertIn("was not noted on n[1-2] when it was staged", self.stderr)
+        self.run_it("rollback", "--no-audit")
+        self.assert_at("1.0")
+
+    def test_an_active_release_without_its_seal_is_not_replaced(self):
+        self.take("1.0")
+        release = self.folder / "n2/.ds-deploy/env/releases" / self.active()
+        before = release.stat().st_ino
+        release.with_name(release.name + ".json").unlink()
+        report = self.run_it("deploy", "--wheel", self.wheels["1.0"], exit_status=4)
+        self.assertIn("is active, so it is not staged again", report["hosts"][1]["message"])
+        self.assertEqual(release.stat().st_ino, before)
+        self.assert_at("1.0")
+
     def test_old_releases_go(self):
         for version in ("1.0", "2.0", "3.0"):
             self.take(version)
