@@ -21,6 +21,7 @@ from support.killed_case import HOSTS, KilledCase
 LONG = bool(os.environ.get("DS_DEPLOY_LONG"))
 MOMENTS = 200 if LONG else 2
 SEED = 20261126
+BEGIN = 2  # of the log's header and the run's first record
 # The last boundaries of a run that nothing disturbs.
 LAST = ("activate", "decide", "keep", "clean", "finish", "checkpoint")
 ALWAYS = (("activate", "done", HOSTS), ("activate", "got", 0.9), ("decide", "before", 0),
@@ -50,8 +51,8 @@ class Crash(KilledCase):
                           ASAN_OPTIONS="verify_asan_link_order=0:detect_leaks=0", **environment)
 
     def undisturbed(self):
-        """For each boundary, how often something is sent after it, and how often something comes;
-        and how long all takes."""
+        """For each boundary, how often something is sent after it, how often something comes, and
+        when it is reached, in ms; and how many seconds all takes."""
         log = self.folder / "log"
         self.forget_new()
         began = time.monotonic()
@@ -107,7 +108,7 @@ class Crash(KilledCase):
         """(boundary, moment, number) in the order of the run, and those that matter most."""
         names = {self.number_of(name): name for name in LAST}
         every, matter = [], []
-        for boundary, (sent, got) in enumerate(self.counts, 1):
+        for boundary, (sent, got, _) in enumerate(self.counts, 1):
             moments = [("before", 0), ("within", 0), ("after", 0)]
             if sent:
                 moments += [("sent", 1), ("sent", 4), ("done", HOSTS), ("done", 0.9)]
@@ -152,13 +153,20 @@ class Crash(KilledCase):
         print("%d boundaries, %d kills" % (asked, self.kills), flush=True)
 
     def test_at_any_moment(self):
+        """Three of four are killed when the run is written down, since hosts change only then."""
         moments = random.Random(SEED)
+        begun = self.counts[BEGIN - 1][2] / 1000
         while self.kills < MOMENTS:
-            moment, then = moments.uniform(0, self.seconds), moments.choice(self.AFTERWARDS)
-            with self.subTest(seed=SEED, moment=moment, then=then):
-                child = self.begin(self.new)
-                time.sleep(moment)
-                child.kill()
+            later, then = self.kills % 4 > 0, moments.choice(self.AFTERWARDS)
+            moment = moments.uniform(0, self.seconds - begun if later else self.seconds)
+            with self.subTest(seed=SEED, later=later, moment=moment, then=then):
+                if later:
+                    at = "%d later %d" % (BEGIN, moment * 1000)
+                    child = self.crashing(CRASH_AT=at)
+                else:
+                    child = self.begin(self.new)
+                    time.sleep(moment)
+                    child.kill()
                 if child.wait() != 0:  # else it was faster
                     self.killed(child, then)
             self.look_where_they_are()

@@ -2,11 +2,12 @@
  *
  * To preload into a coordinator. What is written to its journal between two syncs is one boundary,
  * counted from 1; what it sends and gets after a boundary belongs to that one.
- * CRASH_LOG=FILE: a line "SENT GOT" for each boundary.
- * CRASH_AT="BOUNDARY MOMENT NUMBER" kills the process, at the latest before the next boundary:
+ * CRASH_LOG=FILE: a line "SENT GOT MS" for each boundary; MS after the beginning it was reached.
+ * CRASH_AT="BOUNDARY MOMENT NUMBER" kills the process:
  *   before  nothing of it is written     sent  NUMBER times something was sent
  *   within  its first piece is written   done  likewise, and 0.3 s for the hosts to do it
- *   after   it is on disk                got   NUMBER times something came */
+ *   after   it is on disk                got   NUMBER times something came
+ *   later   NUMBER ms after it is on disk; all others at the latest before the next boundary */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -16,10 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 static int boundary, writing, sent, got;
+static long began, reached;
 static int kill_at, kill_number, log_file = -1;
 static char kill_moment[16];
 
@@ -29,7 +33,19 @@ static void die(void) {
     pause();
 }
 
+static long now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void die_later(int signal_number) {
+  (void)signal_number;
+  die();
+}
+
 __attribute__((constructor)) static void read_environment(void) {
+  began = now_ms();
   const char* at = getenv("CRASH_AT");
   const char* file = getenv("CRASH_LOG");
   unsetenv("LD_PRELOAD"); /* what it starts is not counted */
@@ -53,7 +69,7 @@ static int is_journal(int fd) {
 
 static void note_traffic(void) {
   if (log_file >= 0 && boundary > 0)
-    dprintf(log_file, "%d %d\n", sent, got);
+    dprintf(log_file, "%d %d %ld\n", sent, got, reached);
 }
 
 __attribute__((destructor)) static void end(void) {
@@ -69,7 +85,8 @@ ssize_t pwrite64(int fd, const void* bytes, size_t size, off64_t at) {
     note_traffic();
     sent = got = 0;
     writing = 1;
-    if (++boundary > kill_at && kill_at > 0)
+    reached = now_ms() - began;
+    if (++boundary > kill_at && kill_at > 0 && strcmp(kill_moment, "later") != 0)
       die();
     if (is("before"))
       die();
@@ -86,6 +103,11 @@ static void synced(int fd) {
   writing = 0;
   if (is("after"))
     die();
+  if (is("later")) {
+    const struct itimerval once = {{0, 0}, {kill_number / 1000, kill_number % 1000 * 1000 + 1}};
+    signal(SIGALRM, die_later);
+    setitimer(ITIMER_REAL, &once, NULL);
+  }
 }
 
 int fdatasync(int fd) {
