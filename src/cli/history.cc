@@ -127,9 +127,8 @@ void begin_run(Journal& journal, const Report& report, const Policy& policy,
     host.wanted = wanted_on(sets, facts.host);
     host.before = facts.installed.active;
   }
-  journal.begin_run(run, artifacts, hosts);
-  journal.keep(run.id, RunText::policy, policy.text);
-  journal.keep(run.id, RunText::inventory, hosts_text(session));
+  journal.begin_run(run, artifacts, hosts,
+                    {{RunText::policy, policy.text}, {RunText::inventory, hosts_text(session)}});
 }
 
 ExitStatus show_history(const Options& options) {

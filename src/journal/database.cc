@@ -160,6 +160,19 @@ void Database::keep_log() {
   handle_->check(sqlite3_file_control(handle_->database, "main", SQLITE_FCNTL_PERSIST_WAL, &on));
 }
 
+/// By SQLite's own descriptor: closing another one would drop this process's locks of the file.
+std::string Database::header() const {
+  constexpr int size = 100;
+  std::string bytes(size, '\0');
+  sqlite3_file* file = nullptr;
+  const int found =
+      sqlite3_file_control(handle_->database, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  if (found != SQLITE_OK || file == nullptr || file->pMethods == nullptr ||
+      file->pMethods->xRead(file, bytes.data(), size, 0) != SQLITE_OK)
+    bytes.clear();
+  return bytes;
+}
+
 const fs::path& Database::file() const {
   return handle_->file;
 }

@@ -36,6 +36,8 @@ class Database {
   /// The log and its shared memory stay when the last writer leaves, so that readers find them.
   void keep_log();
   const std::filesystem::path& file() const;
+  /// The first 100 bytes as they are in the file, whatever its log holds; or empty.
+  std::string header() const;
   /// For contents that no writer of ours leaves. Throws.
   [[noreturn]] void damaged(const std::string& what) const;
 

@@ -84,7 +84,8 @@ Journal Journal::open(const std::filesystem::path& folder, std::optional<std::st
 }
 
 void Journal::begin_run(const RunRecord& run, const std::vector<ArtifactRecord>& artifacts,
-                        const std::vector<HostRecord>& hosts) {
+                        const std::vector<HostRecord>& hosts,
+                        const std::vector<std::pair<RunText, std::string>>& texts) {
   Transaction transaction(*database_);
   Statement row(*database_,
                 "INSERT INTO runs (id, command, folder, user, machine, pid, pid_started, boot,"
@@ -95,6 +96,8 @@ void Journal::begin_run(const RunRecord& run, const std::vector<ArtifactRecord>&
   for (std::int64_t position = 0; const std::string& each : run.words)
     word.run(run.id, position++, each);
   add_targets(*database_, run.id, artifacts, hosts);
+  for (const auto& [which, text] : texts)
+    add_text(*database_, run.id, which, text);
   transaction.commit();
 }
 

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ds {
@@ -139,7 +140,8 @@ class Journal : public JournalReader {
 
   /// `ended`, `exit_status` and what readers fill in are not looked at, here and below.
   void begin_run(const RunRecord& run, const std::vector<ArtifactRecord>& artifacts,
-                 const std::vector<HostRecord>& hosts);
+                 const std::vector<HostRecord>& hosts,
+                 const std::vector<std::pair<RunText, std::string>>& texts = {});
   /// Adds those that are new; of those that are known by sha256 or name, the last word counts.
   void set_targets(const std::string& run, const std::vector<ArtifactRecord>& artifacts,
                    const std::vector<HostRecord>& hosts);

@@ -157,10 +157,34 @@ void refuse_foreign(Database& database) {
     database.damaged(fmt::format("its schema is {}", found));
 }
 
+std::int64_t big_endian(std::string_view bytes) {
+  std::int64_t number = 0;
+  for (const char byte : bytes)
+    number = number << 8 | static_cast<unsigned char>(byte);
+  return number;
+}
+
+/// SQLite refuses a file alone that is in pieces, as while a checkpoint writes it, or since a kill
+/// in the middle of one; with its log it is whole. The header is right all the time.
+bool says_ours(const Database& database) {
+  const std::string header = database.header();
+  return header.starts_with("SQLite format 3") &&
+         big_endian(std::string_view(header).substr(68, 4)) == application &&
+         big_endian(std::string_view(header).substr(60, 4)) == version;
+}
+
 /// By the file alone: opening another application's database may already change it.
 void refuse_foreign(const fs::path& file) {
   Database database(file, DatabaseUse::frozen);
-  refuse_foreign(database);
+  if (!says_ours(database))
+    refuse_foreign(database);
+}
+
+/// Its writer was killed between the header and the first record. The file alone has everything,
+/// and SQLite finds no way to read by such a log without writing ("locking protocol").
+bool has_header_alone(const fs::path& log) {
+  std::error_code unreadable;
+  return fs::file_size(log, unreadable) == 32;
 }
 
 /// What a reader can rely on without making a file. Our writers leave the log with its shared
@@ -177,7 +201,9 @@ DatabaseUse use_for_reading(const fs::path& file) {
                             name, shell_quote(name)),
                 ExitStatus::usage);
   }
-  return log || is_there(beside(file, "-journal")) ? DatabaseUse::read : DatabaseUse::frozen;
+  if (log)
+    return has_header_alone(beside(file, "-wal")) ? DatabaseUse::frozen : DatabaseUse::read;
+  return is_there(beside(file, "-journal")) ? DatabaseUse::read : DatabaseUse::frozen;
 }
 
 /// Its first write takes the lock that is kept until the end, so that a second run is told at its

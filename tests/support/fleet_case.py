@@ -40,14 +40,17 @@ class Ended:
             child.returncode = os.waitstatus_to_exitcode(status)
             self.seconds = time.monotonic() - began
             self.status, self.cpu = child.returncode, usage.ru_utime + usage.ru_stime
-            self.peak = usage.ru_maxrss / 1024
             out.seek(0)
             err.seek(0)
             self.out, self.err = out.read(), err.read()
 
-    @staticmethod
-    def wait(child, latest):
+    def wait(self, child, latest):
+        """The peak is its own: ru_maxrss has that of the process before exec, which is ours."""
+        self.peak = 0
         while time.monotonic() < latest:
+            with open("/proc/%d/status" % child.pid, encoding="ascii", errors="replace") as status:
+                found = re.search(r"^VmHWM:\s+(\d+) kB", status.read(), re.M)
+            self.peak = int(found.group(1)) / 1024 if found else self.peak
             ended = os.wait4(child.pid, os.WNOHANG)
             if ended[0] != 0:
                 return ended
