@@ -13,9 +13,10 @@ namespace {
 /// Ends everything that the command started once the server's process for this connection is gone:
 /// sshd itself ends nothing. That process is the nearest sshd above (a ForceCommand may have put a
 /// wrapper between), else the parent. It polls, because its stdin and stdout are the command's; it
-/// outlives the command by a second at most. A server whose process cannot be seen is left alone.
+/// outlives the command by a second at most. A server whose process cannot be seen is left alone;
+/// it is looked for before the command begins, for it may be gone right after.
 constexpr const char* kGuard = R"sh((trap '' TERM HUP
-(p=$PPID
+p=$PPID
 q=$p
 while [ "$q" -gt 1 ] && read -r s < /proc/$q/stat; do
     c=${s#*\(}
@@ -25,7 +26,7 @@ while [ "$q" -gt 1 ] && read -r s < /proc/$q/stat; do
     q=${s%% *}
 done
 kill -0 $p || exit
-while sleep 1; do
+(while sleep 1; do
     kill -0 $$ || exit
     kill -0 $p || { kill -TERM 0; sleep 3; kill -KILL 0; }
 done) &) </dev/null >/dev/null 2>&1

@@ -118,7 +118,9 @@ class Conversations(ConversationCase):
 
     def test_a_silence_longer_than_what_the_server_bears(self):
         """The server asks whether we live, and is answered while run() or attend() turns."""
+        before = self.fleet.hosts["n3"]["extra_config"]
         self.fleet.configure("n3", extra_config="ClientAliveInterval 1\nClientAliveCountMax 1\n")
+        self.addCleanup(self.fleet.configure, "n3", extra_config=before)
         for backend in BACKENDS:
             with self.subTest(backend=backend):
                 driver = Driver(self, backend)
