@@ -266,9 +266,14 @@ void limit_records(const std::filesystem::path& journal) {
 
 }  // namespace
 
+static bool is_long() {
+  const char* asked = std::getenv("DS_DEPLOY_LONG");
+  return asked != nullptr && *asked != '\0';
+}
+
 TEST_CASE("rollout property: a thousand scripts of faults") {
   constexpr unsigned first = 20261126;
-  const unsigned number = std::getenv("DS_DEPLOY_LONG") != nullptr ? 20'000 : 1000;
+  const unsigned number = is_long() ? 20'000 : 1000;
   std::set<int> statuses;
   std::set<std::string> states;
   for (unsigned seed = first; seed < first + number; ++seed) {
@@ -287,7 +292,7 @@ TEST_CASE("rollout property: a thousand scripts of faults") {
 }
 
 TEST_CASE("rollout property: three hosts, a fault at each step of each") {
-  const bool all = std::getenv("DS_DEPLOY_LONG") != nullptr;
+  const bool all = is_long();
   const std::vector<std::string> changing = {"activate", "confirm", "health", "keep", "rollback"};
   for (const bool rolling : {false, true}) {
     // Until the first is activated both do the same.
@@ -304,7 +309,7 @@ TEST_CASE("rollout property: three hosts, a fault at each step of each") {
 }
 
 TEST_CASE("rollout property: three hosts, and another fault on the way back") {
-  const bool all = std::getenv("DS_DEPLOY_LONG") != nullptr;
+  const bool all = is_long();
   const std::vector<Fault> second = {Fault::lost,  Fault::lost_after, Fault::late,
                                      Fault::later, Fault::dead,       Fault::interrupt};
   for (const std::string step : {"activate", "confirm", "keep"}) {
@@ -325,7 +330,7 @@ TEST_CASE("rollout property: what the journal has, also where it fails in the mi
   Journal journal = Journal::open(folder.path());
   limit_records(folder.path() / "journal.db");
   constexpr unsigned first = 20271126;
-  const unsigned number = std::getenv("DS_DEPLOY_LONG") != nullptr ? 2000 : 100;
+  const unsigned number = is_long() ? 2000 : 100;
   unsigned stopped = 0;
   for (unsigned seed = first; seed < first + number; ++seed) {
     CAPTURE(seed);
