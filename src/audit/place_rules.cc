@@ -206,10 +206,7 @@ namespace {
 
 /// "release 0123456789ab", or what is there without one.
 std::string set_name(const std::vector<std::string>& releases) {
-  std::vector<std::string> names;
-  for (const std::string& sha256 : releases)
-    names.push_back(sha256.substr(0, 12));
-  return names.empty() ? "what pip installed, or nothing" : "release " + join(names, "+");
+  return releases.empty() ? "what pip installed, or nothing" : "release " + short_names(releases);
 }
 
 }  // namespace

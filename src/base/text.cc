@@ -138,6 +138,13 @@ std::string some_of(const std::vector<std::string>& names) {
   return fmt::format("{}, {} and {} more", names[0], names[1], names.size() - 2);
 }
 
+std::string short_names(const std::vector<std::string>& sha256) {
+  std::vector<std::string> names;
+  for (const std::string& each : sha256)
+    names.push_back(each.substr(0, 12));
+  return join(names, "+");
+}
+
 std::string lower(std::string_view text) {
   std::string out(text);
   for (char& c : out)

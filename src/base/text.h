@@ -29,6 +29,8 @@ std::vector<std::string> lines(std::string_view text);                  ///< CRL
 std::string join(std::span<const std::string> pieces, std::string_view between);
 /// "n1, n2 and 5 more"
 std::string some_of(const std::vector<std::string>& names);
+/// SHA-256 of releases as people read them: "0123456789ab", several: "+"; none: "".
+std::string short_names(const std::vector<std::string>& sha256);
 std::string lower(std::string_view text);
 
 /// A whole decimal number in [low, high], or nothing.

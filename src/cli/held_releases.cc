@@ -72,10 +72,7 @@ void add_held(Undertaking& undertaking, const HostReleases& wanted, Session& ses
 }
 
 std::string release_name(const std::vector<std::string>& releases) {
-  std::vector<std::string> names;
-  for (const std::string& sha256 : releases)
-    names.push_back(sha256.substr(0, 12));
-  return names.empty() ? "what pip installed, or nothing" : join(names, "+");
+  return releases.empty() ? "what pip installed, or nothing" : short_names(releases);
 }
 
 }  // namespace ds

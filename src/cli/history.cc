@@ -64,7 +64,7 @@ void print(const ordered_json& json) {
 }
 
 /// With the interpreters that are meant, so that it reads the same elsewhere.
-std::string hosts_text(Session& session) {
+std::string inventory_text(Session& session) {
   std::vector<Host> hosts = session.inventory().hosts;
   for (Host& host : hosts)
     host.python = target_python(host, session.probe());
@@ -94,6 +94,13 @@ std::string hosts_text(const std::vector<HostRecord>& hosts) {
 
 fs::path state_folder(const Options& options) {
   return options.state_dir.empty() ? state_home() : fs::path(expand_home(options.state_dir));
+}
+
+std::vector<RunRecord> chain_of(const JournalReader& journal, RunRecord run) {
+  std::vector<RunRecord> chain = {std::move(run)};
+  while (!chain.back().resumes.empty())
+    chain.push_back(journal.run(chain.back().resumes));
+  return chain;
 }
 
 void begin_run(Journal& journal, const Report& report, const Policy& policy,
@@ -127,8 +134,9 @@ void begin_run(Journal& journal, const Report& report, const Policy& policy,
     host.wanted = wanted_on(sets, facts.host);
     host.before = facts.installed.active;
   }
-  journal.begin_run(run, artifacts, hosts,
-                    {{RunText::policy, policy.text}, {RunText::inventory, hosts_text(session)}});
+  journal.begin_run(
+      run, artifacts, hosts,
+      {{RunText::policy, policy.text}, {RunText::inventory, inventory_text(session)}});
 }
 
 ExitStatus show_history(const Options& options) {

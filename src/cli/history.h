@@ -19,6 +19,9 @@ namespace ds {
 /// --state-dir, else state_home().
 std::filesystem::path state_folder(const Options& options);
 
+/// The run and those that it goes on with, in turn; the last is the one that began it all.
+std::vector<RunRecord> chain_of(const JournalReader& journal, RunRecord run);
+
 /// `report` has the run's id; `resumes` is that of another one, or empty.
 void begin_run(Journal& journal, const Report& report, const Policy& policy,
                const std::vector<ReleaseSet>& sets, const std::string& resumes, Session& session);

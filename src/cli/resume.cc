@@ -27,23 +27,6 @@ JournalReader journal_of(const Options& options) {
       "that are there already stay as they are");
 }
 
-/// A run, and what it goes on with.
-struct Chain {
-  RunRecord origin;
-  bool activates = false;  ///< one of the chain was to activate what the origin staged
-};
-
-Chain chain_of(const JournalReader& journal, RunRecord run) {
-  Chain chain;
-  for (;; run = journal.run(run.resumes)) {
-    chain.activates |= run.command == "activate";
-    if (run.resumes.empty())
-      break;
-  }
-  chain.origin = std::move(run);
-  return chain;
-}
-
 bool fits(const RunRecord& run, const std::string& command) {
   return command == "activate" ? run.command == "stage" : run.command != "remove";
 }
@@ -225,12 +208,15 @@ void add_releases(Undertaking& undertaking, const JournalReader& journal, const 
                    "name it with --wheel");
 }
 
-RolloutOptions::Goal goal_of(const Chain& chain, const Options& options) {
+RolloutOptions::Goal goal_of(const std::vector<RunRecord>& chain, const Options& options) {
   using Goal = RolloutOptions::Goal;
-  if (chain.origin.command == "rollback")
+  if (chain.back().command == "rollback")
     return Goal::rolled_back;
-  const bool stages = chain.origin.command == "stage" && options.command == "resume";
-  return stages && !chain.activates ? Goal::staged : Goal::confirmed;
+  const bool stages = chain.back().command == "stage" && options.command == "resume";
+  // One of the chain may have been to activate what its origin staged.
+  const bool activates = std::any_of(
+      chain.begin(), chain.end(), [](const RunRecord& run) { return run.command == "activate"; });
+  return stages && !activates ? Goal::staged : Goal::confirmed;
 }
 
 }  // namespace
@@ -238,8 +224,8 @@ RolloutOptions::Goal goal_of(const Chain& chain, const Options& options) {
 ExitStatus resume(const Options& now) {
   // The journal cannot be read and written at one time by one process.
   std::optional<JournalReader> reader = journal_of(now);
-  const Chain chain = chain_of(*reader, chosen_run(*reader, now));
-  const RunRecord& run = chain.origin;
+  const std::vector<RunRecord> chain = chain_of(*reader, chosen_run(*reader, now));
+  const RunRecord& run = chain.back();
   const Options options = options_of(run, *reader, now);
   reader.reset();
   Session session(options);

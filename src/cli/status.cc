@@ -20,10 +20,7 @@ using nlohmann::ordered_json;
 
 /// "0123456789ab", several: "+"
 std::string short_name(const std::vector<std::string>& releases) {
-  std::vector<std::string> names;
-  for (const std::string& sha256 : releases)
-    names.push_back(sha256.substr(0, 12));
-  return names.empty() ? "none" : join(names, "+");
+  return releases.empty() ? "none" : short_names(releases);
 }
 
 std::string when(std::int64_t at) {
@@ -103,7 +100,7 @@ std::string text_of(const std::vector<HostStatus>& hosts) {
   return text;
 }
 
-std::string json_of(const std::vector<HostStatus>& hosts, ExitStatus exit) {
+std::string json_of(const char* schema, const std::vector<HostStatus>& hosts, ExitStatus exit) {
   ordered_json list = ordered_json::array();
   for (const HostStatus& host : hosts) {
     list.push_back({{"name", host.host},
@@ -112,19 +109,32 @@ std::string json_of(const std::vector<HostStatus>& hosts, ExitStatus exit) {
                     {"message", host.message}});
   }
   const ordered_json whole = {
-      {"schema", "ds-deploy.status/1"}, {"exit", static_cast<int>(exit)}, {"hosts", list}};
+      {"schema", schema}, {"exit", static_cast<int>(exit)}, {"hosts", list}};
   return whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace
 
+std::string word_for(HostFacts::State state) {
+  return state == HostFacts::State::unreachable ? "unreachable"
+         : state == HostFacts::State::failed    ? "failed"
+                                                : "refused";
+}
+
+void print_hosts(Session& session, const char* schema, const std::vector<HostStatus>& hosts,
+                 ExitStatus exit, const std::string& text) {
+  const std::string said = session.options().json
+                               ? json_of(schema, hosts, exit)
+                               : "environment  " + session.environment() + "\n" + text;
+  std::fputs(said.c_str(), stdout);
+  std::fflush(stdout);
+}
+
 HostStatus host_status(const HostFacts& facts) {
   HostStatus status;
   status.host = facts.host;
   if (facts.state != HostFacts::State::reached) {
-    status.state = facts.state == HostFacts::State::unreachable ? "unreachable"
-                   : facts.state == HostFacts::State::failed    ? "failed"
-                                                                : "refused";
+    status.state = word_for(facts.state);
     status.message = facts.problem;
     return status;
   }
@@ -170,11 +180,7 @@ ExitStatus show_status(Session& session) {
       std::all_of(hosts.begin(), hosts.end(), [](const HostStatus& host) { return host.decided; });
   if (exit == ExitStatus::ok && !decided)
     exit = ExitStatus::unreachable;
-  const std::string said = session.options().json
-                               ? json_of(hosts, exit)
-                               : "environment  " + session.environment() + "\n" + text_of(hosts);
-  std::fputs(said.c_str(), stdout);
-  std::fflush(stdout);
+  print_hosts(session, "ds-deploy.status/1", hosts, exit, text_of(hosts));
   return exit;
 }
 

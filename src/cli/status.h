@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "cli/session.h"
@@ -19,6 +20,13 @@ struct HostStatus {
   std::string message;
   bool decided = true;  ///< nothing has to happen there any more
 };
+
+/// For a host that gave no answer: unreachable, failed or refused.
+std::string word_for(HostFacts::State state);
+
+/// With --json an object of this schema, else `text` under the environments' names.
+void print_hosts(Session& session, const char* schema, const std::vector<HostStatus>& hosts,
+                 ExitStatus exit, const std::string& text);
 
 HostStatus host_status(const HostFacts& facts);
 

@@ -96,11 +96,17 @@ void say_how_it_ended(Report& report, Session& session) {
   session.status().warning(report.notes.back());
 }
 
+void take_result(RolloutResult result, Report& report, Session& session) {
+  report.hosts = std::move(result.hosts);
+  report.interrupted = result.interrupted;
+  report.stopped = std::move(result.stopped);
+  say_how_it_ended(report, session);
+}
+
 /// What ended early can be finished.
 void say_how_to_go_on(Report& report, Session& session) {
-  const bool all = std::all_of(report.hosts.begin(), report.hosts.end(), [&](const auto& host) {
-    return host.state == report.goal || host.state == HostState::unchanged;
-  });
+  const bool all = std::all_of(report.hosts.begin(), report.hosts.end(),
+                               [&](const auto& host) { return is_goal(host.state, report); });
   if (all)
     return;
   const std::string& folder = session.options().state_dir;
@@ -175,13 +181,9 @@ void change_hosts(Undertaking& undertaking, Session& session) {
   begin_run(*undertaking.journal, report, undertaking.policy, undertaking.releases,
             undertaking.resumes, session);
   options.journal = &*undertaking.journal;
-  RolloutResult result =
-      roll_out(session.inventory(), session.fleet(), report.audit, undertaking.releases, options,
-               session.transport(), session.status());
-  report.hosts = std::move(result.hosts);
-  report.interrupted = result.interrupted;
-  report.stopped = std::move(result.stopped);
-  say_how_it_ended(report, session);
+  take_result(roll_out(session.inventory(), session.fleet(), report.audit, undertaking.releases,
+                       options, session.transport(), session.status()),
+              report, session);
   say_how_to_go_on(report, session);
 }
 
@@ -245,12 +247,9 @@ ExitStatus remove_from_hosts(Session& session) {
   RolloutOptions options = rollout_options(undertaking, session);
   begin_run(*undertaking.journal, report, undertaking.policy, {}, {}, session);
   options.journal = &*undertaking.journal;
-  RolloutResult result = remove_releases(session.inventory(), session.fleet(), report.audit,
-                                         releases, options, session.transport(), session.status());
-  report.hosts = std::move(result.hosts);
-  report.interrupted = result.interrupted;
-  report.stopped = std::move(result.stopped);
-  say_how_it_ended(report, session);
+  take_result(remove_releases(session.inventory(), session.fleet(), report.audit, releases, options,
+                              session.transport(), session.status()),
+              report, session);
   return finish(std::move(report), session, undertaking.times, &*undertaking.journal);
 }
 

@@ -4,36 +4,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/text.h"
 #include "cli/held_releases.h"
 #include "cli/history.h"
 #include "cli/reach.h"
+#include "cli/status.h"
 
 namespace ds {
 namespace {
 
-using nlohmann::ordered_json;
-
 constexpr std::size_t most_runs = 1000;
-
-struct Verified {
-  std::string host;
-  std::string state;  ///< whole, damaged, none, drifted, and those of hosts that gave no answer
-  std::vector<std::string> active;
-  std::string message;
-};
-
-/// The run, or the one that it goes on with, was to go back.
-bool went_back(const JournalReader& journal, RunRecord run) {
-  while (!run.resumes.empty())
-    run = journal.run(run.resumes);
-  return run.command == "rollback";
-}
 
 /// Where the journal's last word has each of `hosts`; those that it does not know are not in it.
 HostReleases last_known(const Options& options, const std::set<std::string>& hosts) {
@@ -48,8 +31,9 @@ HostReleases last_known(const Options& options, const std::set<std::string>& hos
     for (const HostRecord& host : journal->hosts(run.id)) {
       if (!hosts.contains(host.name) || decided.contains(host.name))
         continue;
-      const bool there = host.state == "confirmed" || host.state == "unchanged" ||
-                         (host.state == "rolled-back" && went_back(*journal, run));
+      const bool there =
+          host.state == "confirmed" || host.state == "unchanged" ||
+          (host.state == "rolled-back" && chain_of(*journal, run).back().command == "rollback");
       const bool back = host.state == "rolled-back" && !there;
       if (there || back)
         known[host.name] = there ? host.wanted : host.before;
@@ -62,12 +46,13 @@ HostReleases last_known(const Options& options, const std::set<std::string>& hos
   return known;
 }
 
-Verified verified(const HostFacts& facts, const HostReleases& known) {
-  Verified said{facts.host, "whole", facts.installed.active, {}};
+HostStatus verified(const HostFacts& facts, const HostReleases& known) {
+  HostStatus said;
+  said.host = facts.host;
+  said.release = join(facts.installed.active, "+");
+  said.state = "whole";
   if (facts.state != HostFacts::State::reached) {
-    said.state = facts.state == HostFacts::State::unreachable ? "unreachable"
-                 : facts.state == HostFacts::State::failed    ? "failed"
-                                                              : "refused";
+    said.state = word_for(facts.state);
     said.message = facts.problem;
     return said;
   }
@@ -84,21 +69,22 @@ Verified verified(const HostFacts& facts, const HostReleases& known) {
                                 release.sha256.substr(0, 12), release.damage);
   }
   const auto expected = known.find(facts.host);
-  if (said.state == "whole" && expected != known.end() && expected->second != said.active) {
+  if (said.state == "whole" && expected != known.end() &&
+      expected->second != facts.installed.active) {
     said.state = "drifted";
     said.message = "the journal has it at " + release_name(expected->second);
   }
-  if (said.state == "whole" && said.active.empty())
+  if (said.state == "whole" && said.release.empty())
     said.state = "none";
   return said;
 }
 
-std::string text_of(const std::vector<Verified>& hosts) {
+std::string text_of(const std::vector<HostStatus>& hosts) {
   std::vector<std::pair<std::string, std::vector<std::string>>> rows;
-  for (const Verified& host : hosts) {
-    const std::string line =
-        fmt::format("{}  {}{}", host.active.empty() ? "none" : release_name(host.active),
-                    host.state, host.message.empty() ? "" : ": " + host.message);
+  for (const HostStatus& host : hosts) {
+    const std::string line = fmt::format(
+        "{}  {}{}", host.release.empty() ? "none" : short_names(split(host.release, '+')),
+        host.state, host.message.empty() ? "" : ": " + host.message);
     auto row = std::find_if(rows.begin(), rows.end(),
                             [&line](const auto& known) { return known.first == line; });
     if (row == rows.end())
@@ -111,23 +97,10 @@ std::string text_of(const std::vector<Verified>& hosts) {
   return text;
 }
 
-std::string json_of(const std::vector<Verified>& hosts, ExitStatus exit) {
-  ordered_json list = ordered_json::array();
-  for (const Verified& host : hosts) {
-    list.push_back({{"name", host.host},
-                    {"state", host.state},
-                    {"release", join(host.active, "+")},
-                    {"message", host.message}});
-  }
-  const ordered_json whole = {
-      {"schema", "ds-deploy.verify/1"}, {"exit", static_cast<int>(exit)}, {"hosts", list}};
-  return whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
-}
-
-ExitStatus exit_of(const Fleet& fleet, const std::vector<Verified>& hosts) {
+ExitStatus exit_of(const Fleet& fleet, const std::vector<HostStatus>& hosts) {
   const auto any = [&hosts](const char* state) {
     return std::any_of(hosts.begin(), hosts.end(),
-                       [state](const Verified& host) { return host.state == state; });
+                       [state](const HostStatus& host) { return host.state == state; });
   };
   const ExitStatus reached = status_of(fleet);
   if (reached == ExitStatus::key_refused || any("damaged"))
@@ -144,15 +117,11 @@ ExitStatus verify_hosts(Session& session) {
   for (const HostFacts& facts : session.fleet().hosts)
     names.insert(facts.host);
   const HostReleases known = last_known(session.options(), names);
-  std::vector<Verified> hosts;
+  std::vector<HostStatus> hosts;
   for (const HostFacts& facts : session.fleet().hosts)
     hosts.push_back(verified(facts, known));
   const ExitStatus exit = exit_of(session.fleet(), hosts);
-  const std::string said = session.options().json
-                               ? json_of(hosts, exit)
-                               : "environment  " + session.environment() + "\n" + text_of(hosts);
-  std::fputs(said.c_str(), stdout);
-  std::fflush(stdout);
+  print_hosts(session, "ds-deploy.verify/1", hosts, exit, text_of(hosts));
   return exit;
 }
 

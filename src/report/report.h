@@ -47,6 +47,9 @@ struct Report {
   std::map<std::string, double> seconds;  ///< by stage
 };
 
+/// The command takes every host to such a state.
+bool is_goal(HostState state, const Report& report);
+
 /// The brief's table: 0 if every host is where the command takes it; else the first of 6, 8, 7, 4,
 /// 130, 5, 3 that applies. A run that was stopped has its error's status in the place of 130. A
 /// host that only went back with others has not failed.

@@ -12,9 +12,6 @@
 
 namespace ds {
 
-/// The command takes every host to such a state.
-bool is_goal(HostState state, const Report& report);
-
 /// 0 is the worst, so that the eye meets first what needs a hand.
 int rank(HostState state);
 

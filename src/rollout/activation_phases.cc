@@ -76,12 +76,9 @@ PhaseDescription show_outliving_phase(const std::string& run) {
   PhaseDescription phase;
   phase.name = "dead-man";
   phase.done_word = "";  // the second of the two tells
-  const SharedText more =
-      std::make_shared<const std::string>(json{{"dead_man", dead_man_program()}}.dump());
-  phase.command = [run, more](const RolloutHost&) {
-    PhaseCommand command{{{"phase", "show-outliving"}, {"run", run}}};
-    command.more = more;
-    return command;
+  phase.command = [run,
+                   more = shared_text(json{{"dead_man", dead_man_program()}})](const RolloutHost&) {
+    return PhaseCommand{.request = {{"phase", "show-outliving"}, {"run", run}}, .more = more};
   };
   phase.accept = [](RolloutHost& host, const json& answer) {
     host.outlives = answer.value("ok", false);
@@ -137,10 +134,9 @@ PhaseDescription activate_phase(const RolloutOptions& options) {
                       {"hook", std::string(template_text("hook.py"))}};
   phase.command = [more =
                        std::make_shared<const std::string>(texts.dump())](const RolloutHost& host) {
-    PhaseCommand command{
-        {{"phase", "activate"}, {"releases", host.wanted}, {"armed", host.outlives}}};
-    command.more = more;
-    return command;
+    return PhaseCommand{
+        .request = {{"phase", "activate"}, {"releases", host.wanted}, {"armed", host.outlives}},
+        .more = more};
   };
   phase.accept = [](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))

@@ -37,11 +37,8 @@ void check_releases(const Inventory& inventory, const ProbeOptions& probe, Fleet
   for (std::size_t at = 0; at < fleet.hosts.size() && at < inventory.hosts.size(); ++at) {
     if (fleet.hosts[at].python.executable.empty())
       continue;
-    RolloutHost& host = hosts.emplace_back();
-    host.host = &inventory.hosts[at];
+    RolloutHost& host = hosts.emplace_back(host_to_ask(inventory.hosts[at], probe));
     host.facts = &fleet.hosts[at];
-    host.outcome.host = inventory.hosts[at].name;
-    host.python = target_python(inventory.hosts[at], probe);
     facts[&host] = &fleet.hosts[at];
     asked.push_back(&host);
   }

@@ -17,7 +17,7 @@ void HostProgram::ask(std::string nonce, ExecInput input, std::chrono::milliseco
   done_ = std::move(done);
   began_ = std::chrono::steady_clock::now();
   sent_ = conversation_->sent();
-  ++asked_;
+  unanswered_ = true;
   conversation_->send(std::move(input), limit);
 }
 
@@ -25,7 +25,7 @@ void HostProgram::ask(std::string nonce, ExecInput input, std::chrono::milliseco
 void HostProgram::heard(std::string_view line) {
   if (!line.starts_with(nonce_ + " "))
     return;
-  answered_ = asked_;
+  unanswered_ = false;
   conversation_->answered();
   ExecResult result;
   result.exit_status = 0;

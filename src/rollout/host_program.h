@@ -30,7 +30,7 @@ class HostProgram {
   /// Nobody waits for an answer any more.
   void forget() { done_ = nullptr; }
   /// A question was forgotten and is not answered: what is asked now may wait long.
-  bool busy() const { return asked_ > answered_; }
+  bool busy() const { return unanswered_; }
 
  private:
   void heard(std::string_view line);
@@ -41,7 +41,7 @@ class HostProgram {
   Done done_;
   std::chrono::steady_clock::time_point began_;
   std::uint64_t sent_ = 0;  ///< before this question
-  int asked_ = 0, answered_ = 0;
+  bool unanswered_ = false;
 };
 
 }  // namespace ds

@@ -56,7 +56,7 @@ PhaseDescription lock_phase(const RolloutOptions& options, Status& status) {
   return phase;
 }
 
-void take_locks(const PhaseDescription& lock, const std::vector<RolloutHost*>& hosts,
+bool take_locks(const PhaseDescription& lock, const std::vector<RolloutHost*>& hosts,
                 Records& records, Transport& transport, Status& status) {
   std::vector<Endpoint> endpoints;
   for (RolloutHost* host : hosts) {
@@ -72,6 +72,8 @@ void take_locks(const PhaseDescription& lock, const std::vector<RolloutHost*>& h
   records.take_epoch(epoch);
   for (RolloutHost* host : hosts)
     host->epoch = epoch;
+  return std::none_of(hosts.begin(), hosts.end(),
+                      [](const RolloutHost* host) { return host->outcome.lock_held; });
 }
 
 void give_locks_back(const std::vector<RolloutHost*>& hosts, Transport& transport) {

@@ -186,7 +186,7 @@ std::string to_string(HostState state) {
   return "unknown";
 }
 
-std::string manifest_json(const Wheel& wheel) {
+json manifest_of(const Wheel& wheel) {
   json files = json::array();
   for (const WheelEntry& entry : wheel.entries) {
     files.push_back({{"path", entry.path},
@@ -199,8 +199,23 @@ std::string manifest_json(const Wheel& wheel) {
                {{"file", wheel.file.filename().string()},
                 {"sha256", wheel.sha256},
                 {"bytes", wheel.bytes}}},
-              {"files", files}}
-      .dump();
+              {"files", files}};
+}
+
+std::string manifest_json(const Wheel& wheel) {
+  return manifest_of(wheel).dump();
+}
+
+SharedText shared_text(const json& value) {
+  return std::make_shared<const std::string>(value.dump());
+}
+
+RolloutHost host_to_ask(const Host& host, const ProbeOptions& probe) {
+  RolloutHost asked;
+  asked.host = &host;
+  asked.outcome.host = host.name;
+  asked.python = target_python(host, probe);
+  return asked;
 }
 
 std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,

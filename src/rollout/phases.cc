@@ -25,17 +25,15 @@ PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, const Policy&
   for (const ReleaseSet& set : sets) {
     json all = json::array();
     for (const Parcel& parcel : set.parcels)
-      all.push_back(json::parse(manifest_json(*parcel.wheel)));
-    manifests[&set] = std::make_shared<const std::string>(json{{"manifests", all}}.dump());
+      all.push_back(manifest_of(*parcel.wheel));
+    manifests[&set] = shared_text(json{{"manifests", all}});
   }
   PhaseDescription phase;
   phase.name = "verify";
   phase.done_word = "verified";
   phase.time_limit = policy.time_limits.verify;
   phase.command = [manifests](const RolloutHost& host) {
-    PhaseCommand command{{{"phase", "verify"}}};
-    command.more = manifests.at(host.set);
-    return command;
+    return PhaseCommand{.request = {{"phase", "verify"}}, .more = manifests.at(host.set)};
   };
   phase.accept = [](RolloutHost& host, const json& answer) {
     for (const std::string& sha256 : answer.value("again", std::vector<std::string>()))

@@ -95,10 +95,8 @@ void Preparation::lock() {
 }
 
 void Preparation::take_lock(const std::vector<RolloutHost*>& hosts) {
-  take_locks(lock_, hosts, records_, transport_, status_);
+  locked_out_ = !take_locks(lock_, hosts, records_, transport_, status_);
   locked_ = true;
-  for (const RolloutHost* host : hosts)
-    locked_out_ |= host->outcome.lock_held;
 }
 
 /// What an earlier run left undecided is taken back first.
@@ -155,19 +153,24 @@ void Preparation::with_retries(std::vector<RolloutHost*> hosts, const Step& step
   }
 }
 
-void Preparation::stage() {
+/// What each of `hosts` does not hold; `again`: in place of what lies there.
+void Preparation::stage_on(const std::vector<RolloutHost*>& hosts, bool again) {
   for (std::size_t at = 0; at < most_parcels(); ++at) {
     std::vector<RolloutHost*> lacking;
-    for (RolloutHost* host : good_hosts()) {
-      if (at < host->wanted.size() && !host->held.contains(host->wanted[at]))
+    for (RolloutHost* host : hosts) {
+      if (host->good && at < host->wanted.size() && !host->held.contains(host->wanted[at]))
         lacking.push_back(host);
     }
     records_.announce(lacking, HostState::ready, "stage");
-    with_retries(lacking, [this, at](const std::vector<RolloutHost*>& hosts) {
-      stage_parcel(at, false, hosts, options_, transport_, status_);
+    with_retries(lacking, [this, at, again](const std::vector<RolloutHost*>& asked) {
+      stage_parcel(at, again, asked, options_, transport_, status_);
     });
     records_.note(lacking);
   }
+}
+
+void Preparation::stage() {
+  stage_on(good_hosts(), false);
 }
 
 /// A sealed release that is damaged and not in use is replaced, once.
@@ -187,18 +190,7 @@ void Preparation::verify() {
     take_lock(good_hosts());
   if (locked_out_)
     return;
-  for (std::size_t at = 0; at < most_parcels(); ++at) {
-    std::vector<RolloutHost*> lacking;
-    for (RolloutHost* host : mended) {
-      if (host->good && at < host->wanted.size() && host->damaged.contains(host->wanted[at]))
-        lacking.push_back(host);
-    }
-    records_.announce(lacking, HostState::ready, "stage");
-    with_retries(lacking, [this, at](const std::vector<RolloutHost*>& hosts) {
-      stage_parcel(at, true, hosts, options_, transport_, status_);
-    });
-    records_.note(lacking);
-  }
+  stage_on(mended, true);
   std::erase_if(mended, [](const RolloutHost* host) { return !host->good; });
   do_phase(verify_phase(sets_, options_.policy, false), mended);
 }

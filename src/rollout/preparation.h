@@ -44,6 +44,7 @@ class Preparation {
   void take_lock(const std::vector<RolloutHost*>& hosts);
   void recover();
   void prove_dead_man();
+  void stage_on(const std::vector<RolloutHost*>& hosts, bool again);
   void stage();
   void verify();
   void verify_sealed();

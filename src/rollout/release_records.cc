@@ -64,11 +64,7 @@ HeldReleases read_release_records(const Inventory& inventory, const ProbeOptions
     const auto wanted = releases.find(entry.name);
     if (wanted == releases.end() || wanted->second.empty())
       continue;
-    RolloutHost& host = hosts.emplace_back();
-    host.host = &entry;
-    host.outcome.host = entry.name;
-    host.python = target_python(entry, probe);
-    asked.push_back(&host);
+    asked.push_back(&hosts.emplace_back(host_to_ask(entry, probe)));
   }
   run_phase(phase, asked, transport, status);
   return found;

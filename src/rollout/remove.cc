@@ -3,8 +3,6 @@
 // Takes releases, or all that is there of ours, off hosts.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "base/text.h"
 #include "rollout/records.h"
 #include "rollout/rollout_state.h"
@@ -74,10 +72,8 @@ RolloutResult remove_releases(const Inventory& inventory, const Fleet& fleet,
   }
   RolloutResult result;
   try {
-    take_locks(lock, good, records, transport, status);
-    const bool locked_out = std::any_of(
-        good.begin(), good.end(), [](const RolloutHost* host) { return host->outcome.lock_held; });
-    std::erase_if(good, [=](const RolloutHost* host) { return !host->good || locked_out; });
+    const bool all = take_locks(lock, good, records, transport, status);
+    std::erase_if(good, [all](const RolloutHost* host) { return !host->good || !all; });
     records.announce(good, HostState::ready, remove.name);
     run_phase(remove, good, transport, status);
     records.finish(good);

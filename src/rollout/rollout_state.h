@@ -78,6 +78,15 @@ struct PhaseDescription {
   bool without_lock = false;           ///< also where the host's program, and so its lock, is gone
 };
 
+/// A text that many hosts get.
+SharedText shared_text(const nlohmann::json& value);
+
+/// manifest_json(), as a value.
+nlohmann::json manifest_of(const Wheel& wheel);
+
+/// A host that is asked one thing, outside of a rollout.
+RolloutHost host_to_ask(const Host& host, const ProbeOptions& probe);
+
 /// {"schema":"ds-deploy.release/1",...}
 nlohmann::json release_record(const Parcel& parcel);
 
@@ -153,11 +162,11 @@ void ask_host(const PhaseDescription& phase, RolloutHost& host, Transport& trans
 
 class Records;
 
-/// All of them or none: with one that is held by another run (`lock_held`) nothing may begin. From
+/// All of them or none: false where another run holds one, and then nothing may begin. From
 /// then on each request to these hosts goes to the process that holds the lock, `lock` outlives it,
 /// and has the epoch that follows the highest of theirs. UsageError where this process may not open
 /// that many connections.
-void take_locks(const PhaseDescription& lock, const std::vector<RolloutHost*>& hosts,
+bool take_locks(const PhaseDescription& lock, const std::vector<RolloutHost*>& hosts,
                 Records& records, Transport& transport, Status& status);
 /// Ends their programs. Throws nothing.
 void give_locks_back(const std::vector<RolloutHost*>& hosts, Transport& transport);

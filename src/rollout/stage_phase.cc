@@ -75,9 +75,8 @@ class Contents {
   const SharedText& of(const Parcel& parcel) {
     SharedText& text = made_[&parcel];
     if (text == nullptr) {
-      const json whole = {{"manifest", json::parse(manifest_json(*parcel.wheel))},
-                          {"record", release_record(parcel)}};
-      text = std::make_shared<const std::string>(whole.dump());
+      text = shared_text(
+          {{"manifest", manifest_of(*parcel.wheel)}, {"record", release_record(parcel)}});
     }
     return text;
   }
@@ -154,9 +153,8 @@ PhaseDescription lacking_phase(std::size_t at, bool again, Contents& contents, L
   PhaseDescription phase;
   phase.name = "stage";
   phase.command = [at, again, &contents](const RolloutHost& host) {
-    PhaseCommand command{{{"phase", "lacking"}, {"again", again}}};
-    command.more = contents.of(host.set->parcels[at]);
-    return command;
+    return PhaseCommand{.request = {{"phase", "lacking"}, {"again", again}},
+                        .more = contents.of(host.set->parcels[at])};
   };
   phase.accept = [at, &lacks](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))

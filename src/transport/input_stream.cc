@@ -21,7 +21,7 @@ std::string_view view_of(const SharedText& text) {
 }  // namespace
 
 InputStream::InputStream(ExecInput input, const std::string& preamble)
-    : input_(std::move(input)), preamble_text_(preamble), preamble_(preamble.size()) {
+    : input_(std::move(input)), preamble_(preamble) {
   if (input_.file.empty())
     return;
   file_ = Fd(::open(input_.file.c_str(), O_RDONLY | O_CLOEXEC));
@@ -31,7 +31,7 @@ InputStream::InputStream(ExecInput input, const std::string& preamble)
 }
 
 std::string_view InputStream::text() const {
-  const std::string_view texts[] = {preamble_text_, view_of(input_.head), input_.bytes,
+  const std::string_view texts[] = {preamble_, view_of(input_.head), input_.bytes,
                                     view_of(input_.tail), block_};
   return texts[part_];
 }

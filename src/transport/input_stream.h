@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -19,16 +21,18 @@ class InputStream {
   /// read.
   std::string_view next();
   void consume(std::size_t bytes);
-  std::uint64_t sent() const { return consumed_ > preamble_ ? consumed_ - preamble_ : 0; }
+  std::uint64_t sent() const {
+    return consumed_ - std::min<std::uint64_t>(consumed_, preamble_.size());
+  }
 
  private:
   std::string_view text() const;
   ExecInput input_;
   Fd file_;
-  std::string preamble_text_, block_;
+  std::string preamble_, block_;
   int part_ = 0;  ///< of preamble, head, bytes, tail, file
   std::size_t at_ = 0;
-  std::uint64_t preamble_ = 0, consumed_ = 0;
+  std::uint64_t consumed_ = 0;
 };
 
 }  // namespace ds

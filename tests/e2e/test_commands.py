@@ -154,17 +154,7 @@ class Commands(DeployCase):
 
     def test_resume_goes_on_with_a_run_that_died(self):
         self.take("1.0")
-        words = [PROGRAM, "--hostfile", self.hostfile, "--state-dir", self.state, "--wheel",
-                 self.wheels["2.0"]]
-        child = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.DEVNULL, env=clean_environment())
-        note = self.folder / "n1/.ds-deploy/env/unconfirmed.json"
-        end = time.monotonic() + 60
-        while not note.exists():
-            self.assertLess(time.monotonic(), end)
-            time.sleep(0.001)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        self.killed_while("deploy", "--hostfile", self.hostfile, "--wheel", self.wheels["2.0"])
         report = self.run_it("resume", hosts=False)
         self.assertLessEqual(set(self.states(report).values()), {"confirmed", "unchanged"})
         self.assert_at("2.0")
