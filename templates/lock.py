@@ -71,7 +71,7 @@ def take_lock(root, request):
     if request.get("break_lock") and read_note(root, LOCK).get("machine") not in (None,
                                                                                  machine_id()):
         os.unlink(path)
-    began = time.monotonic()
+    end = time.monotonic() + 10
     while True:
         lock = open_lock(path)
         held = read_note(root, LOCK)
@@ -81,8 +81,8 @@ def take_lock(root, request):
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 lock.close()
                 held = held or wait_for_note(root)
-                # One whose connection was cut ends within seconds, this run's own most of all.
-                if time.monotonic() - began > (10 if held.get("run") == request["run"] else 3):
+                # This run's own process, whose connection was cut, ends within seconds.
+                if held.get("run") != request["run"] or time.monotonic() > end:
                     refuse_holder(held, True)
                 time.sleep(0.05)
                 continue

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands beside deploy: each half of a deployment, the way back, and what is left at the end."""
 import json
+import pathlib
 import signal
 import subprocess
 import time
@@ -190,6 +191,11 @@ class Commands(DeployCase):
             time.sleep(0.001)
         child.send_signal(signal.SIGKILL)
         child.wait()
+        for name in self.hosts:
+            lock = json.loads((self.folder / name / ".ds-deploy/env/lock.json").read_text())
+            while pathlib.Path("/proc/%d" % lock["pid"]).exists():
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.01)
 
     def test_resume_of_an_activation_activates(self):
         self.take("1.0")
