@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The dead-man's switch: an activation stays only if the coordinator says so within its time, else
 # the host goes back by itself. The host alone decides which of the two came first, by one rename.
-# durable.py and activation.py stand before this text.
+# durable.py, activation.py and holder.py stand before this text.
 import base64
 import contextlib
 import fcntl
@@ -14,7 +14,6 @@ import sys
 import time
 
 BACK = "back"            # the pointer of before, ready to be renamed when the disk is full
-ARMED = "armed.json"     # the process that watches the deadline
 OUTLIVES = "outlives.json"
 CALLED_OFF = "called-off"  # an activation that must not begin any more
 PROBE_SECONDS = 900      # a process that only shows that it is still there
@@ -183,43 +182,6 @@ def go_back(root, because, activation, confirmed_too=False):
             os.rename(overdue, ended)
         sync_folder(root)
     return trial
-
-
-def start_of(pid):
-    """When the process began, in ticks since boot: proc_pid_stat(5), field 22; None once it ended."""
-    with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as source:
-        fields = source.read().rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def this_process(identity):
-    return {"id": identity, "pid": os.getpid(), "started": start_of(os.getpid()),
-            "boot": boot_id()}
-
-
-def read_note(root, name):
-    """{} where there is none, or one that is not ours."""
-    try:
-        fd = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(fd, "rb") as source:
-            value = json.loads(source.read(8192).decode("utf-8").partition("\n")[0])
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def still_runs(said):
-    """Whether the process that this_process() described does."""
-    try:
-        return (said["started"], said["boot"]) == (start_of(said["pid"]), boot_id())
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return False
-
-
-def is_there(root, name, identity):
-    """Whether the process that wrote the file still runs."""
-    said = read_note(root, name)
-    return said.get("id") == identity and still_runs(said)
 
 
 def manager_outlives():

@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # One run at a time changes an environment: its process on this host holds the lock while it lives.
 # And a run that was overtaken changes nothing any more: each has an epoch, and hosts refuse an older
-# one. durable.py and dead_man.py stand before this text.
+# one. durable.py and holder.py stand before this text.
 import errno
 import fcntl
 import json
 import os
 import time
-
-LOCK = "lock.json"    # who holds it, or held it last
-EPOCH = "epoch.json"  # the highest that came, and whose it is
 
 
 class Locked(Refused):
@@ -27,16 +24,6 @@ class Overtaken(Refused):
 def shown(holder):
     said = {key: str(holder.get(key, "?"))[:200] for key in ("run", "who", "from", "since")}
     return "run %(run)s of %(who)s from %(from)s, since %(since)s" % said
-
-
-def machine_id():
-    for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
-        try:
-            with open(path, encoding="ascii") as source:
-                return source.read(64).strip()
-        except OSError:
-            pass
-    return ""
 
 
 def refuse_holder(holder, here):

@@ -199,7 +199,8 @@ def activation_facts(root):
             facts[key] = {"id": record["id"], "releases": record["releases"],
                           "previous": record["previous"], "before": record["before"],
                           "because": str(record.get("because", "")), "at": int(record["at"]),
-                          "seconds_left": int(seconds_left(record)) if name == UNCONFIRMED else 0}
+                          "seconds_left": int(seconds_left(record)) if name == UNCONFIRMED else 0,
+                          "watched": is_there(root, ARMED, record["id"])}
     return dict(facts, problems=problems)
 
 
@@ -210,7 +211,8 @@ def installed_facts(root, site, found):
     return {"root": root, "sealed": sealed[:1000],
             "root_writable": all(os.access(nearest(path), os.W_OK) for path in (root, site)),
             "active": [name for name in pointer.split() if HEX64.match(name)][:100],
-            "activations": activation_facts(root),
+            "activations": activation_facts(root), "lock": lock_facts(root),
+            "epoch": last_epoch(root), "last_run": last_run(root),
             "hook": all(os.path.isfile(os.path.join(site, name)) for name in HOOK),
             "packages": {name: "%s %s" % found[name] for name in sorted(found)
                          if name in ("ds_ops", "deepspeed") or is_ours(found[name][1], root)}}

@@ -142,6 +142,14 @@ std::vector<Rule> every_rule() {
                                           .seconds_left = 17};
        }),
        host([](HostFacts& h) { h.installed.root.clear(); })},
+      {"lock", as_it_is, host([](HostFacts& h) {
+         h.installed.lock = {.run = "20261124-010203-99",
+                             .who = "ada",
+                             .from = "c1",
+                             .since = "2026-11-24T01:02:03Z",
+                             .holder = "runs"};
+       }),
+       host([](HostFacts& h) { h.installed.root.clear(); })},
       {"machine", as_it_is, host([](HostFacts& h) { h.machine = "aarch64"; }),
        host([](HostFacts& h) { h.machine.clear(); })},
       {"python", as_it_is, host([](HostFacts& h) { h.python.version = "3.7.9"; }),

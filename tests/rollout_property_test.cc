@@ -169,7 +169,14 @@ void check_progress(const ImaginedRun& run) {
     if (start.bad != ImaginedStart::Bad::no)
       return;
   }
-  const bool undefended = script.has({Fault::unstarted, Fault::undefended}) &&
+  // One that says no, whatever for, has no dead-man's switch.
+  const bool said_no =
+      std::any_of(script.events.begin(), script.events.end(), [](const FaultEvent& event) {
+        return event.happened && event.step == "show-outliving" &&
+               (event.fault == Fault::no || event.fault == Fault::damaged ||
+                event.fault == Fault::hostile);
+      });
+  const bool undefended = (said_no || script.has({Fault::unstarted, Fault::undefended})) &&
                           script.policy.without_dead_man == Policy::WithoutDeadMan::stop;
   if (run.report.interrupted || run.report.stopped || undefended ||
       script.has({Fault::other_run, Fault::overtaken, Fault::moved_on, Fault::moved_away}) ||
@@ -271,9 +278,15 @@ static bool is_long() {
   return asked != nullptr && *asked != '\0';
 }
 
+/// To look at one that failed: DS_DEPLOY_SEED=20261130.
+static std::optional<unsigned> asked_seed() {
+  const char* asked = std::getenv("DS_DEPLOY_SEED");
+  return asked != nullptr ? std::optional<unsigned>(std::atoi(asked)) : std::nullopt;
+}
+
 TEST_CASE("rollout property: a thousand scripts of faults") {
-  constexpr unsigned first = 20261126;
-  const unsigned number = is_long() ? 20'000 : 1000;
+  const unsigned first = asked_seed().value_or(20261126);
+  const unsigned number = asked_seed() ? 1 : is_long() ? 20'000 : 1000;
   std::set<int> statuses;
   std::set<std::string> states;
   for (unsigned seed = first; seed < first + number; ++seed) {
@@ -284,6 +297,8 @@ TEST_CASE("rollout property: a thousand scripts of faults") {
     for (const HostOutcome& host : run.report.hosts)
       states.insert(to_string(host.state));
   }
+  if (asked_seed())
+    return;
   // The scripts come everywhere.
   CHECK(statuses == std::set<int>{0, 1, 3, 4, 5, 6, 7, 8, 130});
   CHECK(states == std::set<std::string>{"ready", "staged", "confirmed", "unchanged", "refused",

@@ -26,6 +26,7 @@ constexpr std::array rules = {
     Rule{"externally-managed", externally_managed_rule},
     Rule{"installed", installed_rule},
     Rule{"activation", activation_rule},
+    Rule{"lock", lock_rule},
     Rule{"machine", machine_rule},
     Rule{"python", python_rule},
     Rule{"glibc", glibc_rule},

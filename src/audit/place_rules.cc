@@ -234,6 +234,26 @@ Findings activation_rule(const Subject& subject) {
                   "the next deploy takes it back to " + set_name(trial->previous) + " first")};
 }
 
+Findings lock_rule(const Subject& subject) {
+  const InstalledFacts& installed = subject.host.installed;
+  if (installed.root.empty())
+    return {finding(Severity::unknown, "whether another run holds the environment is not known")};
+  if (!installed.lock)
+    return {finding(Severity::ok, "no run holds the environment")};
+  const LockFacts& lock = *installed.lock;
+  const std::string who =
+      fmt::format("run {} of {} from {}, since {}", lock.run, lock.who, lock.from, lock.since);
+  if (lock.holder == "ended")
+    return {finding(Severity::ok, "no run holds the environment: " + who + ", has ended")};
+  if (lock.holder == "runs") {
+    return {finding(Severity::warn, "the environment is locked by " + who,
+                    "let that run end: one that would change this host ends with status 7")};
+  }
+  return {finding(Severity::warn,
+                  "the environment is locked by another machine that shares it: " + who,
+                  "let that run end; if it is dead: --break-lock")};
+}
+
 Findings jit_rule(const Subject& subject) {
   const HostFacts& host = subject.host;
   if (host.torch.version.empty())

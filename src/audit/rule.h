@@ -136,6 +136,7 @@ Findings disk_rule(const Subject& subject);
 Findings same_machine_rule(const Subject& subject);
 Findings installed_rule(const Subject& subject);
 Findings activation_rule(const Subject& subject);
+Findings lock_rule(const Subject& subject);
 Findings machine_rule(const Subject& subject);
 Findings python_rule(const Subject& subject);
 Findings torch_rule(const Subject& subject);

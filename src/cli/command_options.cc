@@ -184,6 +184,7 @@ void add_remove(CLI::App& app, Options& options) {
   app.add_flag("--all", options.all, "all that ds-deploy has there, where nothing is active");
   add_fleet(app, options);
   add_report(app, options);
+  app.add_flag("--dry-run", options.dry_run, "say what would go; no host is changed");
   app.add_flag("--break-lock", options.break_lock,
                "take a host also from a run of which it cannot tell whether it lives");
   add_state(app, options);

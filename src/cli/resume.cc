@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "cli/held_releases.h"
 #include "cli/history.h"
+#include "cli/last_run.h"
 
 namespace ds {
 namespace {
@@ -23,8 +24,8 @@ JournalReader journal_of(const Options& options) {
     return std::move(*journal);
   throw UsageError(
       "there is no journal in " + state_folder(options).string(),
-      "name its folder with --state-dir; where it is lost, deploy the same wheel again: hosts "
-      "that are there already stay as they are");
+      "name its folder with --state-dir; where it is lost: ds-deploy resume --hostfile FILE asks "
+      "the hosts, or deploy the same wheel again");
 }
 
 bool fits(const RunRecord& run, const std::string& command) {
@@ -117,15 +118,14 @@ Options options_of(const RunRecord& run, const JournalReader& journal, const Opt
   return options;
 }
 
-/// The wheels of that run that are still where they were, or are named now.
-std::map<std::string, Wheel> wheels_here(const JournalReader& journal, const RunRecord& run,
-                                         const Options& options) {
+/// The wheels that are named now, and those at `places` that are still there.
+std::map<std::string, Wheel> wheels_here(const Options& options,
+                                         const std::vector<std::string>& places) {
   std::map<std::string, Wheel> wheels;
   std::vector<std::string> files;
   for (const std::string& file : options.wheels)
     files.push_back(fs::absolute(expand_home(file)).string());
-  for (const ArtifactRecord& artifact : journal.artifacts(run.id))
-    files.push_back(artifact.path);
+  files.insert(files.end(), places.begin(), places.end());
   for (const std::string& file : files) {
     std::error_code unreadable;
     if (file.empty() || !fs::is_regular_file(file, unreadable))
@@ -183,10 +183,10 @@ HostReleases wanted_by(const JournalReader& journal, const RunRecord& run, Sessi
   return wanted;
 }
 
-void add_releases(Undertaking& undertaking, const JournalReader& journal, const RunRecord& run,
+void add_releases(Undertaking& undertaking, const HostReleases& wanted,
+                  const std::vector<std::string>& places, const std::string& run,
                   Session& session) {
-  const HostReleases wanted = wanted_by(journal, run, session);
-  const std::map<std::string, Wheel> wheels = wheels_here(journal, run, session.options());
+  const std::map<std::string, Wheel> wheels = wheels_here(session.options(), places);
   std::vector<std::string> missing;
   for (const auto& [host, releases] : wanted) {
     for (const std::string& sha256 : releases) {
@@ -196,7 +196,7 @@ void add_releases(Undertaking& undertaking, const JournalReader& journal, const 
   }
   const bool held = hold_all(session.fleet(), wanted);
   if (session.options().command == "activate" && !held) {
-    throw UsageError("some hosts do not hold what run " + run.id + " staged",
+    throw UsageError("some hosts do not hold what run " + run + " staged",
                      "stage it again: ds-deploy stage");
   }
   if (missing.empty() && undertaking.goal != RolloutOptions::Goal::rolled_back)
@@ -204,8 +204,41 @@ void add_releases(Undertaking& undertaking, const JournalReader& journal, const 
   if (held)
     return add_held(undertaking, wanted, session);
   throw UsageError(fmt::format("wheel {} of run {} is not where it was, and some hosts lack it",
-                               missing.empty() ? "?" : missing.front(), run.id),
+                               missing.empty() ? "?" : missing.front(), run),
                    "name it with --wheel");
+}
+
+std::vector<std::string> places_of(const JournalReader& journal, const RunRecord& run) {
+  std::vector<std::string> places;
+  for (const ArtifactRecord& artifact : journal.artifacts(run.id))
+    places.push_back(artifact.path);
+  return places;
+}
+
+/// A run that no journal here knows: it was another coordinator's, or its journal is lost.
+bool is_unknown(const std::optional<JournalReader>& journal, const Options& options) {
+  if (options.command != "resume" || (options.hostfile.empty() && !options.local_only))
+    return false;
+  const std::vector<RunRecord> runs = journal ? journal->runs(1000000) : std::vector<RunRecord>();
+  if (runs.empty() || options.action.empty())
+    return runs.empty();
+  return std::none_of(runs.begin(), runs.end(), [&options](const RunRecord& run) {
+    return run.id.starts_with(options.action);
+  });
+}
+
+/// By what the hosts note of it.
+ExitStatus resume_from_hosts(const Options& options) {
+  Session session(options);
+  Undertaking undertaking = begin_undertaking(session);
+  const LastRun run = last_run(session.fleet(), options.action);
+  undertaking.times.finished("facts");
+  session.status().remark(fmt::format("goes on with run {}, by what the hosts note of it", run.id));
+  if (run.back)
+    undertaking.goal = RolloutOptions::Goal::rolled_back;
+  add_releases(undertaking, run.wanted, {}, run.id, session);
+  undertaking.times.finished("wheel");
+  return carry_out(undertaking, session);
 }
 
 RolloutOptions::Goal goal_of(const std::vector<RunRecord>& chain, const Options& options) {
@@ -223,7 +256,13 @@ RolloutOptions::Goal goal_of(const std::vector<RunRecord>& chain, const Options&
 
 ExitStatus resume(const Options& now) {
   // The journal cannot be read and written at one time by one process.
-  std::optional<JournalReader> reader = journal_of(now);
+  std::optional<JournalReader> reader = JournalReader::open(state_folder(now));
+  if (is_unknown(reader, now)) {
+    reader.reset();
+    return resume_from_hosts(now);
+  }
+  if (!reader)
+    reader = journal_of(now);
   const std::vector<RunRecord> chain = chain_of(*reader, chosen_run(*reader, now));
   const RunRecord& run = chain.back();
   const Options options = options_of(run, *reader, now);
@@ -242,7 +281,8 @@ ExitStatus resume(const Options& now) {
     undertaking.policy = read_policy(policy, "the policy of run " + run.id);
   session.fleet();
   undertaking.times.finished("facts");
-  add_releases(undertaking, journal, run, session);
+  add_releases(undertaking, wanted_by(journal, run, session), places_of(journal, run), run.id,
+               session);
   undertaking.times.finished("wheel");
   return carry_out(undertaking, session);
 }

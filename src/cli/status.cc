@@ -35,8 +35,13 @@ void take_trial(const Activation& trial, HostStatus& status) {
   const std::string back = short_name(trial.previous);
   if (trial.seconds_left > 0) {
     status.state = "unconfirmed";
-    status.message = fmt::format("goes back to {} in {} s unless run {} confirms it", back,
-                                 trial.seconds_left, trial.id);
+    status.message =
+        trial.watched ? fmt::format("goes back to {} in {} s unless run {} confirms it", back,
+                                    trial.seconds_left, trial.id)
+                      : fmt::format(
+                            "run {} has {} s to confirm it; the process that would take it back to "
+                            "{} then is gone, so that the next deployment does",
+                            trial.id, trial.seconds_left, back);
   } else {
     status.state = "overdue";
     status.message = fmt::format(

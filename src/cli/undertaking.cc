@@ -244,6 +244,10 @@ ExitStatus remove_from_hosts(Session& session) {
   report.goal = HostState::removed;
   const std::vector<std::string> releases = releases_to_remove(session.options(), session.fleet());
   report.audit = without_audit(session);
+  if (report.dry_run) {
+    report.hosts = predict_removal(session.fleet(), report.audit, releases);
+    return finish(std::move(report), session, undertaking.times, nullptr);
+  }
   RolloutOptions options = rollout_options(undertaking, session);
   begin_run(*undertaking.journal, report, undertaking.policy, {}, {}, session);
   options.journal = &*undertaking.journal;

@@ -79,6 +79,7 @@ struct Activation {
   std::string because = {};                           ///< why it went back
   std::int64_t at = 0;                                ///< by the host's clock, seconds since 1970
   std::int64_t seconds_left = 0;  ///< of a trial: until the host takes it back; 0: it is overdue
+  bool watched = true;            ///< of a trial: a process there waits to take it back
   bool operator==(const Activation&) const = default;
 };
 
@@ -90,6 +91,13 @@ struct Activations {
   bool operator==(const Activations&) const = default;
 };
 
+/// Who holds the lock of an environment, by what it wrote there.
+struct LockFacts {
+  std::string run, who, from, since;
+  std::string holder;  ///< runs; ended, without giving it back; or elsewhere: on another machine
+  bool operator==(const LockFacts&) const = default;
+};
+
 /// What of ours, or of the same package, is in the target environment.
 struct InstalledFacts {
   std::string root;                 ///< our folder beside the environment, see rollout
@@ -97,6 +105,9 @@ struct InstalledFacts {
   std::vector<std::string> sealed;  ///< sha256 of the releases that are whole
   std::vector<std::string> active;  ///< sha256 of the active release set; empty: none
   Activations activations;
+  std::optional<LockFacts> lock;                       ///< nothing: nobody holds it
+  std::int64_t epoch = 0;                              ///< the highest that came; 0: none did
+  std::string last_run;                                ///< whose that is
   bool hook = false;                                   ///< our module is in site-packages
   std::map<std::string, std::string> packages;         ///< op wheels: name -> "version path"
   std::optional<std::vector<CheckedRelease>> checked;  ///< nothing: they were not looked at

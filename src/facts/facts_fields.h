@@ -100,6 +100,7 @@ void fields(Activation& activation, Visit&& visit) {
   visit("because", activation.because);
   visit("at", activation.at);
   visit("seconds_left", activation.seconds_left);
+  visit("watched", activation.watched);
 }
 
 template <typename Visit>
@@ -111,12 +112,24 @@ void fields(Activations& activations, Visit&& visit) {
 }
 
 template <typename Visit>
+void fields(LockFacts& lock, Visit&& visit) {
+  visit("run", lock.run);
+  visit("who", lock.who);
+  visit("from", lock.from);
+  visit("since", lock.since);
+  visit("holder", lock.holder);
+}
+
+template <typename Visit>
 void fields(InstalledFacts& installed, Visit&& visit) {
   visit("root", installed.root);
   visit("root_writable", installed.root_writable);
   visit("sealed", installed.sealed);
   visit("active", installed.active);
   visit("activations", installed.activations);
+  visit("lock", installed.lock);
+  visit("epoch", installed.epoch);
+  visit("last_run", installed.last_run);
   visit("hook", installed.hook);
   visit("packages", installed.packages);
   visit("checked", installed.checked);

@@ -15,7 +15,8 @@ namespace {
 /// The program of the process that outlives a session.
 std::string dead_man_program() {
   std::string text;
-  for (const char* file : {"durable.py", "activation.py", "dead_man.py", "dead_man_main.py"})
+  for (const char* file :
+       {"durable.py", "activation.py", "holder.py", "dead_man.py", "dead_man_main.py"})
     text += template_text(file);
   return text;
 }

@@ -16,9 +16,9 @@ using nlohmann::json;
 constexpr std::size_t answer_limit = 1u << 20;
 
 const std::vector<std::string> host_files = {
-    "layout.py",  "durable.py",    "receive.py",  "unpack.py", "earlier.py",
-    "release.py", "activation.py", "dead_man.py", "lock.py",   "launchers.py",
-    "keep.py",    "remove.py",     "host.py"};
+    "layout.py",    "durable.py",    "receive.py", "unpack.py",   "earlier.py",
+    "release.py",   "activation.py", "holder.py",  "dead_man.py", "lock.py",
+    "launchers.py", "keep.py",       "remove.py",  "host.py"};
 
 bool is_for_host_py(const PhaseDescription& phase) {
   return phase.script.empty() && phase.name != "confirm";
@@ -84,6 +84,12 @@ void fail(RolloutHost& host, const PhaseDescription& phase, HostState state, std
   host.outcome.message = std::move(message);
 }
 
+/// Of one that was asked and gave no answer that can be read. A confirm that dies has failed; where
+/// the pointer moves, nobody knows how far it came.
+HostState state_without_answer(const PhaseDescription& phase) {
+  return phase.moves_pointer && phase.name != "confirm" ? HostState::unknown : HostState::failed;
+}
+
 /// The command did not run to its end.
 void take_failure(const PhaseDescription& phase, RolloutHost& host, const ExecResult& result) {
   switch (result.outcome) {
@@ -104,7 +110,7 @@ void take_failure(const PhaseDescription& phase, RolloutHost& host, const ExecRe
       }
       return;
     default:
-      fail(host, phase, HostState::failed, result.message);
+      fail(host, phase, state_without_answer(phase), result.message);
   }
 }
 
@@ -130,14 +136,12 @@ std::string take_answer(const PhaseDescription& phase, RolloutHost& host, const 
     } else if (result.outcome != ExecResult::Outcome::exited) {
       take_failure(phase, host, result);
     } else {
-      // A confirm that dies has failed; elsewhere nobody knows how far it came.
-      const bool unknown = phase.moves_pointer && phase.name != "confirm";
-      fail(host, phase, unknown ? HostState::unknown : HostState::failed,
+      fail(host, phase, state_without_answer(phase),
            fmt::format("the {} command ended with status {} and gave no answer{}", phase.name,
                        result.exit_status, last_words(result)));
     }
   } catch (const json::exception&) {
-    fail(host, phase, HostState::failed, "the host's answer is malformed");
+    fail(host, phase, state_without_answer(phase), "the host's answer is malformed");
   }
   return "failed: " + host.outcome.message;
 }

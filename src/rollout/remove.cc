@@ -3,6 +3,8 @@
 // Takes releases, or all that is there of ours, off hosts.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "rollout/records.h"
 #include "rollout/rollout_state.h"
@@ -53,7 +55,70 @@ PhaseDescription remove_phase(const std::vector<std::string>& releases) {
   return phase;
 }
 
+/// Of `chosen`, or of all, those that `installed` has.
+std::vector<std::string> those_there(const InstalledFacts& installed,
+                                     const std::vector<std::string>& chosen) {
+  std::vector<std::string> there = installed.sealed;
+  std::erase_if(there, [&chosen](const std::string& sha256) {
+    return !chosen.empty() && std::find(chosen.begin(), chosen.end(), sha256) == chosen.end();
+  });
+  return there;
+}
+
+/// " (0123456789ab, 89abcdef0123)", or nothing.
+std::string names_of(const std::vector<std::string>& releases) {
+  std::string names;
+  for (const std::string& sha256 : releases)
+    names += (names.empty() ? " (" : ", ") + sha256.substr(0, 12);
+  return names.empty() ? names : names + ")";
+}
+
+/// Why the host would refuse, as far as its facts tell; or nothing.
+std::string refusal_of(const InstalledFacts& installed, const std::vector<std::string>& chosen) {
+  std::vector<std::string> needed = installed.active;
+  if (const std::optional<Activation>& trial = installed.activations.trial) {
+    if (chosen.empty())
+      return "an activation is not decided yet";
+    needed.insert(needed.end(), trial->releases.begin(), trial->releases.end());
+    needed.insert(needed.end(), trial->previous.begin(), trial->previous.end());
+  }
+  for (const std::string& sha256 : needed) {
+    if (chosen.empty() || std::find(chosen.begin(), chosen.end(), sha256) != chosen.end()) {
+      return fmt::format(
+          "release {} is active, or named by an activation that is not decided; "
+          "first: ds-deploy rollback",
+          sha256.substr(0, 12));
+    }
+  }
+  return {};
+}
+
 }  // namespace
+
+std::vector<HostOutcome> predict_removal(const Fleet& fleet, const AuditReport& audit,
+                                         const std::vector<std::string>& releases) {
+  std::vector<HostOutcome> outcomes;
+  for (const HostFacts& facts : fleet.hosts) {
+    const InstalledFacts& installed = facts.installed;
+    HostOutcome& outcome = outcomes.emplace_back(judge(facts, audit_of(audit, facts.host), {}));
+    if (outcome.state != HostState::ready && outcome.state != HostState::unchanged)
+      continue;
+    const std::vector<std::string> there = those_there(installed, releases);
+    outcome.step = "remove";
+    outcome.message = refusal_of(installed, releases);
+    if (!outcome.message.empty()) {
+      outcome.state = HostState::failed;
+    } else if (there.empty() && (!releases.empty() || holds_nothing(installed))) {
+      outcome.state = HostState::unchanged;
+    } else {
+      outcome.state = HostState::ready;
+      outcome.message =
+          fmt::format("would be removed: {}{}{}", count(there.size(), "release"), names_of(there),
+                      releases.empty() ? ", and notes, launchers and hook" : "");
+    }
+  }
+  return outcomes;
+}
 
 RolloutResult remove_releases(const Inventory& inventory, const Fleet& fleet,
                               const AuditReport& audit, const std::vector<std::string>& releases,

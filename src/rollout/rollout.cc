@@ -167,7 +167,8 @@ void Rollout::go() {
   std::size_t failed = 0, unavailable = 0;
   for (const RolloutHost& host : hosts_) {
     failed += host.takes_part && !host.good;
-    unavailable += host.takes_part && !host.good && is_lost(host.outcome.state);
+    unavailable +=
+        host.takes_part && !host.good && (is_lost(host.outcome.state) || !host.trial.empty());
   }
   waves_.emplace(preparation_.movers(), limits_for(options_.policy, hosts_.size(), failed),
                  unavailable, sets_, options_, records_, transport_, status_);

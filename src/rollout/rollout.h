@@ -117,6 +117,10 @@ RolloutResult remove_releases(const Inventory& inventory, const Fleet& fleet,
                               const AuditReport& audit, const std::vector<std::string>& releases,
                               const RolloutOptions& options, Transport& transport, Status& status);
 
+/// What that would do, as far as the facts tell: `ready`, `unchanged`, `failed`.
+std::vector<HostOutcome> predict_removal(const Fleet& fleet, const AuditReport& audit,
+                                         const std::vector<std::string>& releases);
+
 /// What the audit alone decides, for a dry run: `ready`, `refused`, `unreachable`, `unchanged`.
 /// Without parcels (the wheel is not built yet) no host is unchanged.
 std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,

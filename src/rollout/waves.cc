@@ -225,6 +225,7 @@ void Waves::ask_health(std::size_t at) {
       shell_quote(join(host.wanted, "+")), shell_quote(health.command));
   exec.time_limit = health.time_limit;
   exec.output_limit = 1u << 20;
+  exec.as_self = health.on_coordinator;
   Endpoint here;
   here.kind = Endpoint::Kind::local;
   here.name = "coordinator for " + host.outcome.host;  // each its own, so that none waits

@@ -243,8 +243,9 @@ CommandIo& Engine::prepare_io(Connection& connection) {
     connection.talk->io.set_preamble(preamble);
     return connection.talk->io;
   }
+  const Exec& exec = connection.orders.front().exec;
   connection.io =
-      std::make_unique<WholeIo>(connection.orders.front().exec, preamble, options_.stall_timeout);
+      std::make_unique<WholeIo>(exec, exec.as_self ? "" : preamble, options_.stall_timeout);
   return *connection.io;
 }
 

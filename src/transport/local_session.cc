@@ -17,7 +17,10 @@ class LocalSession : public ProcessSession {
 
  protected:
   Command command_for(const CommandIo& io) override {
-    return {{"/bin/sh", "-c", sudo_.script(io.exec().script)}, "/", {}};
+    return {
+        {"/bin/sh", "-c", io.exec().as_self ? io.exec().script : sudo_.script(io.exec().script)},
+        "/",
+        {}};
   }
 
   bool has_begun(std::string& /*err*/) const override { return true; }

@@ -31,8 +31,9 @@ void drain(Fd& fd, std::string& into) {
 StreamPump::~StreamPump() {
   if (child_.pid < 0)
     return;
-  ::kill(-child_.pid, SIGKILL);
-  reap();
+  // One that is root's, by sudo(8), cannot be ended by others: it is left, and not waited for.
+  if (::kill(-child_.pid, SIGKILL) == 0 || errno != EPERM)
+    reap();
 }
 
 void StreamPump::wants(std::vector<pollfd>& waits) const {

@@ -44,8 +44,9 @@ struct Exec {
   ExecInput input;
   std::chrono::milliseconds time_limit = std::chrono::seconds(120);
   std::size_t output_limit = 16u << 20;  ///< bytes of stdout and stderr together; more ends it
-  bool guarded = true;  ///< what it started on the host is ended when the connection is
-  bool fresh = false;   ///< logs in anew: the endpoint's kept connection, if idle, is closed first
+  bool guarded = true;   ///< what it started on the host is ended when the connection is
+  bool fresh = false;    ///< logs in anew: the endpoint's kept connection, if idle, is closed first
+  bool as_self = false;  ///< of a local endpoint: never by sudo
 };
 
 struct ExecResult {

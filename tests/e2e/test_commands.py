@@ -68,6 +68,34 @@ class Commands(DeployCase):
         self.assertIn("some hosts do not hold what run", self.stderr)
         self.assert_at(None)
 
+    def test_resume_without_a_journal(self):
+        self.run_it("resume", exit_status=2)
+        self.assertIn("no run has changed these hosts", self.stderr)
+        self.take("1.0")
+        self.run_it("deploy", "--wheel", self.wheels["2.0"], "--limit", "n1")
+        self.state = self.folder / "elsewhere"
+        self.run_it("resume", hosts=False, exit_status=2)
+        self.assertIn("there is no journal in", self.stderr)
+        self.run_it("resume", exit_status=2)
+        self.assertIn("name it with --wheel", self.stderr)
+        report = self.run_it("resume", "--wheel", self.wheels["2.0"])
+        self.assertEqual(self.states(report), {"n1": "unchanged", "n2": "confirmed"})
+        self.assert_at("2.0")
+
+    def test_resume_of_another_coordinators_rollback(self):
+        for version in ("1.0", "2.0"):
+            self.take(version)
+        run = self.run_it("rollback", "--limit", "n1")["run"]
+        self.state = self.folder / "elsewhere"
+        self.run_it("stage", "--wheel", self.wheels["3.0"])
+        self.run_it("resume", "x", exit_status=2)
+        self.assertIn("neither a journal nor a host knows a run x", self.stderr)
+        report = self.run_it("resume", run)
+        self.assertEqual(self.states(report), {"n1": "unchanged", "n2": "rolled-back"})
+        self.assert_at("1.0")
+        self.run_it("rollback")  # further back, on both
+        self.assert_at(None)
+
     def test_rollback_goes_back_never_forward(self):
         for version in ("1.0", "2.0", "3.0"):
             self.take(version)
@@ -140,6 +168,11 @@ class Commands(DeployCase):
         self.take("2.0")
         self.run_it("remove", exit_status=2)
         self.run_it("remove", "--all", exit_status=4)
+        self.run_it("remove", "--all", "--dry-run", exit_status=4)
+        dry = self.run_it("remove", first[:10], "--dry-run")
+        self.assertEqual(self.states(dry), self.all_hosts("ready"))
+        self.assertEqual(dry["hosts"][0]["message"],
+                         "would be removed: 1 release (%s)" % first[:12])
         report = self.run_it("remove", first[:10])
         self.assertEqual(self.states(report), self.all_hosts("removed"))
         self.run_it("remove", first[:10], exit_status=2)

@@ -9,9 +9,9 @@ import zipfile
 
 TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "templates"
 FILES = ("layout.py", "durable.py", "receive.py", "unpack.py", "earlier.py", "release.py",
-         "activation.py", "dead_man.py", "lock.py", "launchers.py", "keep.py",
+         "activation.py", "holder.py", "dead_man.py", "lock.py", "launchers.py", "keep.py",
          "remove.py", "host.py")
-OUTLIVING = ("durable.py", "activation.py", "dead_man.py", "dead_man_main.py")
+OUTLIVING = ("durable.py", "activation.py", "holder.py", "dead_man.py", "dead_man_main.py")
 
 
 def sha256_of(content):

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+# A process of this machine that another one will look for, by a note in ROOT: who holds the lock of
+# an environment, among them. Read by probe and rollout; activation.py stands before this text.
+import json
+import os
+
+ARMED = "armed.json"  # the process that watches the deadline of an activation
+LOCK = "lock.json"    # who holds it, or held it last and did not give it back
+EPOCH = "epoch.json"  # the highest that came, and whose it is
+
+
+def start_of(pid):
+    """When the process began, in ticks since boot: proc_pid_stat(5), field 22; None once it ended."""
+    with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as source:
+        fields = source.read().rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def this_process(identity):
+    return {"id": identity, "pid": os.getpid(), "started": start_of(os.getpid()),
+            "boot": boot_id()}
+
+
+def read_note(root, name):
+    """{} where there is none, or one that is not ours."""
+    try:
+        fd = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as source:
+            value = json.loads(source.read(8192).decode("utf-8").partition("\n")[0])
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def still_runs(said):
+    """Whether the process that this_process() described does."""
+    try:
+        return (said["started"], said["boot"]) == (start_of(said["pid"]), boot_id())
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return False
+
+
+def is_there(root, name, identity):
+    """Whether the process that wrote the file still runs."""
+    said = read_note(root, name)
+    return said.get("id") == identity and still_runs(said)
+
+
+def machine_id():
+    for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
+        try:
+            with open(path, encoding="ascii") as source:
+                return source.read(64).strip()
+        except OSError:
+            pass
+    return ""
+
+
+def lock_facts(root):
+    """Who holds the lock, by what it wrote: a process that runs, one that ended, or one elsewhere,
+    on another machine that has this folder; None where nobody does."""
+    held = read_note(root, LOCK)
+    if not held:
+        return None
+    said = {key: str(held.get(key, ""))[:200] for key in ("run", "who", "from", "since")}
+    if held.get("machine") != machine_id():
+        return dict(said, holder="elsewhere")
+    return dict(said, holder="runs" if still_runs(held) else "ended")
+
+
+def last_run(root):
+    """The run with the highest epoch that came; "" where none did, or its note is damaged."""
+    return str(read_note(root, EPOCH).get("run", ""))[:200]
+
+
+def last_epoch(root):
+    epoch = read_note(root, EPOCH).get("epoch", 0)
+    return epoch if isinstance(epoch, int) and 0 <= epoch <= 10 ** 12 else 0
