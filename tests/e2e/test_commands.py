@@ -291,6 +291,12 @@ class Commands(DeployCase):
         self.assertEqual(len(list(releases.glob("*.json"))), 2)
         self.assert_at("4.0")
 
+    def locks(self):
+        report = json.loads(self.run_program("audit", self.wheels["2.0"], "--hostfile", self.hostfile,
+                                             "--json").stdout)
+        return [(one["severity"], one["because"]) for host in report["hosts"]
+                for one in host["findings"] if one["rule"] == "lock"]
+
     def test_a_host_that_is_locked_stops_all(self):
         self.take("1.0")
         other = HostSide(self.folder / "n2")
@@ -299,6 +305,10 @@ class Commands(DeployCase):
         answer = other.say(child, "lock", run="run-x", who="eve", since="2026-01-01T00:00:00Z",
                            **{"from": "head"})
         self.assertTrue(answer["ok"])
+        self.assertEqual(self.locks(), [
+            ("ok", "no run holds the environment"),
+            ("warn", "the environment is locked by run run-x of eve from head, since "
+                     "2026-01-01T00:00:00Z")])
         report = self.run_it("deploy", "--wheel", self.wheels["2.0"], exit_status=7)
         self.assertEqual(self.states(report), {"n1": "ready", "n2": "refused"})
         self.assertIn("locked by run run-x of eve from head", report["hosts"][1]["message"])
@@ -306,6 +316,7 @@ class Commands(DeployCase):
         self.assert_at("1.0")
         self.assertEqual(self.take("1.0"), self.all_hosts("unchanged"))  # writes nothing
         other.say(child, "unlock")
+        self.assertEqual(self.locks(), [("ok", "no run holds the environment")] * 2)
         self.assertEqual(self.take("2.0"), self.all_hosts("confirmed"))
 
     def test_nothing_to_do_writes_nothing(self):

@@ -37,6 +37,9 @@ class Killed(KilledCase):
     def test_hosts_whose_timer_was_killed_are_taken_back_by_the_next_run(self):
         self.kill_while_confirming()
         self.kill_timers()
+        for host in self.status(5):
+            self.assertIn("the process that would take it back to %s then is gone" % self.old[:12],
+                          host["message"])
         self.let_deadlines_pass()
         self.assertEqual({host["state"] for host in self.status(5)}, {"overdue"})
         self.assertEqual(set(self.releases().values()), {self.new})
