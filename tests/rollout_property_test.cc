@@ -133,7 +133,7 @@ void check_causes(const ImaginedRun& run) {
       CHECK_FALSE(run.report.stopped);
       break;
     case ExitStatus::rollback_failed:
-      CHECK(any_at("rollback"));
+      CHECK((any_at("rollback") || script.has({Fault::previous_gone})));
       break;
     case ExitStatus::key_refused:
       CHECK((any_hit || script.has_bad(Bad::key)));

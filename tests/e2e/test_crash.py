@@ -25,7 +25,8 @@ BEGIN = 2  # of the log's header and the run's first record
 # The last boundaries of a run that nothing disturbs.
 LAST = ("activate", "decide", "keep", "clean", "finish", "checkpoint")
 ALWAYS = (("activate", "done", HOSTS), ("activate", "got", 0.9), ("decide", "before", 0),
-          ("decide", "after", 0), ("keep", "after", 0), ("keep", "sent", 4), ("keep", "got", 0.5))
+          ("decide", "after", 0), ("keep", "after", 0), ("keep", "sent", 4), ("keep", "got", 0.5),
+          ("checkpoint", "within", 0))
 CC = shutil.which("cc")
 
 

@@ -159,6 +159,8 @@ class ImaginedHost {
   json unlock(const json&) { return json::object(); }
 
   json recover(const json& request) {
+    if (!can_return(request["activation"]))
+      return refused("the previous release is gone");
     go_back(request["activation"], "its run ended before it was confirmed", false);
     return {{"releases", active}};
   }
