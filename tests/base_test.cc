@@ -131,3 +131,24 @@ TEST_CASE("interrupt: once forgotten, a further signal interrupts again") {
     clear_interrupt();
   }
 }
+
+TEST_CASE("text: sizes and rates") {
+  CHECK(parse_bytes("0") == 0);
+  CHECK(parse_bytes("1.5K") == 1500);
+  CHECK(parse_bytes("16GiB") == 16ull << 30);
+  CHECK(parse_bytes("2MB") == 2'000'000);
+  for (const char* none : {"", "K", "-1", "1k", "1iB", "1KM", "1Q", "inf", "99999999T"})
+    CHECK_FALSE(parse_bytes(none));
+
+  CHECK(parse_rate("0") == 0);
+  CHECK(parse_rate("1") == 1024);
+  CHECK(parse_rate("500") == 500 * 1024);
+  CHECK(parse_rate("1.5m") == 3 << 19);
+  CHECK(parse_rate("20M") == 20 << 20);
+  CHECK(parse_rate("2GiB") == 2ull << 30);
+  CHECK(parse_rate("10MB") == 10'000'000);
+  CHECK(parse_rate("1t") == 1ull << 40);
+  for (const char* none :
+       {"", "M", "-1", "1iB", "1MiBs", "1KM", "1B", "nan", "0.5", "100e-3K", "99999999T"})
+    CHECK_FALSE(parse_rate(none));
+}

@@ -175,27 +175,52 @@ std::string_view next_number(std::string_view& text) {
   return number;
 }
 
-}  // namespace
-
-std::optional<std::uint64_t> parse_bytes(std::string_view text) {
+/// The number that `text` begins with, 0 or more, and what stands behind it.
+std::optional<double> number_before(std::string_view text, std::string_view& rest) {
   double value = 0;
   const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (failure != std::errc() || !std::isfinite(value) || value < 0)
     return std::nullopt;
-  std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  rest = text.substr(static_cast<std::size_t>(end - text.data()));
+  return value;
+}
+
+/// `unit` is K, M, G, T or empty: that power of `base`.
+std::optional<std::uint64_t> scaled(double value, std::string_view unit, int base) {
+  constexpr std::string_view units = "KMGT";
+  const std::size_t power = unit.empty() ? 0 : units.find(unit) + 1;
+  if (unit.size() > 1 || (!unit.empty() && power == 0))
+    return std::nullopt;
+  const double scaled = value * std::pow(base, power);
+  return scaled > 1e18 ? std::nullopt : std::optional(static_cast<std::uint64_t>(scaled));
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> parse_bytes(std::string_view text) {
+  std::string_view unit;
+  const std::optional<double> value = number_before(text, unit);
   const bool binary = unit.ends_with("iB");
   if (binary)
     unit.remove_suffix(2);
   else if (unit.ends_with('B'))
     unit.remove_suffix(1);
-  constexpr std::string_view units = "KMGT";
-  const std::size_t power = unit.empty() ? 0 : units.find(unit) + 1;
-  if (unit.size() > 1 || (!unit.empty() && power == 0) || (binary && unit.empty()))
+  if (!value || (binary && unit.empty()))
     return std::nullopt;
-  const double bytes = value * std::pow(binary ? 1024 : 1000, power);
-  if (bytes > 1e18)
+  return scaled(*value, unit, binary ? 1024 : 1000);
+}
+
+std::optional<std::uint64_t> parse_rate(std::string_view text) {
+  std::string_view end;
+  const std::optional<double> value = number_before(text, end);
+  std::string unit = end.empty() ? "K" : std::string(end);
+  unit[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(unit[0])));
+  const std::string form = lower(unit.substr(1));
+  if (!value || (!form.empty() && form != "b" && form != "ib"))
     return std::nullopt;
-  return static_cast<std::uint64_t>(bytes);
+  const std::optional<std::uint64_t> rate =
+      scaled(*value, unit.substr(0, 1), form == "b" ? 1000 : 1024);
+  return rate && *value > 0 && *rate < 1024 ? std::nullopt : rate;
 }
 
 int compare_versions(std::string_view left, std::string_view right) {

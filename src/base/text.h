@@ -38,6 +38,9 @@ std::optional<long> parse_integer(std::string_view text, long low, long high);
 
 /// "500M", "16G", "1.5GiB", "0": bytes; K, M, G, T are powers of 1000, with "iB" of 1024.
 std::optional<std::uint64_t> parse_bytes(std::string_view text);
+/// "500", "20M", "1.5g", "10MB", "0": bytes in a second, as rsync --bwlimit has them: KiB, or with
+/// K, M, G, T powers of 1024, with "B" behind them of 1000. Nothing also for less than 1 KiB but 0.
+std::optional<std::uint64_t> parse_rate(std::string_view text);
 
 /// Compares dotted version numbers piece by piece as numbers: "2.9" < "2.17". Pieces that are
 /// absent count as 0, text after the first character that is no digit or dot is ignored.

@@ -36,22 +36,30 @@ std::string WholeIo::too_much() const {
   return out.size() + err.size() > exec_.output_limit ? printed_too_much(exec_) : std::string();
 }
 
+Clock::time_point WholeIo::resumes() const {
+  return !closed_ && input_.held() ? input_.opens() : kNever;
+}
+
 Clock::time_point WholeIo::stalls_at() const {
-  return begun_ && !closed_ ? moved_ + stall_limit_ : kNever;
+  return begun_ && feeds() ? std::max(moved_, input_.opens()) + stall_limit_ : kNever;
+}
+
+Clock::time_point WholeIo::ends_at() const {
+  return started_ + exec_.time_limit + input_.held_time();
 }
 
 Clock::time_point WholeIo::deadline() const {
-  return std::min(started_ + exec_.time_limit, stalls_at());
+  return std::min(ends_at(), stalls_at());
 }
 
 std::string WholeIo::too_late(Clock::time_point now) const {
-  if (now >= started_ + exec_.time_limit)
+  if (now >= ends_at())
     return "the command took longer than " + in_seconds(exec_.time_limit) + " s";
   return now >= stalls_at() ? stood_still(stall_limit_) : std::string();
 }
 
-ConversationIo::ConversationIo(Exec exec, std::chrono::milliseconds stall_limit)
-    : CommandIo(std::move(exec)), stall_limit_(stall_limit) {
+ConversationIo::ConversationIo(Exec exec, std::chrono::milliseconds stall_limit, RateLimit* limit)
+    : CommandIo(std::move(exec)), stall_limit_(stall_limit), limit_of_files_(limit) {
   if (!exec_.input.empty())
     send(std::move(exec_.input), std::chrono::milliseconds(0), {});
 }
@@ -131,18 +139,22 @@ void ConversationIo::begin(Clock::time_point now) {
   next(now);
 }
 
-bool ConversationIo::feeds() const {
+bool ConversationIo::has_input() const {
   return !preamble_.empty() || (begun_ && !requests_.empty() && !wants_turn());
+}
+
+Clock::time_point ConversationIo::resumes() const {
+  return held() ? stream_->opens() : kNever;
 }
 
 std::string_view ConversationIo::next(Clock::time_point now) {
   if (!preamble_.empty())
     return preamble_;
-  while (feeds() && !input_over()) {
+  while (has_input() && !input_over()) {
     if (!stream_)
-      stream_.emplace(std::move(requests_.front().input));
-    const std::string_view piece = stream_->next();
-    if (!piece.empty())
+      stream_.emplace(std::move(requests_.front().input), "", limit_of_files_);
+    const std::string_view piece = stream_->next(now);
+    if (!piece.empty() || held())
       return piece;
     written(now);
   }
@@ -222,7 +234,8 @@ std::string ConversationIo::too_much() const {
 }
 
 Clock::time_point ConversationIo::stalls_at() const {
-  return begun_ && feeds() ? moved_ + stall_limit_ : kNever;
+  const Clock::time_point opened = stream_ ? stream_->opens() : Clock::time_point();
+  return begun_ && feeds() ? std::max(moved_, opened) + stall_limit_ : kNever;
 }
 
 Clock::time_point ConversationIo::deadline() const {

@@ -30,11 +30,14 @@ class CommandIo {
   virtual bool begun() const = 0;
 
   /// What it is to read next; stays the same until consume(). Empty: nothing now. Error if a file
-  /// cannot be read.
+  /// cannot be read. Bytes of a file come as the limit of bandwidth lets them.
   virtual std::string_view next(Clock::time_point now) = 0;
   virtual void consume(std::size_t bytes, Clock::time_point now) = 0;
   /// next() would have something, or its input is over.
   virtual bool feeds() const = 0;
+  /// When next() has something again that the limit of bandwidth held back; the far future if it
+  /// holds nothing back.
+  virtual Clock::time_point resumes() const = 0;
   /// After an empty next(): nothing will ever follow, so that its stdin can be closed.
   virtual bool input_over() const = 0;
   /// Its stdin is closed, by us or by itself: what is left will not be sent.
@@ -58,21 +61,24 @@ class CommandIo {
 };
 
 /// A command of Transport::start(): one input, all of its output, one time limit. It stands still
-/// when nothing moved for `stall_limit` after begin(), which not every session can tell.
+/// when nothing moved for `stall_limit` after begin(), which not every session can tell. Time in
+/// which `limit` held its input back counts for neither.
 class WholeIo : public CommandIo {
  public:
-  WholeIo(Exec exec, const std::string& preamble, std::chrono::milliseconds stall_limit)
+  WholeIo(Exec exec, const std::string& preamble, std::chrono::milliseconds stall_limit,
+          RateLimit* limit = nullptr)
       : CommandIo(std::move(exec)),
-        input_(std::move(exec_.input), preamble),
+        input_(std::move(exec_.input), preamble, limit),
         stall_limit_(stall_limit) {}
 
   void start(Clock::time_point now) override { started_ = now; }
   void begin(Clock::time_point now) override;
   bool begun() const override { return begun_; }
-  std::string_view next(Clock::time_point /*now*/) override { return input_.next(); }
+  std::string_view next(Clock::time_point now) override { return input_.next(now); }
   void consume(std::size_t bytes, Clock::time_point now) override;
-  bool feeds() const override { return !closed_; }
-  bool input_over() const override { return true; }
+  bool feeds() const override { return !closed_ && !input_.held(); }
+  Clock::time_point resumes() const override;
+  bool input_over() const override { return !input_.held(); }
   void input_closed(Clock::time_point /*now*/) override { closed_ = true; }
   bool uploads() const override { return true; }
   std::uint64_t sent() const override { return input_.sent(); }
@@ -82,6 +88,7 @@ class WholeIo : public CommandIo {
 
  private:
   Clock::time_point stalls_at() const;
+  Clock::time_point ends_at() const;
 
   InputStream input_;
   std::chrono::milliseconds stall_limit_;
@@ -89,10 +96,11 @@ class WholeIo : public CommandIo {
   bool begun_ = false, closed_ = false;
 };
 
-/// A conversation's command: inputs as they are sent, lines as they come. Uploads wait for admit().
+/// A conversation's command: inputs as they are sent, lines as they come. Uploads wait for admit(),
+/// and are held back by `limit`.
 class ConversationIo : public CommandIo {
  public:
-  ConversationIo(Exec exec, std::chrono::milliseconds stall_limit);
+  ConversationIo(Exec exec, std::chrono::milliseconds stall_limit, RateLimit* limit = nullptr);
 
   /// What stands before everything else; before the session begins.
   void set_preamble(std::string preamble) { preamble_ = std::move(preamble); }
@@ -114,7 +122,8 @@ class ConversationIo : public CommandIo {
   bool begun() const override { return begun_; }
   std::string_view next(Clock::time_point now) override;
   void consume(std::size_t bytes, Clock::time_point now) override;
-  bool feeds() const override;
+  bool feeds() const override { return has_input() && !held(); }
+  Clock::time_point resumes() const override;
   bool input_over() const override {
     return begun_ && !requests_.empty() && requests_.front().ends;
   }
@@ -134,6 +143,8 @@ class ConversationIo : public CommandIo {
     bool uploads = false, ends = false;
     std::uint64_t bytes = 0;  ///< before those of the file
   };
+  bool has_input() const;
+  bool held() const { return stream_ && stream_->held(); }
   void push(Request request, Clock::time_point now);
   void written(Clock::time_point now);
   std::uint64_t sent_of_file() const;
@@ -141,6 +152,7 @@ class ConversationIo : public CommandIo {
   void await(std::chrono::milliseconds limit, Clock::time_point now);
 
   std::chrono::milliseconds stall_limit_;
+  RateLimit* limit_of_files_;
   std::string preamble_;
   std::deque<Request> requests_;       ///< not written yet
   std::optional<InputStream> stream_;  ///< of the first of them

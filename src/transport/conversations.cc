@@ -65,7 +65,7 @@ std::unique_ptr<Conversation> Engine::converse(const Endpoint& endpoint, Exec ex
                           !host.kept->runs && host.kept->idle();
   Connection& connection = takes_over ? *std::exchange(host.kept, nullptr) : connect(host);
   connection.talk = std::make_shared<Talk>(*this, std::move(exec), options_.stall_timeout,
-                                           std::move(heard), std::move(done));
+                                           limit_for(endpoint), std::move(heard), std::move(done));
   connection.talk->connection = &connection;
   enqueue(connection);
   return std::make_unique<Handle>(connection.talk);

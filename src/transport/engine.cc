@@ -79,6 +79,11 @@ Engine::Host& Engine::host_of(const Endpoint& endpoint) {
   return *host;
 }
 
+/// What is copied on this machine takes nothing of its network.
+RateLimit* Engine::limit_for(const Endpoint& endpoint) {
+  return rate_limit_ && endpoint.kind != Endpoint::Kind::local ? &*rate_limit_ : nullptr;
+}
+
 Engine::Connection& Engine::connect(Host& host) {
   return connections_.emplace_back(*this, host);
 }
@@ -245,7 +250,8 @@ CommandIo& Engine::prepare_io(Connection& connection) {
   }
   const Exec& exec = connection.orders.front().exec;
   connection.io =
-      std::make_unique<WholeIo>(exec, exec.as_self ? "" : preamble, options_.stall_timeout);
+      std::make_unique<WholeIo>(exec, exec.as_self ? "" : preamble, options_.stall_timeout,
+                                limit_for(connection.host.endpoint));
   return *connection.io;
 }
 

@@ -22,7 +22,10 @@ struct Talk;
 class Engine : public Transport {
  public:
   explicit Engine(TransportOptions options)
-      : options_(std::move(options)), services_(options_, loop_) {}
+      : options_(std::move(options)), services_(options_, loop_) {
+    if (options_.bytes_per_second > 0)
+      rate_limit_.emplace(options_.bytes_per_second);
+  }
   ~Engine() override;
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -87,6 +90,7 @@ class Engine : public Transport {
   };
 
   Host& host_of(const Endpoint& endpoint);
+  RateLimit* limit_for(const Endpoint& endpoint);
   Connection& connect(Host& host);
   void enqueue(Connection& connection);
   void ask_password();
@@ -111,6 +115,7 @@ class Engine : public Transport {
   TransportOptions options_;
   Loop loop_;
   SshServices services_;
+  std::optional<RateLimit> rate_limit_;
   std::list<Host> hosts_;
   std::map<std::string, Host*> by_key_;
   std::list<Connection> connections_;
@@ -123,10 +128,10 @@ class Engine : public Transport {
 
 /// A conversation: what its handle and its connection share.
 struct Talk {
-  Talk(Engine& engine, Exec exec, std::chrono::milliseconds stall_limit, Transport::Heard heard,
-       Transport::Done done)
+  Talk(Engine& engine, Exec exec, std::chrono::milliseconds stall_limit, RateLimit* limit,
+       Transport::Heard heard, Transport::Done done)
       : engine(&engine),
-        io(std::move(exec), stall_limit),
+        io(std::move(exec), stall_limit, limit),
         heard(std::move(heard)),
         done(std::move(done)) {}
 

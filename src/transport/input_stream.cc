@@ -20,8 +20,8 @@ std::string_view view_of(const SharedText& text) {
 
 }  // namespace
 
-InputStream::InputStream(ExecInput input, const std::string& preamble)
-    : input_(std::move(input)), preamble_(preamble) {
+InputStream::InputStream(ExecInput input, const std::string& preamble, RateLimit* limit)
+    : input_(std::move(input)), preamble_(preamble), limit_(limit) {
   if (input_.file.empty())
     return;
   file_ = Fd(::open(input_.file.c_str(), O_RDONLY | O_CLOEXEC));
@@ -36,7 +36,7 @@ std::string_view InputStream::text() const {
   return texts[part_];
 }
 
-std::string_view InputStream::next() {
+std::string_view InputStream::next(Clock::time_point now) {
   while (part_ < file_part && at_ == text().size()) {
     ++part_;
     at_ = 0;
@@ -54,11 +54,25 @@ std::string_view InputStream::next() {
     if (got == 0)
       file_.close();
   }
-  return text().substr(at_);
+  const std::string_view piece = text().substr(at_);
+  return part_ == file_part && limit_ != nullptr && !piece.empty() ? limited(piece, now) : piece;
+}
+
+std::string_view InputStream::limited(std::string_view piece, Clock::time_point now) {
+  if (granted_ == 0) {
+    const RateLimit::Piece next = limit_->next(piece.size(), now);
+    granted_ = next.bytes;
+    opens_ = next.from;
+    held_time_ += opens_ - now;
+  }
+  held_ = now < opens_;
+  return held_ ? std::string_view() : piece.substr(0, granted_);
 }
 
 void InputStream::consume(std::size_t bytes) {
   at_ += bytes;
+  if (part_ == file_part)
+    granted_ -= std::min(granted_, bytes);
   consumed_ += bytes;
 }
 

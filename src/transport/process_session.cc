@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transport/process_session.h"
 
+#include <algorithm>
+
 namespace ds {
 
 void ProcessSession::begin(CommandIo& io) {
@@ -46,7 +48,8 @@ std::chrono::milliseconds ProcessSession::time_beyond() const {
 }
 
 Clock::time_point ProcessSession::deadline() const {
-  return pump_ ? io_->deadline() + time_beyond() : Clock::time_point::max();
+  return pump_ ? std::min(io_->deadline() + time_beyond(), io_->resumes())
+               : Clock::time_point::max();
 }
 
 ExecResult ProcessSession::settled(ExecResult::Outcome outcome, std::string message) {

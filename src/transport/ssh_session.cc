@@ -100,7 +100,10 @@ void SshSession::wants(std::vector<pollfd>& waits) const {
 Clock::time_point SshSession::deadline() const {
   if (phase_ == Phase::idle)
     return Clock::time_point::max();
-  return phase_ == Phase::link ? link_.deadline() : io_->deadline();
+  if (phase_ == Phase::link)
+    return link_.deadline();
+  const bool may_feed = phase_ == Phase::transfer && !sends_by_reading_;
+  return may_feed ? std::min(io_->deadline(), io_->resumes()) : io_->deadline();
 }
 
 std::optional<ExecResult> SshSession::step() {

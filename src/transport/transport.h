@@ -42,6 +42,7 @@ struct ExecInput {
 struct Exec {
   std::string script;  ///< POSIX sh, any text; the transport quotes it for whatever login shell
   ExecInput input;
+  /// Without the time in which TransportOptions::bytes_per_second held its file back.
   std::chrono::milliseconds time_limit = std::chrono::seconds(120);
   std::size_t output_limit = 16u << 20;  ///< bytes of stdout and stderr together; more ends it
   bool guarded = true;   ///< what it started on the host is ended when the connection is
@@ -92,10 +93,10 @@ class Conversation {
   /// Appends `input` to its stdin, behind what was sent before and not before it has begun. An
   /// answer is awaited from now on, and answered() has to be called within `limit` of the last byte
   /// being written, else it ends as `timed_out`; while it is written
-  /// TransportOptions::stall_timeout bounds the time without a byte. The newest limit is the one
-  /// that counts. With a limit of 0 no answer is awaited, and one that is awaited already goes on
-  /// being so. An empty `input` with a limit awaits something that it says by itself. A file that
-  /// cannot be read ends it as `lost`.
+  /// TransportOptions::stall_timeout bounds the time without a byte that could go. The newest limit
+  /// is the one that counts. With a limit of 0 no answer is awaited, and one that is awaited
+  /// already goes on being so. An empty `input` with a limit awaits something that it says by
+  /// itself. A file that cannot be read ends it as `lost`.
   virtual void send(ExecInput input, std::chrono::milliseconds limit) = 0;
   /// Everything that was sent is answered: no limit runs on. Mostly called from `heard`.
   virtual void answered() = 0;
@@ -167,6 +168,8 @@ struct TransportOptions {
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(15);
   std::chrono::milliseconds login_timeout = std::chrono::seconds(30);
   std::chrono::milliseconds stall_timeout = std::chrono::seconds(120);  ///< no byte of an upload
+  /// Of the files of all inputs together, but for those of local endpoints; 0: as many as can be.
+  std::uint64_t bytes_per_second = 0;
   std::filesystem::path cache;  ///< folder for what ssh -G said; empty: not kept
 };
 
