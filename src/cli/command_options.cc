@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/command_options.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+
+#include "base/error.h"
+#include "base/text.h"
 
 namespace ds {
 namespace {
@@ -132,6 +137,20 @@ void add_report(CLI::App& app, Options& options) {
                  "write it as one page that sorts and filters; -: to stdout");
 }
 
+void add_bwlimit(CLI::App& app, Options& options) {
+  const auto set = [&options](const std::string& text) {
+    options.bwlimit = parse_rate(text);
+    if (!options.bwlimit) {
+      throw UsageError(fmt::format("--bwlimit is '{}', which is no rate", clean_line(text)),
+                       "write KiB per second, or a number with K, M or G, as in 20M: 1K at least, "
+                       "or 0 for no limit");
+    }
+  };
+  app.add_option_function<std::string>(
+      "--bwlimit", set,
+      "most bytes of wheels in a second, to all hosts together, as rsync's: 20M (no limit)");
+}
+
 void add_state(CLI::App& app, Options& options) {
   app.add_option("--state-dir", options.state_dir,
                  "folder of the journal of runs ($XDG_STATE_HOME/ds-deploy)");
@@ -159,6 +178,7 @@ void add_run(CLI::App& app, Options& options) {
   app.add_option("-m,--pip_mirror,--pip-mirror", options.pip_mirror,
                  "package index, where pip fetches anything (that run's)");
   app.add_flag("--dry-run", options.dry_run, "facts and audit; no host is changed");
+  add_bwlimit(app, options);
   add_change(app, options);
   add_talk(app, options);
 }
@@ -207,6 +227,7 @@ void add_deploy(CLI::App& app, Options& options) {
   app.add_flag("--dry-run", options.dry_run, "facts, plan and audit; no host is changed");
   app.add_option("--keep", options.keep, "releases that stay on a host beside the active ones (3)")
       ->check(CLI::Range(0, 1000));
+  add_bwlimit(app, options);
   add_change(app, options);
   add_talk(app, options);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,8 +24,9 @@ struct Options {
   bool sudo = false;
   bool ask_sudo_password = false;
   int fanout = 64;
-  int connect_timeout = 15;  ///< seconds
-  int login_timeout = 30;    ///< seconds
+  std::optional<std::uint64_t> bwlimit;  ///< bytes of wheels per second; 0: no limit
+  int connect_timeout = 15;              ///< seconds
+  int login_timeout = 30;                ///< seconds
   std::string facts, save_facts;
   std::string data;                       ///< catalog of toolkits, drivers and GPUs
   std::string ops;                        ///< folder of the op library

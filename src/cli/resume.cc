@@ -98,6 +98,8 @@ Options options_of(const RunRecord& run, const JournalReader& journal, const Opt
     options.connect_timeout = now.connect_timeout;
   if (now.login_timeout != usual.login_timeout)
     options.login_timeout = now.login_timeout;
+  if (now.bwlimit)
+    options.bwlimit = now.bwlimit;
   options.wheels = now.wheels;
   options.policy = now.policy;
   options.ssh_config =

@@ -42,6 +42,7 @@ TransportOptions transport_options(const Options& options) {
                                              : Sudo::no;
   transport.connect_timeout = std::chrono::seconds(options.connect_timeout);
   transport.login_timeout = std::chrono::seconds(options.login_timeout);
+  transport.bytes_per_second = options.bwlimit.value_or(0);
   transport.cache = cache_home();
   return transport;
 }
