@@ -42,7 +42,8 @@ def hide_compilers(folder):
 
 
 class DeepSpeedOps:
-    """`request`: {"release", "ops": [{"name", "builder", "module"}], "gpus": how many it has}."""
+    """`request`: {"release", "ops": [{"name", "builder", "module"}], "gpus": how many it has}. What
+    pip installed has an empty release."""
 
     def __init__(self, request):
         self.release, self.ops, self.gpus = request["release"], request["ops"], request["gpus"]
@@ -118,10 +119,12 @@ class DeepSpeedOps:
         if not places:
             raise Wrong("there is no package deepspeed")
         self.package = os.path.realpath(places[0])
-        if os.path.basename(os.path.dirname(self.package)) != self.release:
-            raise Wrong("deepspeed comes from %s, not from release %s: something on sys.path "
+        folder = os.path.dirname(self.package)
+        if not (os.path.basename(folder) == self.release if self.release else is_of_pip(folder)):
+            raise Wrong("deepspeed comes from %s, not from %s: something on sys.path "
                         "(PYTHONPATH, another virtual environment) hides it"
-                        % (self.package, self.release[:12]))
+                        % (self.package, "release " + self.release[:12] if self.release
+                           else "what pip installed"))
         path = os.path.join(self.package, RECORD)
         if os.path.exists(path):
             self.record = runpy.run_path(path)

@@ -2,8 +2,8 @@
 """The host's side of a rollout: stage, verify, activate, roll back, and of a look at what is active.
 Standard library only.
 
-Reads JSON request lines from stdin (stage: the stream's bytes follow) until it ends; answers each by
-one line: nonce, blank, JSON. The texts that phase.cc names stand before this one.
+Reads JSON request lines from stdin (stage, pip-send: the stream's bytes follow) until it ends;
+answers each by one line: nonce, blank, JSON. The texts that phase.cc names stand before this one.
 """
 import json
 import os
@@ -133,7 +133,9 @@ PHASES = {"lock": lock, "unlock": unlock, "recover": recover, "show-outliving": 
           "is-outlived": is_outlived, "lacking": lacking, "stage": stage, "verify": verify,
           "activate": activate, "keep": confirmed, "rollback": roll_back, "check": check,
           "records": records,
-          "clean": clean, "remove": remove}
+          "clean": clean, "remove": remove, "pip-lacking": lacking_by_pip, "pip-send": take_wheel,
+          "pip-install": install_by_pip, "pip-verify": verify_by_pip}
+STREAMED = ("stage", "pip-send")  # bytes follow the request
 
 
 def answer_to(request, root):
@@ -161,8 +163,11 @@ def main():
         answer = answer_to(request, root)
         sys.stdout.write("\n%s %s\n" % (request["nonce"], json.dumps(answer)))
         sys.stdout.flush()
-        if request["phase"] == "stage" and not answer.get("changed"):
+        if request["phase"] in STREAMED and not answer.get("changed"):
             break  # what is left of the stream is no request
 
 
-main()
+try:
+    main()
+finally:
+    drop_wheels()

@@ -183,7 +183,7 @@ def remove_leftover(folder, name):
     sha256 = next(filter(None, LEFT.match(name).groups()), None)
     try:
         if sha256 is None:
-            os.unlink(os.path.join(folder, name))
+            remove_tree(os.path.join(folder, name))
             return True
         path = os.path.join(folder, sha256 + ".part")
         part, locked = open_part(path)

@@ -267,6 +267,22 @@ def seal_release(request, root, part):
             remove_tree(final)  # it would only take space
 
 
+def content_problem(full, entry):
+    """What is wrong with the content of the file that should be there; empty: nothing."""
+    if not os.path.lexists(full):
+        return "is missing"
+    if os.path.islink(full) or not stat.S_ISREG(os.lstat(full).st_mode):
+        return "is no regular file"
+    if os.path.getsize(full) != entry["size"] or hash_file(full) != entry["sha256"]:
+        return "has other content"
+    return ""
+
+
+def few_of(problems):
+    more = ["and %d more" % (len(problems) - 4)] if len(problems) > 4 else []
+    return problems[:4] + more
+
+
 def compare(folder, manifest, compiled):
     """What differs between the folder and what it must hold; a few examples of it."""
     expected = {installed_path(entry["path"]): entry for entry in manifest["files"]}
@@ -275,18 +291,13 @@ def compare(folder, manifest, compiled):
     for path in sorted(walk_files(folder)):
         entry = expected.pop(path, None)
         full = os.path.join(folder, path)
-        if entry is None:
-            problems.append("%s does not belong there" % path)
-        elif os.path.islink(full) or not stat.S_ISREG(os.lstat(full).st_mode):
-            problems.append("%s is no regular file" % path)
-        elif os.path.getsize(full) != entry["size"] or hash_file(full) != entry["sha256"]:
-            problems.append("%s has other content" % path)
+        problem = content_problem(full, entry) if entry else "does not belong there"
+        if problem:
+            problems.append("%s %s" % (path, problem))
         elif stat.S_IMODE(os.lstat(full).st_mode) != sealed_mode(entry):
             problems.append("%s has mode %03o, not %03o"
                             % (path, stat.S_IMODE(os.lstat(full).st_mode), sealed_mode(entry)))
-    problems += ["%s is missing" % path for path in sorted(expected)]
-    more = ["and %d more" % (len(problems) - 4)] if len(problems) > 4 else []
-    return problems[:4] + more
+    return few_of(problems + ["%s is missing" % path for path in sorted(expected)])
 
 
 def differences(root, sha256, seal, files=None):

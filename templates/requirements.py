@@ -2,52 +2,23 @@
 """Lets the pip of this interpreter install what a wheel requires. Standard library only.
 
 Reads one JSON request line from stdin, prints one line: nonce, blank, JSON answer. layout.py
-(release_root) stands before this text. What is pinned keeps the version that it has: pip takes it
-or fails, and installs nothing in its place.
+(release_root) and call_pip.py stand before this text. What is pinned keeps the version that it has:
+pip takes it or fails, and installs nothing in its place.
 """
 import fcntl
 import json
 import os
-import subprocess
 import sys
 import tempfile
 
-TAIL = 256 << 10
 
-
-def is_error(line):
-    return line.lower().startswith("error:")
-
-
-def last_error(said):
-    """The line of pip's output that tells why; what conflicts stands below its own heading."""
-    lines = [line.strip() for line in said.splitlines()]
-    heading = "The conflict is caused by:"
-    if heading in lines:
-        conflict = lines[lines.index(heading) + 1:]
-        conflict = conflict[:conflict.index("")] if "" in conflict else conflict
-        if conflict:
-            return "these conflict: " + "; ".join(conflict[:6])
-    errors = [line for line in lines if is_error(line)] or [line for line in lines if line]
-    return errors[-1] if errors else "it said nothing"
-
-
-def run_pip(request, pins):
+def run_install(request, pins):
     """Its exit status, and the end of what it said."""
-    words = [sys.executable, "-m", "pip", "install", "--no-input", "--disable-pip-version-check",
-             "--no-color", "--progress-bar", "off", "--constraint", pins, "--",
-             *request["install"]]
-    environment = dict(os.environ, PYTHONUNBUFFERED="1")
+    environment = dict(os.environ)
     if request["mirror"]:
         # Not -i: whoever lists the processes of this host would read the mirror's password.
         environment["PIP_INDEX_URL"] = request["mirror"]
-    with tempfile.TemporaryFile() as output:
-        status = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=output,
-                                stderr=subprocess.STDOUT, env=environment, cwd="/",
-                                check=False).returncode
-        size = output.seek(0, os.SEEK_END)
-        output.seek(max(0, size - TAIL))
-        return status, output.read().decode("utf-8", "replace")
+    return call_pip(["install", "--constraint", pins, "--", *request["install"]], environment)
 
 
 def one_at_a_time(root):
@@ -67,13 +38,12 @@ def install(request):
         pins = os.path.join(folder, "pins.txt")
         with open(pins, "w", encoding="utf-8") as out:
             out.write("".join(pin + "\n" for pin in request["pins"]))
-        status, said = run_pip(request, pins)
+        status, said = run_install(request, pins)
     if status == 0:
         return {"ok": True, "changed": "Successfully installed" in said}
     if "No module named pip" in said:
-        return {"ok": False, "problem": "%s has no pip; give it one (%s -m ensurepip), or install "
-                                        "there: %s" % (sys.executable, sys.executable,
-                                                       " ".join(request["install"]))}
+        return {"ok": False, "problem": "%s, or install there: %s" % (no_pip(),
+                                                                      " ".join(request["install"]))}
     return {"ok": False, "problem": "pip could not install %s: %s"
                                     % (" ".join(request["install"]), last_error(said))}
 

@@ -225,6 +225,10 @@ void add_deploy(CLI::App& app, Options& options) {
   app.add_option("--wheel", options.wheels, "deploy this wheel, build none (repeatable)")
       ->allow_extra_args(false);
   app.add_flag("--dry-run", options.dry_run, "facts, plan and audit; no host is changed");
+  app.add_option("--mode", options.mode,
+                 "as a release (release), or by the pip of each environment, without a way back "
+                 "(pip)")
+      ->check(CLI::IsMember({"release", "pip"}));
   app.add_option("--keep", options.keep, "releases that stay on a host beside the active ones (3)")
       ->check(CLI::Range(0, 1000));
   add_bwlimit(app, options);

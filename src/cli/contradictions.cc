@@ -9,7 +9,27 @@
 
 namespace ds {
 
+namespace {
+
+void refuse_pip_without_meaning(const Options& options) {
+  if (options.mode != "pip")
+    return;
+  if (options.command == "stage") {
+    throw UsageError(
+        "stage --mode pip: what pip installs is there at once, so that nothing can be "
+        "staged",
+        "ds-deploy deploy --mode pip, or leave --mode out");
+  }
+  if (options.keep) {
+    throw UsageError("--keep and --mode pip contradict each other: pip keeps no releases",
+                     "give one of them");
+  }
+}
+
+}  // namespace
+
 void refuse_contradictions(const Options& options) {
+  refuse_pip_without_meaning(options);
   if (options.local_only && !options.hostfile.empty()) {
     throw UsageError("--local_only and --hostfile contradict each other", "give one of them");
   }

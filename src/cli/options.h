@@ -53,9 +53,10 @@ struct Options {
   bool dry_run = false;
   std::string policy;  ///< file: how the rollout proceeds
   bool break_lock = false;
-  int keep = 3;        ///< releases beside the active ones
-  std::string to;      ///< of rollback: sha256 or its beginning, "previous", "pip"
-  bool mixed = false;  ///< of rollback: hosts may come to different releases
+  std::string mode = "release";  ///< "pip": each host's pip installs the wheels
+  std::optional<int> keep;       ///< releases beside the active ones; 3 if it is not given
+  std::string to;                ///< of rollback: sha256 or its beginning, "previous", "pip"
+  bool mixed = false;            ///< of rollback: hosts may come to different releases
   bool no_audit = false;
   bool all = false;                ///< of remove: everything that is of ours
   bool receipt = false;            ///< of show: the report of the run

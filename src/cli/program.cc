@@ -12,6 +12,7 @@
 #include "cli/jit.h"
 #include "cli/look.h"
 #include "cli/pack_wheel.h"
+#include "cli/pip_mode.h"
 #include "cli/plan_source.h"
 #include "cli/plan_wheel.h"
 #include "cli/report_ops.h"
@@ -46,6 +47,8 @@ ExitStatus deploy(Session& session) {
   warn_idle_mirror(session);
   if (session.options().installed)
     session.check_releases();
+  if (is_by_pip(session.options()))
+    refuse_beside_pip(undertaking.policy, session);
   session.fleet();
   undertaking.times.finished("facts");
   // From here on no host is added.

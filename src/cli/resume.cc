@@ -12,6 +12,7 @@
 #include "cli/held_releases.h"
 #include "cli/history.h"
 #include "cli/last_run.h"
+#include "cli/pip_mode.h"
 
 namespace ds {
 namespace {
@@ -196,7 +197,13 @@ void add_releases(Undertaking& undertaking, const HostReleases& wanted,
         missing.push_back(sha256.substr(0, 12));
     }
   }
-  const bool held = hold_all(session.fleet(), wanted);
+  // pip installs from the wheel itself.
+  const bool by_pip = is_by_pip(session.options());
+  const bool held = !by_pip && hold_all(session.fleet(), wanted);
+  if (session.options().command == "activate" && by_pip) {
+    throw UsageError("run " + run + " installs by pip, which leaves nothing to activate",
+                     "ds-deploy resume " + run);
+  }
   if (session.options().command == "activate" && !held) {
     throw UsageError("some hosts do not hold what run " + run + " staged",
                      "stage it again: ds-deploy stage");
@@ -205,8 +212,9 @@ void add_releases(Undertaking& undertaking, const HostReleases& wanted,
     return add_sets(undertaking, wanted, wheels, session);
   if (held)
     return add_held(undertaking, wanted, session);
-  throw UsageError(fmt::format("wheel {} of run {} is not where it was, and some hosts lack it",
-                               missing.empty() ? "?" : missing.front(), run),
+  throw UsageError(fmt::format("wheel {} of run {} is not where it was, and {}",
+                               missing.empty() ? "?" : missing.front(), run,
+                               by_pip ? "pip installs from it" : "some hosts lack it"),
                    "name it with --wheel");
 }
 
@@ -281,6 +289,8 @@ ExitStatus resume(const Options& now) {
   const std::string policy = journal.text(run.id, RunText::policy);
   if (options.policy.empty() && !policy.empty())
     undertaking.policy = read_policy(policy, "the policy of run " + run.id);
+  if (is_by_pip(options))
+    refuse_beside_pip(undertaking.policy, session);
   session.fleet();
   undertaking.times.finished("facts");
   add_releases(undertaking, wanted_by(journal, run, session), places_of(journal, run), run.id,

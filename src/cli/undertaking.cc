@@ -16,6 +16,7 @@
 #include "cli/history.h"
 #include "cli/hosts_exports.h"
 #include "cli/pack_wheel.h"
+#include "cli/pip_mode.h"
 #include "cli/publish.h"
 
 namespace ds {
@@ -158,7 +159,7 @@ RolloutOptions rollout_options(const Undertaking& undertaking, Session& session)
   rollout.policy = undertaking.policy;
   rollout.user = user_name();
   rollout.machine = host_name();
-  rollout.keep = static_cast<std::size_t>(options.keep);
+  rollout.keep = static_cast<std::size_t>(options.keep.value_or(3));
   rollout.break_lock = options.break_lock;
   return rollout;
 }
@@ -181,8 +182,9 @@ void change_hosts(Undertaking& undertaking, Session& session) {
   begin_run(*undertaking.journal, report, undertaking.policy, undertaking.releases,
             undertaking.resumes, session);
   options.journal = &*undertaking.journal;
-  take_result(roll_out(session.inventory(), session.fleet(), report.audit, undertaking.releases,
-                       options, session.transport(), session.status()),
+  const auto take_there = is_by_pip(session.options()) ? install_by_pip : roll_out;
+  take_result(take_there(session.inventory(), session.fleet(), report.audit, undertaking.releases,
+                         options, session.transport(), session.status()),
               report, session);
   say_how_to_go_on(report, session);
 }
@@ -261,6 +263,8 @@ ExitStatus carry_out(Undertaking& undertaking, Session& session) {
   Report& report = undertaking.report;
   report.goal = state_of(undertaking.goal);
   audit_hosts(undertaking, session);
+  if (is_by_pip(session.options()))
+    report.notes.emplace_back(by_pip_note);
   if (report.dry_run)
     report.hosts = predict(session.fleet(), report.audit, undertaking.releases);
   else

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "cli/held_releases.h"
 #include "cli/history.h"
+#include "cli/pip_mode.h"
 #include "cli/reach.h"
 #include "cli/status.h"
 
@@ -35,7 +36,9 @@ HostReleases last_known(const Options& options, const std::set<std::string>& hos
           host.state == "confirmed" || host.state == "unchanged" ||
           (host.state == "rolled-back" && chain_of(*journal, run).back().command == "rollback");
       const bool back = host.state == "rolled-back" && !there;
-      if (there || back)
+      if (there && is_by_pip(chain_of(*journal, run).back()))
+        known[host.name] = {};  // no release of ours
+      else if (there || back)
         known[host.name] = there ? host.wanted : host.before;
       // What a host is at after another end is not the journal's to say.
       if (!host.state.empty() && host.state != "ready" && host.state != "staged" &&

@@ -16,9 +16,9 @@ using nlohmann::json;
 constexpr std::size_t answer_limit = 1u << 20;
 
 const std::vector<std::string> host_files = {
-    "layout.py",    "durable.py",    "receive.py", "unpack.py",   "earlier.py",
-    "release.py",   "activation.py", "holder.py",  "dead_man.py", "lock.py",
-    "launchers.py", "keep.py",       "remove.py",  "host.py"};
+    "layout.py",     "durable.py",  "receive.py",  "unpack.py", "earlier.py",   "release.py",
+    "activation.py", "holder.py",   "dead_man.py", "lock.py",   "launchers.py", "keep.py",
+    "remove.py",     "call_pip.py", "by_pip.py",   "host.py"};
 
 bool is_for_host_py(const PhaseDescription& phase) {
   return phase.script.empty() && phase.name != "confirm";
@@ -28,7 +28,7 @@ std::vector<std::string> files_of(const PhaseDescription& phase, const json& req
   if (is_for_host_py(phase))
     return host_files;
   if (!phase.script.empty())
-    return {"layout.py", phase.script};
+    return {"layout.py", "call_pip.py", phase.script};
   if (request.contains("deepspeed"))
     return {"confirm_calls.py", "confirm_deepspeed.py", "confirm.py"};
   return {"confirm.py"};
@@ -261,6 +261,24 @@ void run_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& h
     throw;
   }
   status.stage_finished();
+}
+
+void with_retries(std::vector<RolloutHost*> hosts, int retries, HostState again,
+                  const std::function<void(const std::vector<RolloutHost*>&)>& step) {
+  for (int attempt = 0; !hosts.empty(); ++attempt) {
+    step(hosts);
+    std::erase_if(hosts, [](const RolloutHost* host) {
+      return host->good || (host->outcome.state != HostState::unreachable &&
+                            host->outcome.state != HostState::unknown);
+    });
+    if (attempt == retries)
+      return;
+    for (RolloutHost* host : hosts) {
+      host->good = true;
+      host->outcome.state = again;
+      host->outcome.message.clear();
+    }
+  }
 }
 
 }  // namespace ds

@@ -19,20 +19,24 @@ using Requests = std::map<const ReleaseSet*, json>;
 
 }  // namespace
 
-PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, const Policy& policy,
-                              bool forgiving) {
-  std::map<const ReleaseSet*, SharedText> manifests;
+SetTexts manifest_texts(const std::vector<ReleaseSet>& sets) {
+  SetTexts manifests;
   for (const ReleaseSet& set : sets) {
     json all = json::array();
     for (const Parcel& parcel : set.parcels)
       all.push_back(manifest_of(*parcel.wheel));
     manifests[&set] = shared_text(json{{"manifests", all}});
   }
+  return manifests;
+}
+
+PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, const Policy& policy,
+                              bool forgiving) {
   PhaseDescription phase;
   phase.name = "verify";
   phase.done_word = "verified";
   phase.time_limit = policy.time_limits.verify;
-  phase.command = [manifests](const RolloutHost& host) {
+  phase.command = [manifests = manifest_texts(sets)](const RolloutHost& host) {
     return PhaseCommand{.request = {{"phase", "verify"}}, .more = manifests.at(host.set)};
   };
   phase.accept = [](RolloutHost& host, const json& answer) {
@@ -92,19 +96,21 @@ PhaseDescription clean_phase(std::size_t keep) {
 
 namespace {
 
-json deepspeed_request(const Parcel& parcel) {
+json deepspeed_request(const Parcel& parcel, bool by_pip) {
   json ops = json::array();
   for (const DeepSpeedOp& op : parcel.deepspeed)
     ops.push_back({{"name", op.name}, {"builder", op.builder}, {"module", op.module}});
-  return {{"release", parcel.wheel->sha256}, {"ops", ops}};
+  return {{"release", by_pip ? "" : parcel.wheel->sha256}, {"ops", ops}};
 }
 
-json confirm_request(const ReleaseSet& set) {
+json confirm_request(const ReleaseSet& set, bool by_pip) {
   json request = json::object();
   json dists = json::array(), releases = json::array(), imports = json::array(),
        self_tests = json::object();
   for (const Parcel& parcel : set.parcels) {
-    if (parcel.wheel->name.empty())
+    if (by_pip)
+      dists.push_back({{"name", parcel.wheel->name}, {"dist_info", parcel.wheel->dist_info}});
+    else if (parcel.wheel->name.empty())
       releases.push_back(parcel.wheel->sha256);  // nothing was noted of it
     else
       dists.push_back({{"name", parcel.wheel->name}, {"release", parcel.wheel->sha256}});
@@ -113,7 +119,7 @@ json confirm_request(const ReleaseSet& set) {
     for (const auto& [op, where] : parcel.self_tests)
       self_tests[op] = where;
     if (!parcel.deepspeed.empty())
-      request["deepspeed"] = deepspeed_request(parcel);
+      request["deepspeed"] = deepspeed_request(parcel, by_pip);
   }
   request.update(
       {{"dists", dists}, {"releases", releases}, {"imports", imports}, {"self_tests", self_tests}});
@@ -122,10 +128,11 @@ json confirm_request(const ReleaseSet& set) {
 
 }  // namespace
 
-PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy& policy) {
+PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy& policy,
+                               bool by_pip) {
   Requests requests;
   for (const ReleaseSet& set : sets)
-    requests[&set] = confirm_request(set);
+    requests[&set] = confirm_request(set, by_pip);
   PhaseDescription phase;
   phase.name = "confirm";
   phase.done_word = "confirmed";

@@ -136,23 +136,6 @@ void Preparation::prove_dead_man() {
   }
 }
 
-/// A step that may be repeated, once more for those that were cut or ran out of time.
-void Preparation::with_retries(std::vector<RolloutHost*> hosts, const Step& step) {
-  for (int attempt = 0; !hosts.empty(); ++attempt) {
-    step(hosts);
-    std::erase_if(hosts, [](const RolloutHost* host) {
-      return host->good || host->outcome.state != HostState::unreachable;
-    });
-    if (attempt == options_.policy.retries)
-      return;
-    for (RolloutHost* host : hosts) {
-      host->good = true;
-      host->outcome.state = HostState::ready;
-      host->outcome.message.clear();
-    }
-  }
-}
-
 /// What each of `hosts` does not hold; `again`: in place of what lies there.
 void Preparation::stage_on(const std::vector<RolloutHost*>& hosts, bool again) {
   for (std::size_t at = 0; at < most_parcels(); ++at) {
@@ -162,9 +145,10 @@ void Preparation::stage_on(const std::vector<RolloutHost*>& hosts, bool again) {
         lacking.push_back(host);
     }
     records_.announce(lacking, HostState::ready, "stage");
-    with_retries(lacking, [this, at, again](const std::vector<RolloutHost*>& asked) {
-      stage_parcel(at, again, asked, options_, transport_, status_);
-    });
+    with_retries(lacking, options_.policy.retries, HostState::ready,
+                 [this, at, again](const std::vector<RolloutHost*>& asked) {
+                   stage_parcel(at, again, asked, options_, transport_, status_);
+                 });
     records_.note(lacking);
   }
 }
@@ -176,7 +160,7 @@ void Preparation::stage() {
 /// A sealed release that is damaged and not in use is replaced, once.
 void Preparation::verify() {
   const PhaseDescription verify = verify_phase(sets_, options_.policy, true);
-  with_retries(good_hosts(),
+  with_retries(good_hosts(), options_.policy.retries, HostState::ready,
                [&](const std::vector<RolloutHost*>& hosts) { do_phase(verify, hosts); });
   std::vector<RolloutHost*> mended;
   for (RolloutHost* host : good_hosts()) {
@@ -198,7 +182,8 @@ void Preparation::verify() {
 /// What is to be active again is there already.
 void Preparation::verify_sealed() {
   const PhaseDescription verify = verify_sealed_phase(options_.policy);
-  with_retries(movers(), [&](const std::vector<RolloutHost*>& hosts) { do_phase(verify, hosts); });
+  with_retries(movers(), options_.policy.retries, HostState::ready,
+               [&](const std::vector<RolloutHost*>& hosts) { do_phase(verify, hosts); });
 }
 
 void Preparation::install_requirements() {

@@ -4,7 +4,6 @@
 // runs on the hosts does not change.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -33,11 +32,9 @@ class Preparation {
   std::vector<RolloutHost*> movers();
 
  private:
-  using Step = std::function<void(const std::vector<RolloutHost*>&)>;
   void do_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts);
   /// The same of one that changes something there.
   void do_announced(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts);
-  void with_retries(std::vector<RolloutHost*> hosts, const Step& step);
   bool too_many_failed() const;  ///< more than the policy lets fail in a run
   std::size_t most_parcels() const;
   void lock();

@@ -43,7 +43,8 @@ struct HostOutcome {
   std::string host;
   HostState state = HostState::skipped;
   std::string step;               ///< connect, facts, audit, lock, recover, dead-man, stage,
-                                  ///< verify, requirements, activate, confirm, keep, rollback
+                                  ///< verify, requirements, activate, confirm, keep, rollback; by
+                                  ///< pip also check, send, install
   std::string message;            ///< clean, one line
   bool key_refused = false;       ///< the host key was refused: exit 8
   bool lock_held = false;         ///< another run holds its lock, or came after this one: exit 7
@@ -110,6 +111,12 @@ struct RolloutResult {
 RolloutResult roll_out(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit,
                        const std::vector<ReleaseSet>& sets, const RolloutOptions& options,
                        Transport& transport, Status& status);
+
+/// The same by the pip of each environment: sent and checked everywhere, then installed everywhere,
+/// then every file read back, then confirmed. No release is made, and nobody goes back.
+RolloutResult install_by_pip(const Inventory& inventory, const Fleet& fleet,
+                             const AuditReport& audit, const std::vector<ReleaseSet>& sets,
+                             const RolloutOptions& options, Transport& transport, Status& status);
 
 /// Takes releases that nobody uses off hosts: those that are named, else all that is of ours, where
 /// nothing is active.

@@ -60,7 +60,7 @@ struct PhaseCommand {
 };
 
 struct PhaseDescription {
-  std::string name;         ///< stage, verify, requirements, activate, confirm, rollback
+  std::string name;  ///< stage, verify, requirements, activate, confirm, rollback, send, install
   std::string done_word;    ///< "staged"; empty: nothing is told of a host that is well
   std::string script = {};  ///< of templates/, behind layout.py; empty: confirm.py for confirm,
                             ///< else host.py
@@ -80,6 +80,11 @@ struct PhaseDescription {
 
 /// A text that many hosts get.
 SharedText shared_text(const nlohmann::json& value);
+
+/// By set: what all its hosts are told.
+using SetTexts = std::map<const ReleaseSet*, SharedText>;
+/// {"manifests": [of each of its wheels]}
+SetTexts manifest_texts(const std::vector<ReleaseSet>& sets);
 
 /// manifest_json(), as a value.
 nlohmann::json manifest_of(const Wheel& wheel);
@@ -113,13 +118,19 @@ PhaseDescription is_outlived_phase(const std::string& run);
 /// Moves the pointer. A host that `outlives` goes back by itself unless keep_phase() comes within
 /// the policy's confirm_timeout; each of them decides alone which was first.
 PhaseDescription activate_phase(const RolloutOptions& options);
-PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy& policy);
+/// `by_pip`: what pip installed is to be found, and no release.
+PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy& policy,
+                               bool by_pip = false);
 PhaseDescription keep_phase(const std::string& run);
 PhaseDescription rollback_phase(const std::string& run, const std::string& because);
 
 /// The set that `host` gets; nullptr if none is for it.
 const ReleaseSet* set_of(const std::vector<ReleaseSet>& sets, const std::string& host);
 std::vector<std::string> wanted_releases(const ReleaseSet* set);
+
+/// The policy's own question to a host, there or here; one that is not healthy has failed.
+void ask_health(RolloutHost& host, const RolloutOptions& options, Transport& transport,
+                std::function<void()> done);
 
 /// nullptr if the host was not audited.
 const HostAudit* audit_of(const AuditReport& audit, const std::string& host);
@@ -177,5 +188,10 @@ void forget_answers(const std::vector<RolloutHost*>& hosts);
 /// Does the phase on `hosts` at once.
 void run_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts,
                Transport& transport, Status& status);
+
+/// A step that may be repeated: up to `retries` times more for those that were cut or ran out of
+/// time, which have the state `again` then.
+void with_retries(std::vector<RolloutHost*> hosts, int retries, HostState again,
+                  const std::function<void(const std::vector<RolloutHost*>&)>& step);
 
 }  // namespace ds

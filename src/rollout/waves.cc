@@ -7,18 +7,6 @@
 
 namespace ds {
 
-namespace {
-
-std::string why_unhealthy(const ExecResult& result) {
-  if (result.outcome != ExecResult::Outcome::exited)
-    return "the health command: " + result.message;
-  const std::vector<std::string> said = lines(result.err.empty() ? result.out : result.err);
-  return fmt::format("the health command ended with status {}{}", result.exit_status,
-                     said.empty() ? "" : ": " + clean_line(said.back(), 300));
-}
-
-}  // namespace
-
 PaceLimits limits_for(const Policy& policy, std::size_t hosts, std::size_t failed) {
   const bool together = policy.strategy == Policy::Strategy::all_at_once;
   return {.in_flight = together ? hosts : policy.most_in_flight(hosts),
@@ -175,7 +163,10 @@ void Waves::ended(Move move, std::size_t at, const std::string& word) {
       break;
     case Move::prove:
       if (host.good && !options_.policy.health.command.empty()) {
-        ask_health(at);
+        ask_health(host, options_, transport_, [this, at, &host] {
+          proved(at, host.good ? "confirmed" : "failed: " + host.outcome.message);
+          go_on();
+        });
         return;
       }
       proved(at, word);
@@ -208,39 +199,6 @@ void Waves::proved(std::size_t at, const std::string& word) {
     blame(at);
     pace_.failed(at);
   }
-}
-
-/// The policy's own question: the same for each host, there or here.
-void Waves::ask_health(std::size_t at) {
-  RolloutHost& host = *movers_[at].host;
-  const Policy::Health& health = options_.policy.health;
-  Exec exec;
-  exec.script = "cd /\n";
-  if (!health.on_coordinator && !host.host->env_script.empty())
-    exec.script += ". " + shell_path(host.host->env_script) + " < /dev/null\n";
-  exec.script += fmt::format(
-      "export DS_DEPLOY_RUN={} DS_DEPLOY_HOST={} DS_DEPLOY_RELEASE={} DS_DEPLOY_PHASE=confirm\n"
-      "exec /bin/sh -c {}",
-      shell_quote(options_.run), shell_quote(host.outcome.host),
-      shell_quote(join(host.wanted, "+")), shell_quote(health.command));
-  exec.time_limit = health.time_limit;
-  exec.output_limit = 1u << 20;
-  exec.as_self = health.on_coordinator;
-  Endpoint here;
-  here.kind = Endpoint::Kind::local;
-  here.name = "coordinator for " + host.outcome.host;  // each its own, so that none waits
-  transport_.start(health.on_coordinator ? here : host.host->endpoint, std::move(exec),
-                   [this, at, &host](const ExecResult& result) {
-                     host.outcome.seconds["health"] += result.seconds;
-                     if (!result.ok()) {
-                       host.good = false;
-                       host.outcome.state = HostState::failed;
-                       host.outcome.step = "health";
-                       host.outcome.message = why_unhealthy(result);
-                     }
-                     proved(at, host.good ? "confirmed" : "failed: " + host.outcome.message);
-                     go_on();
-                   });
 }
 
 /// Others go back because of it.

@@ -49,7 +49,6 @@ class Waves {
   bool again(Move move, std::size_t at);
   void mind_the_time();
   void proved(std::size_t at, const std::string& word);
-  void ask_health(std::size_t at);
   void blame(std::size_t at);
   void show(std::size_t at, const std::string& word);
 

@@ -10,7 +10,7 @@ import zipfile
 TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "templates"
 FILES = ("layout.py", "durable.py", "receive.py", "unpack.py", "earlier.py", "release.py",
          "activation.py", "holder.py", "dead_man.py", "lock.py", "launchers.py", "keep.py",
-         "remove.py", "host.py")
+         "remove.py", "call_pip.py", "by_pip.py", "host.py")
 OUTLIVING = ("durable.py", "activation.py", "holder.py", "dead_man.py", "dead_man_main.py")
 
 
