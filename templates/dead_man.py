@@ -24,7 +24,7 @@ def deciding(root):
     """One decision at a time in this environment."""
     with contextlib.ExitStack() as held:
         try:
-            lock = held.enter_context(open(os.path.join(root, "decide.lock"), "a", encoding="ascii"))
+            lock = held.enter_context(open_ours(os.path.join(root, "decide.lock"), 0o644))
             fcntl.flock(lock, fcntl.LOCK_EX)
         except FileNotFoundError:
             raise
@@ -63,7 +63,7 @@ def put_on_trial(root, activation, releases, previous, seconds, back=False):
         raise Refused("another activation of this environment is not decided yet")
     if activation == called_off(root):
         raise Refused("it was called off before it began")
-    write_whole(os.path.join(root, BACK), point_at(previous), 0o644)
+    write_note(root, BACK, point_at(previous))
     record = {"schema": "ds-deploy.activation/1", "id": activation, "releases": releases,
               "previous": previous, "boot": boot_id(),
               "before": confirmed_before(root, previous, releases if back else None),
@@ -109,7 +109,7 @@ def move_pointer_back(root, previous):
         return
     note_use(root, active + previous)
     try:
-        write_whole(os.path.join(root, "active"), point_at(previous), 0o644)
+        write_note(root, "active", point_at(previous))
     except OSError:  # no space for one more file: the one that was written before
         with open(os.path.join(root, BACK), "rb") as back:
             if back.read(65536) != point_at(previous):
@@ -119,7 +119,7 @@ def move_pointer_back(root, previous):
 
 
 def write_record(root, name, record):
-    write_whole(os.path.join(root, name), json.dumps(record).encode("utf-8"), 0o644)
+    write_note(root, name, json.dumps(record).encode("utf-8"))
 
 
 def called_off(root):
@@ -136,7 +136,7 @@ def call_off(root, activation):
     has none for its own; should there be some by then, its deadline takes it back."""
     with contextlib.suppress(OSError):
         if os.path.isdir(root):
-            write_whole(os.path.join(root, CALLED_OFF), activation.encode("utf-8"), 0o644)
+            write_note(root, CALLED_OFF, activation.encode("utf-8"))
 
 
 def begin_return(root, activation, confirmed_too):

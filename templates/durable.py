@@ -4,6 +4,7 @@
 import contextlib
 import os
 import re
+import stat
 
 HEX64 = re.compile(r"^[0-9a-f]{64}$")
 
@@ -43,6 +44,37 @@ def sync_folder(path):
         os.close(fd)
 
 
+def is_shared(folder):
+    """Whether it is its group's: --owner-group makes ROOT and what lies in it so, and nothing else
+    of ours has both bits."""
+    try:
+        mode = os.stat(folder).st_mode
+    except FileNotFoundError:
+        return False
+    return mode & (stat.S_ISGID | stat.S_IWGRP) == stat.S_ISGID | stat.S_IWGRP
+
+
+def group_mode(mode, is_folder=False):
+    """With what members of the group may do too: write what the owner can write, and remove what
+    lies in a folder, also in a sealed one."""
+    if is_folder:
+        return mode | stat.S_ISGID | 0o070
+    return mode | 0o060 if mode & 0o200 else mode
+
+
+def mode_in(folder, mode, is_folder=False):
+    return group_mode(mode, is_folder) if is_shared(folder) else mode
+
+
+def open_ours(path, mode):
+    """A file in ROOT that is written in place and made where it is missing."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    wanted, status = mode_in(os.path.dirname(path), mode), os.fstat(fd)
+    if stat.S_IMODE(status.st_mode) != wanted and status.st_uid == os.geteuid():
+        os.fchmod(fd, wanted)
+    return os.fdopen(fd, "r+b", 0)
+
+
 def write_whole(path, data, mode):
     """Content and name appear together: temporary file, fsync, rename, fsync of the folder."""
     temporary = "%s.%d.new" % (path, os.getpid())
@@ -59,6 +91,10 @@ def write_whole(path, data, mode):
             os.unlink(temporary)
         raise
     sync_folder(os.path.dirname(path))
+
+
+def write_note(root, name, data):
+    write_whole(os.path.join(root, name), data, mode_in(root, 0o644))
 
 
 def read_pointer(root):

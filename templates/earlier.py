@@ -29,7 +29,7 @@ def held_files(root, manifest):
                 if entry["sha256"] in wanted:
                     held.setdefault(entry["sha256"], []).append(
                         (folder, installed_path(entry["path"])))
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, Refused):
             continue  # not a seal that we wrote
     return held
 

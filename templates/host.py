@@ -5,6 +5,7 @@ Standard library only.
 Reads JSON request lines from stdin (stage, pip-send: the stream's bytes follow) until it ends;
 answers each by one line: nonce, blank, JSON. The texts that phase.cc names stand before this one.
 """
+import contextlib
 import json
 import os
 import py_compile
@@ -31,8 +32,11 @@ def install_hook(request, root):
         if not same:
             write_whole(path, text.encode("ascii"), 0o644)
             changed = True
+        give_as_root_is(path, root)
     if changed:
-        py_compile.compile(os.path.join(site, "_ds_deploy.py"), quiet=1)
+        # By default SOURCE_DATE_EPOCH decides.
+        py_compile.compile(os.path.join(site, "_ds_deploy.py"), quiet=1,
+                           invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP)
     return changed
 
 
@@ -45,7 +49,7 @@ def recover(request, root):
 
 def show_outliving(request, root):
     """Starts a process that a later connection will look for."""
-    os.makedirs(root, mode=0o755, exist_ok=True)
+    make_root(root, None)
     start_and_see(root, request["dead_man"], ["probe", root, request["run"]], OUTLIVES)
     return {}
 
@@ -82,7 +86,7 @@ def activate(request, root):
             trial = record_of(root, UNCONFIRMED)
             if not trial or trial["id"] != identity or seconds_left(trial) <= 0:
                 raise Refused("it was taken back before it was active")
-            write_whole(os.path.join(root, "active"), point_at(wanted), 0o644)
+            write_note(root, "active", point_at(wanted))
             note_use(root, previous + wanted)
     except BaseException as error:
         go_back(root, "it could not be activated: %s" % error, identity)
@@ -106,12 +110,18 @@ HELD = []  # the lock, while this process has it
 
 def lock(request, root):
     """For as long as this process lives. The epoch that this environment has seen, who held the
-    lock last and ended without giving it back, and what is active or on trial."""
+    lock last and ended without giving it back, what is active or on trial, and what is worth
+    knowing of who may write here."""
+    group = group_asked(request)
+    refuse_new_group(root, group)
+    make_root(root, group)
     taken, before = take_lock(root, request)
     HELD.append(taken)
+    share_root(root, group)
     trial = on_trial(root)
     return {"epoch": epoch_of(root)[0], "taken_over": shown(before) if before else "",
-            "active": read_pointer(root), "trial": trial["id"] if trial else ""}
+            "active": read_pointer(root), "trial": trial["id"] if trial else "",
+            "remark": groups_that_write(root)}
 
 
 def unlock(_request, _root):
@@ -124,8 +134,10 @@ def records(request, root):
     """What the coordinator noted of releases when it staged them; null where it noted nothing."""
     found = {}
     for sha256 in request["releases"]:
-        seal = read_seal(root, sha256)
-        found[sha256] = seal.get("record") if seal else None
+        found[sha256] = None
+        with contextlib.suppress(Refused):
+            seal = read_seal(root, sha256)
+            found[sha256] = seal.get("record") if seal else None
     return {"records": found}
 
 
@@ -138,8 +150,16 @@ PHASES = {"lock": lock, "unlock": unlock, "recover": recover, "show-outliving": 
 STREAMED = ("stage", "pip-send")  # bytes follow the request
 
 
+# What ends what was begun is never refused because of who may write here.
+ENDS = ("unlock", "recover", "keep", "rollback")
+
+
 def answer_to(request, root):
     try:
+        if request["phase"] not in ENDS:
+            learn_owners(request)
+            refuse_strangers(root)
+        os.umask(0o002 if is_shared(root) else 0o022)
         if "epoch" in request:
             refuse_overtaken(root, request)
         return dict(PHASES[request["phase"]](request, root), ok=True)
@@ -154,7 +174,6 @@ def answer_to(request, root):
 
 
 def main():
-    os.umask(0o022)
     root = release_root(sys.prefix)
     for line in iter(sys.stdin.buffer.readline, b""):
         request = json.loads(line.decode("utf-8"))

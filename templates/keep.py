@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Which releases of an environment stay, and how the others are removed: the seal first, so that a
-# kill leaves none that counts and is not whole. layout.py, durable.py, receive.py, release.py,
-# activation.py and dead_man.py stand before this text.
+# kill leaves none that counts and is not whole. layout.py, durable.py, trust.py, receive.py,
+# release.py, activation.py and dead_man.py stand before this text.
 import contextlib
 import os
 import re
+import stat
 import time
 
 DAY = 86400
@@ -100,9 +101,13 @@ def wanted_because(root, keep):
 
 
 def can_remove(folder):
-    """Else its seal might go, and it not."""
-    return (os.geteuid() == 0 or not os.path.lexists(folder)
-            or os.lstat(folder).st_uid == os.geteuid())
+    """Else its seal might go, and it not. Folders of an --owner-group its members can empty."""
+    if not os.path.lexists(folder):
+        return True
+    status = os.lstat(folder)
+    own = os.geteuid() in (0, status.st_uid)
+    return is_trusted(status.st_uid) and (
+        own or (status.st_mode & stat.S_IWGRP != 0 and is_own_group(status.st_gid)))
 
 
 def used_because(root, request, releases):

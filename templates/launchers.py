@@ -71,6 +71,7 @@ def install_launchers(request, root):
             continue
         try:
             changed |= write_launcher(path, launcher_text(request["launcher"], root, name))
+            give_as_root_is(path, root)
         except OSError as error:
             problems.append("%s: %s" % (error.strerror, path))
     return {"changed": changed, "scripts_left": left[:100], "scripts_problem": "; ".join(problems)}

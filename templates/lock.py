@@ -46,21 +46,16 @@ def wait_for_note(root):
     return {}
 
 
-def open_lock(path):
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    return os.fdopen(fd, "r+b", 0)
-
-
 def take_lock(root, request):
-    """The open file that is the lock, and who held it before and ended without giving it back."""
-    os.makedirs(root, mode=0o755, exist_ok=True)
+    """The open file in ROOT that is the lock, and who held it before and ended without giving it
+    back."""
     path = os.path.join(root, LOCK)
     if request.get("break_lock") and read_note(root, LOCK).get("machine") not in (None,
                                                                                  machine_id()):
         os.unlink(path)
     end = time.monotonic() + 10
     while True:
-        lock = open_lock(path)
+        lock = open_ours(path, 0o644)
         held = read_note(root, LOCK)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

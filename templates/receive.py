@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # How a stream arrives on a host: bytes whose SHA-256 came over SSH, so that whoever sends them need
-# not be trusted. host.py stands behind this text and gives what it raises.
+# not be trusted. durable.py and trust.py stand before this text.
 import errno
 import fcntl
 import hashlib
@@ -23,7 +23,8 @@ def open_part(path):
     was cut is ended within seconds, and its run is here again sooner."""
     end = time.monotonic() + 6
     while True:
-        part = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", 0)
+        part = open_ours(path, 0o600)
+        refuse_stranger(path, os.fstat(part.fileno()))
         locked = lock_part(part)
         if locked is False:
             part.close()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Releases of this environment: staged from a wheel's stream and earlier releases, sealed, held
-# against their seal. layout.py, durable.py, receive.py, unpack.py and earlier.py stand before this
-# text.
+# against their seal. layout.py, durable.py, trust.py, receive.py, unpack.py and earlier.py stand
+# before this text.
 #
 #     ROOT/releases/<sha256>/        an unpacked wheel, read-only
 #     ROOT/releases/<sha256>.json    its seal: the coordinator's manifest and what was compiled here
@@ -28,13 +28,15 @@ def release_folder(root, sha256):
 
 
 def remove_tree(path):
-    """Removes a folder of ours, also a sealed one."""
+    """Removes a folder of ours, also a sealed one. A stranger's may change under our hands."""
     if os.path.islink(path) or os.path.isfile(path):
         os.unlink(path)
     if not os.path.lexists(path):
         return
+    refuse_stranger(path, os.lstat(path))
     for folder, _, _ in os.walk(path):
-        os.chmod(folder, 0o700)
+        with contextlib.suppress(PermissionError):  # of one whose group can remove it all the same
+            os.chmod(folder, stat.S_IMODE(os.lstat(folder).st_mode) | 0o700)
     shutil.rmtree(path)
 
 
@@ -53,6 +55,8 @@ def installed_path(path):
 
 
 def read_seal(root, sha256):
+    """None where there is none. Refused if a stranger could have made it."""
+    refuse_planted(root, sha256)
     try:
         with open(release_folder(root, sha256) + ".json", "rb") as seal:
             return json.loads(seal.read().decode("utf-8"))
@@ -105,7 +109,7 @@ def fill(folder, request, root, part):
     check_places(files)
     full = [os.path.join(folder, installed_path(entry["path"])) for entry in files]
     for parent in sorted({os.path.dirname(path) for path in full}):
-        os.makedirs(parent, mode=0o755, exist_ok=True)
+        os.makedirs(parent, mode=mode_in(folder, 0o755), exist_ok=True)
     sent = from_runs(stream["files"], len(files))
     held = held_files(root, request["manifest"])
     for at in sorted(set(range(len(files))) - set(sent)):
@@ -180,7 +184,7 @@ def is_sealed(root, sha256):
 def stage(request, root):
     sha256 = request["manifest"]["wheel"]["sha256"]
     final = release_folder(root, sha256)
-    os.makedirs(os.path.dirname(final), mode=0o755, exist_ok=True)
+    os.makedirs(os.path.dirname(final), mode=mode_in(root, 0o755), exist_ok=True)
     path = final + ".part"
     part, _ = open_part(path)
     with part:
@@ -243,18 +247,19 @@ def seal_release(request, root, part):
         refuse_in_use(root, sha256)
     releases = os.path.dirname(final)
     folder = os.path.join(releases, ".stage-" + sha256)
-    os.mkdir(folder, 0o755)
+    os.mkdir(folder, mode_in(releases, 0o755))
     try:
         fill(folder, request, root, part)
         compiled = byte_compile(folder, final)
+        sealed = mode_in(releases, 0o555, is_folder=True)
         for parent, folders, _ in os.walk(folder, topdown=False):
             for name in folders:
-                os.chmod(os.path.join(parent, name), 0o555)
+                os.chmod(os.path.join(parent, name), sealed)
                 sync_folder(os.path.join(parent, name))
         sync_folder(folder)
         remove_tree(final)  # a folder without a seal is what a killed run left
         os.rename(folder, final)
-        os.chmod(final, 0o555)
+        os.chmod(final, sealed)
         sync_folder(releases)
         seal = {"schema": "ds-deploy.seal/1", "manifest": manifest, "compiled": compiled,
                 "record": request.get("record"), "python": sys.version.split()[0],
@@ -292,6 +297,8 @@ def compare(folder, manifest, compiled):
         entry = expected.pop(path, None)
         full = os.path.join(folder, path)
         problem = content_problem(full, entry) if entry else "does not belong there"
+        if not problem and not is_trusted(os.lstat(full).st_uid):
+            problem = "belongs to %s" % user_text(os.lstat(full).st_uid)
         if problem:
             problems.append("%s %s" % (path, problem))
         elif stat.S_IMODE(os.lstat(full).st_mode) != sealed_mode(entry):
@@ -349,9 +356,13 @@ def check(request, root):
     nothing."""
     releases = []
     for sha256 in request.get("releases", read_pointer(root)):
-        seal = read_seal(root, sha256)
+        seal, damage = None, "it is not sealed"
+        try:
+            seal = read_seal(root, sha256)
+        except Refused as planted:
+            damage = str(planted)
         manifest = seal.get("manifest", {}) if seal else {}
-        damage = differences(root, sha256, seal) if seal else "it is not sealed"
+        damage = differences(root, sha256, seal) if seal else damage
         wheel = manifest.get("wheel", {})
         releases.append({"sha256": sha256, "file": str(wheel.get("file", "")), "damage": damage})
     return {"releases": releases}

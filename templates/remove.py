@@ -7,7 +7,7 @@ import sysconfig
 
 # What lies in ROOT beside the releases.
 NOTES = ("active", BACK, CALLED_OFF, "decide.lock", UNCONFIRMED, OVERDUE, CONFIRMED, ROLLED_BACK,
-         ARMED, OUTLIVES, EPOCH, LOCK)
+         ARMED, OUTLIVES, EPOCH, LOCK, "pip.lock")
 PARENTS = (".ds-deploy", "ds-deploy")  # of ROOT, where they are ours: release_root()
 
 

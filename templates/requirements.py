@@ -2,8 +2,8 @@
 """Lets the pip of this interpreter install what a wheel requires. Standard library only.
 
 Reads one JSON request line from stdin, prints one line: nonce, blank, JSON answer. layout.py
-(release_root) and call_pip.py stand before this text. What is pinned keeps the version that it has:
-pip takes it or fails, and installs nothing in its place.
+(release_root), durable.py and call_pip.py stand before this text. What is pinned keeps the version
+that it has: pip takes it or fails, and installs nothing in its place.
 """
 import fcntl
 import json
@@ -25,7 +25,7 @@ def one_at_a_time(root):
     """pip has no lock of its own, and several hosts may have this environment on one file system;
     whoever comes second finds nothing left to do. The open file is the lock."""
     os.makedirs(root, mode=0o755, exist_ok=True)
-    lock = open(os.path.join(root, "pip.lock"), "a", encoding="ascii")
+    lock = open_ours(os.path.join(root, "pip.lock"), 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError:

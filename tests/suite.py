@@ -30,7 +30,8 @@ ROLLOUT_UNITS = "rollout*,dead-man*,policy*,conversation*"
 ROLLOUT_SUITES = ("test_commands", "test_coordinator_killed", "test_crash", "test_dead_man",
                   "test_faults_copy", "test_faults_disk", "test_faults_host", "test_faults_net",
                   "test_faults_stage", "test_keep", "test_launchers", "test_lock",
-                  "test_moved_bytes", "test_pip_mode", "test_readers")
+                  "test_login_environment", "test_moved_bytes", "test_owner_group",
+                  "test_ownership", "test_pip_mode", "test_readers")
 
 
 class Totals:

@@ -156,7 +156,10 @@ void add_state(CLI::App& app, Options& options) {
                  "folder of the journal of runs ($XDG_STATE_HOME/ds-deploy)");
 }
 
+/// Of commands that change hosts.
 void add_lock(CLI::App& app, Options& options) {
+  app.add_option("--owner-group", options.owner_group,
+                 "group on the hosts whose members own what is written there (the caller's)");
   app.add_flag("--break-lock", options.break_lock,
                "take a host also from a run of which it cannot tell whether it lives");
   add_state(app, options);
@@ -205,9 +208,7 @@ void add_remove(CLI::App& app, Options& options) {
   add_fleet(app, options);
   add_report(app, options);
   app.add_flag("--dry-run", options.dry_run, "say what would go; no host is changed");
-  app.add_flag("--break-lock", options.break_lock,
-               "take a host also from a run of which it cannot tell whether it lives");
-  add_state(app, options);
+  add_lock(app, options);
   add_talk(app, options);
 }
 

@@ -53,6 +53,7 @@ struct Options {
   bool dry_run = false;
   std::string policy;  ///< file: how the rollout proceeds
   bool break_lock = false;
+  std::string owner_group;       ///< of what is written on hosts
   std::string mode = "release";  ///< "pip": each host's pip installs the wheels
   std::optional<int> keep;       ///< releases beside the active ones; 3 if it is not given
   std::string to;                ///< of rollback: sha256 or its beginning, "previous", "pip"

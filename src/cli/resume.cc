@@ -108,6 +108,8 @@ Options options_of(const RunRecord& run, const JournalReader& journal, const Opt
   options.data = within(run.folder, options.data);
   options.state_dir = now.state_dir;
   options.break_lock = now.break_lock;
+  if (!now.owner_group.empty())
+    options.owner_group = now.owner_group;
   options.dry_run = now.dry_run;
   options.json = now.json;
   options.format = now.format;

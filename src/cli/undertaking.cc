@@ -161,6 +161,7 @@ RolloutOptions rollout_options(const Undertaking& undertaking, Session& session)
   rollout.machine = host_name();
   rollout.keep = static_cast<std::size_t>(options.keep.value_or(3));
   rollout.break_lock = options.break_lock;
+  rollout.owner_group = options.owner_group;
   return rollout;
 }
 

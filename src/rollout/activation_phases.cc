@@ -145,7 +145,7 @@ PhaseDescription activate_phase(const RolloutOptions& options) {
     host.previous = releases_of(answer, "previous");
     host.activated = host.previous != host.wanted;
     host.changed |= answer.value("changed", false);
-    host.remark = remark_on_scripts(answer);
+    add_remark(host, remark_on_scripts(answer));
     // One that was there already only got the hook.
     if (!host.activated)
       return;

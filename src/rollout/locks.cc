@@ -49,6 +49,7 @@ PhaseDescription lock_phase(const RolloutOptions& options, Status& status) {
       throw json::other_error::create(501, "no epoch", nullptr);
     host.seen_epoch = epoch;
     host.run = run;
+    add_remark(host, clean_line(answer.value("remark", ""), 500));
     const std::string before = clean_line(answer.value("taken_over", ""), 500);
     if (!before.empty())
       status.remark(host.outcome.host + ": took the lock over from " + before + ", which ended");

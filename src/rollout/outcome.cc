@@ -97,6 +97,7 @@ std::vector<RolloutHost> admit_hosts(const Inventory& inventory, const Fleet& fl
     entry.set = set_of(sets, host.name);
     if (entry.set == nullptr && !sets.empty())
       throw Error("no wheel is for host " + host.name);
+    entry.owner_group = options.owner_group;
     entry.wanted = wanted_releases(entry.set);
     entry.outcome = judge(*facts, verdict, entry.wanted);
     entry.good =
@@ -111,6 +112,11 @@ std::vector<RolloutHost> admit_hosts(const Inventory& inventory, const Fleet& fl
     hosts.push_back(std::move(entry));
   }
   return hosts;
+}
+
+void add_remark(RolloutHost& host, const std::string& text) {
+  if (host.remark.find(text) == std::string::npos)
+    host.remark += (host.remark.empty() ? "" : "; ") + text;
 }
 
 void set_active(RolloutHost& host, std::vector<std::string> active) {

@@ -16,9 +16,9 @@ using nlohmann::json;
 constexpr std::size_t answer_limit = 1u << 20;
 
 const std::vector<std::string> host_files = {
-    "layout.py",     "durable.py",  "receive.py",  "unpack.py", "earlier.py",   "release.py",
-    "activation.py", "holder.py",   "dead_man.py", "lock.py",   "launchers.py", "keep.py",
-    "remove.py",     "call_pip.py", "by_pip.py",   "host.py"};
+    "layout.py",  "durable.py",    "trust.py",    "receive.py",  "unpack.py", "earlier.py",
+    "release.py", "activation.py", "holder.py",   "dead_man.py", "lock.py",   "launchers.py",
+    "keep.py",    "remove.py",     "call_pip.py", "by_pip.py",   "host.py"};
 
 bool is_for_host_py(const PhaseDescription& phase) {
   return phase.script.empty() && phase.name != "confirm";
@@ -28,7 +28,7 @@ std::vector<std::string> files_of(const PhaseDescription& phase, const json& req
   if (is_for_host_py(phase))
     return host_files;
   if (!phase.script.empty())
-    return {"layout.py", "call_pip.py", phase.script};
+    return {"layout.py", "durable.py", "call_pip.py", phase.script};
   if (request.contains("deepspeed"))
     return {"confirm_calls.py", "confirm_deepspeed.py", "confirm.py"};
   return {"confirm.py"};
@@ -159,6 +159,8 @@ Question question_of(const PhaseDescription& phase, const RolloutHost& host,
     command.request["epoch"] = host.epoch;
     command.request["run"] = host.run;
   }
+  if (!host.owner_group.empty() && is_for_host_py(phase))
+    command.request["owner_group"] = host.owner_group;
   if (command.more != nullptr)
     command.request["more"] = command.more->size();
   return {std::move(command.request),

@@ -85,9 +85,8 @@ PhaseDescription clean_phase(std::size_t keep) {
     const std::size_t removed = releases_of(answer, "removed").size();
     if (removed == 0)
       return;
-    host.remark += fmt::format("{}{} removed, {}", host.remark.empty() ? "" : "; ",
-                               count(removed, "old release"),
-                               human_bytes(answer.at("bytes").get<std::uint64_t>()));
+    add_remark(host, fmt::format("{} removed, {}", count(removed, "old release"),
+                                 human_bytes(answer.at("bytes").get<std::uint64_t>())));
   };
   // A host where it fails is well all the same.
   phase.forgive = [](RolloutHost&, const json&) { return true; };

@@ -94,6 +94,7 @@ struct RolloutOptions {
   Policy policy;
   std::string user, machine;   ///< who runs it and from where, for whoever finds a host locked
   std::size_t keep = 3;        ///< releases that stay on a host beside those that are active
+  std::string owner_group;     ///< whose members own what is written; empty: as it was
   bool break_lock = false;     ///< take also a lock of which nobody can tell whether its run lives
   Journal* journal = nullptr;  ///< that has this run and its hosts; nullptr: none is kept
 };

@@ -38,6 +38,7 @@ struct RolloutHost {
   std::set<std::string> damaged;      ///< those that verify found damaged and that can be replaced
   std::vector<std::string> lacking;   ///< Python packages that pip has to bring: "einops>=0.6"
   std::string remark;                 ///< worth knowing of one where all is well
+  std::string owner_group;            ///< RolloutOptions::owner_group, goes with each request
   std::string trial;                  ///< the activation that is not decided; empty: none
 
   /// lock_phase(), which its program is asked first; nullptr: this run takes no lock.
@@ -62,8 +63,8 @@ struct PhaseCommand {
 struct PhaseDescription {
   std::string name;  ///< stage, verify, requirements, activate, confirm, rollback, send, install
   std::string done_word;    ///< "staged"; empty: nothing is told of a host that is well
-  std::string script = {};  ///< of templates/, behind layout.py; empty: confirm.py for confirm,
-                            ///< else host.py
+  std::string script = {};  ///< of templates/, behind layout.py and durable.py; empty: confirm.py
+                            ///< for confirm, else host.py
   std::function<PhaseCommand(const RolloutHost&)> command;
   std::function<void(RolloutHost&, const nlohmann::json& answer)> accept;  ///< yes or no
   /// Takes an answer that is no; true: a later step mends it, so that the host stays good.
@@ -146,6 +147,9 @@ std::vector<RolloutHost> admit_hosts(const Inventory& inventory, const Fleet& fl
 
 /// "n2", "n2, n3 and 5 more"
 std::string who_failed(const std::vector<RolloutHost>& hosts);
+
+/// Once, however often it is told.
+void add_remark(RolloutHost& host, const std::string& text);
 
 /// It is not at the releases that it is to get.
 bool moves(const RolloutHost& host);

@@ -255,7 +255,8 @@ class FullDisk(unittest.TestCase):
     def test_goes_back(self):
         with tempfile.TemporaryDirectory(prefix="ds-deploy-test.") as name:
             folder = pathlib.Path(name)
-            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", name], check=True)
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", name],
+                           check=True)
             try:
                 self.fill_and_go_back(folder)
             finally:

@@ -28,7 +28,7 @@ class Lock(unittest.TestCase):
     def test_one_at_a_time_and_it_says_who(self):
         first, answer = self.hold()
         self.assertEqual(answer, {"ok": True, "epoch": 0, "taken_over": "", "active": [],
-                                  "trial": ""})
+                                  "trial": "", "remark": ""})
         _, refused = self.hold("run-2")
         self.assertEqual((refused["ok"], refused["locked"]), (False, True))
         self.assertEqual(refused["problem"],

@@ -8,9 +8,9 @@ import sys
 import zipfile
 
 TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "templates"
-FILES = ("layout.py", "durable.py", "receive.py", "unpack.py", "earlier.py", "release.py",
-         "activation.py", "holder.py", "dead_man.py", "lock.py", "launchers.py", "keep.py",
-         "remove.py", "call_pip.py", "by_pip.py", "host.py")
+FILES = ("layout.py", "durable.py", "trust.py", "receive.py", "unpack.py", "earlier.py",
+         "release.py", "activation.py", "holder.py", "dead_man.py", "lock.py", "launchers.py",
+         "keep.py", "remove.py", "call_pip.py", "by_pip.py", "host.py")
 OUTLIVING = ("durable.py", "activation.py", "holder.py", "dead_man.py", "dead_man_main.py")
 
 
@@ -25,10 +25,10 @@ def text_of(names):
 class HostSide:
     """A virtual environment below `folder`, its ROOT, and releases that are sealed and empty."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, python=sys.executable):
         self.prefix = folder / "env"
         if not self.prefix.exists():
-            subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(self.prefix)],
+            subprocess.run([python, "-m", "venv", "--without-pip", str(self.prefix)],
                            check=True)
         self.root = folder / ".ds-deploy" / "env"
         self.program = text_of(FILES)
@@ -73,8 +73,9 @@ class HostSide:
         finally:
             self.close(child)
 
-    def stage(self, wheel):
-        """All of the wheel as a stream that is not packed; its SHA-256."""
+    @staticmethod
+    def staging(wheel):
+        """What the phase stage is asked, and all of the wheel as a stream that is not packed."""
         with zipfile.ZipFile(wheel) as archive:
             entries = [(entry, archive.read(entry)) for entry in archive.infolist()]
         files = [{"path": entry.filename, "size": len(content), "sha256": sha256_of(content),
@@ -82,18 +83,22 @@ class HostSide:
                  for entry, content in entries]
         stream = b"".join(content for _, content in entries)
         sha256 = sha256_of(wheel.read_bytes())
-        child = self.open()
+        return {"run": "run-0", "again": False,
+                "manifest": {"files": files, "wheel": {"sha256": sha256, "file": wheel.name}},
+                "stream": {"files": [0, len(files)], "packing": "none", "bytes": len(stream),
+                           "sha256": sha256_of(stream)},
+                "kept": {"bytes": 0, "sha256": sha256_of(b"")}}, stream
+
+    def stage(self, wheel, within=(), **more):
+        """Its SHA-256."""
+        request, stream = self.staging(wheel)
+        child = self.open(within)
         try:
-            answer = self.say(
-                child, "stage", stream, run="run-0", again=False,
-                manifest={"files": files, "wheel": {"sha256": sha256, "file": wheel.name}},
-                stream={"files": [0, len(files)], "packing": "none", "bytes": len(stream),
-                        "sha256": sha256_of(stream)},
-                kept={"bytes": 0, "sha256": sha256_of(b"")})
+            answer = self.say(child, "stage", stream, **request, **more)
         finally:
             self.close(child)
         assert answer["ok"], answer
-        return sha256
+        return request["manifest"]["wheel"]["sha256"]
 
     @staticmethod
     def activation(releases, identity, seconds=60, armed=True, **more):
