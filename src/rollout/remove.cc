@@ -27,7 +27,8 @@ std::string stays_text(const json& answer) {
 bool holds_nothing(const InstalledFacts& installed) {
   const Activations& notes = installed.activations;
   return installed.sealed.empty() && installed.active.empty() && !installed.hook && !notes.trial &&
-         !notes.confirmed && !notes.rolled_back && notes.problems.empty();
+         !notes.confirmed && !notes.rolled_back && notes.problems.empty() && !installed.lock &&
+         installed.epoch == 0;
 }
 
 PhaseDescription remove_phase(const std::vector<std::string>& releases) {

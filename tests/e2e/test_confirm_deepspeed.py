@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,15 +160,15 @@ class Confirmed(DeployCase):
     def package(self, name, text):
         return self.write("%s/deepspeed/%s.py" % (self.release, name), text)
 
-    def start(self, *ops, gpus=0, path=(), **environment):
+    def start(self, *ops, gpus=0, path=(), python=sys.executable, release=RELEASE, **environment):
         source = b"".join((ROOT / "templates" / name).read_bytes()
                           for name in ("confirm_calls.py", "confirm_deepspeed.py",
                                        "confirm.py"))
         request = {"nonce": "nonce", "dists": [], "imports": [], "self_tests": {}, "deepspeed": {
-            "release": RELEASE, "ops": ops or [ADAM_OP], "gpus": gpus}}
+            "release": release, "ops": ops or [ADAM_OP], "gpus": gpus}}
         places = [*path, self.folder / self.release, self.folder / "site"]
         return source + json.dumps(request).encode() + b"\n", dict(
-            args=[sys.executable, "-B", "-c", "import sys; exec(compile(sys.stdin.buffer.read(%d), "
+            args=[str(python), "-B", "-c", "import sys; exec(compile(sys.stdin.buffer.read(%d), "
                   "'ds-deploy', 'exec'))" % len(source)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
             env=clean_environment(PYTHONPATH=":".join(map(str, places)),
@@ -306,6 +307,14 @@ class Confirmed(DeployCase):
         self.package("ops/__init__", "__path__.append(%r)\n" % str(self.folder / "other"))
         self.assertRegex(self.said(), "^failed: its library comes from .*/other/cpu_adam_op.py, "
                                       "not from the release$")
+
+    def test_what_pip_installed(self):
+        self.assertRegex(self.confirm(release="")["problem"],
+                         "^deepspeed comes from .*/deepspeed, not from what pip installed")
+        python = self.make_environment()
+        (site,) = self.folder.glob("env/lib/python*/site-packages")
+        shutil.move(str(self.folder / self.release / "deepspeed"), str(site))
+        self.assertEqual(self.said(python=python, release=""), "passed: one step of Adam")
 
     def test_a_package_from_elsewhere(self):
         self.write("checkout/deepspeed/__init__.py", "")

@@ -291,9 +291,9 @@ class Fails(PipCase):
         hosts = self.take("2.0", exit_status=4)
         self.assert_states(hosts, n1="confirmed", n2="failed")
         self.assertEqual(hosts["n2"]["step"], "install")
-        self.assertRegex(hosts["n2"]["message"], r"pip could not install it: ERROR: .*zz_clash.*; "
-                                                 r"of demo there is now 1.0 with all of its \d+ files, "
-                                                 "and a part of 2.0")
+        self.assertRegex(hosts["n2"]["message"],
+                         r"pip could not install it: ERROR: .*zz_clash.*; of demo there is now 1.0 "
+                         r"with all of its \d+ files, and a part of 2.0")
         shutil.rmtree(self.site("n2") / "demo-2.0.dist-info")
         self.assert_at("1.0", "n2")
         self.assert_nothing_of_ours()
@@ -310,8 +310,8 @@ class Fails(PipCase):
         self.assert_states(hosts, n1="failed")
         self.assertEqual(hosts["n1"]["step"], "confirm")
         self.assertEqual(hosts["n1"]["message"],
-                         "self-test of op failed: RuntimeError: not here; what pip installed stays: "
-                         "ds-deploy has nothing to go back to")
+                         "self-test of op failed: RuntimeError: not here; what pip installed "
+                         "stays: ds-deploy has nothing to go back to")
 
     def test_beside_a_release_that_is_active(self):
         self.run_it("deploy", "--wheel", self.wheels["1.0"], "--limit", "n1")

@@ -116,7 +116,8 @@ class ThisMachine(RequirementsCase):
     def test_two_hosts_with_one_environment_do_not_race(self):
         python = self.make_environment(pip=True)
         source = "".join((ROOT / "templates" / name).read_text()
-                         for name in ("layout.py", "durable.py", "requirements.py"))
+                         for name in ("layout.py", "durable.py", "call_pip.py",
+                                      "requirements.py"))
         request = json.dumps({"install": ["beta"], "pins": [], "mirror": self.index.url(),
                               "nonce": "N"})
         runs = [subprocess.Popen([str(python), "-I", "-B", "-c", "import sys; exec(compile("
