@@ -129,7 +129,7 @@ class Host(HostCase):
         for fault, text in (
                 ("python gone", "[ ! -e %s ] || mv %s %s.gone" % (python, python, python)),
                 ("slow", "sleep 0.4"), ("little memory", "ulimit -v 30000"),
-                ("file size", "ulimit -f 16"), ("open files", "ulimit -n 5"),
+                ("file size", "ulimit -f 16"), ("open files", "ulimit -n 4"),
                 ("umask", "umask 077"),
                 ("other module", "export PYTHONPATH=%s" % self.other_module()),
                 ("noise", "echo Welcome; echo '0 {}'; echo problem >&2"),
