@@ -176,7 +176,8 @@ def there_now(name):
     """What a failed pip left of a distribution: it puts back what it had begun to replace, mostly,
     and may leave a part of what it was to bring."""
     normal, told = re.sub(r"[-_.]+", "_", name).lower(), []
-    for entry in sorted({entry for site in site_folders() for entry in os.listdir(site)}):
+    for entry in sorted({entry for site in site_folders() if os.path.isdir(site)
+                         for entry in os.listdir(site)}):
         found = re.match(r"^([^-]+)-([^-]+)\.dist-info$", entry)
         if not found or re.sub(r"[-_.]+", "_", found.group(1)).lower() != normal:
             continue
@@ -190,7 +191,7 @@ def there_now(name):
 
 
 def install_by_pip(request, root):
-    """pip outlives this process and has the lock as long: it is never ended half way."""
+    """pip outlives this process, where the host lets it, and has the lock as long."""
     names = [wheel["name"] for wheel in request["wheels"]]
     files = [os.path.join(wheels_folder(root), wheel["file"]) for wheel in request["wheels"]]
     for file in files:

@@ -67,6 +67,7 @@ def put_on_trial(root, activation, releases, previous, seconds, back=False):
     record = {"schema": "ds-deploy.activation/1", "id": activation, "releases": releases,
               "previous": previous, "boot": boot_id(),
               "before": confirmed_before(root, previous, releases if back else None),
+              "back": bool(back),
               "deadline": awake_since_boot() + seconds, "seconds": seconds, "at": time.time()}
     write_record(root, UNCONFIRMED, record)
     if os.path.lexists(os.path.join(root, ROLLED_BACK)):
@@ -94,10 +95,13 @@ def keep(root, activation):
 def note_use(root, releases):
     """The time of a seal is when its release was active last."""
     for sha256 in releases:
-        try:
-            os.utime(os.path.join(root, "releases", sha256 + ".json"))
-        except OSError:
-            pass  # somebody else's, and the notes of activations tell too
+        seal = os.path.join(root, "releases", sha256 + ".json")
+        with contextlib.suppress(OSError):  # the notes of activations tell too
+            try:
+                os.utime(seal)
+            except PermissionError:  # another member's of ROOT's group
+                with open(seal, "rb") as content:
+                    write_whole(seal, content.read(), 0o444)
 
 
 def move_pointer_back(root, previous):

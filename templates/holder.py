@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # A process of this machine that another one will look for, by a note in ROOT: who holds the lock of
 # an environment, among them. Read by probe and rollout; activation.py stands before this text.
+import grp
 import json
 import os
+import stat
 
 ARMED = "armed.json"  # the process that watches the deadline of an activation
 LOCK = "lock.json"    # who holds it, or held it last and did not give it back
@@ -32,10 +34,25 @@ def read_note(root, name):
     return value if isinstance(value, dict) else {}
 
 
+def is_hidden(said):
+    """Whether another user's process has its number, and /proc does not show which (hidepid)."""
+    try:
+        if said["boot"] != boot_id() or os.path.exists("/proc/%d" % said["pid"]):
+            return False
+        os.kill(said["pid"], 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        pass
+    return False
+
+
 def still_runs(said):
-    """Whether the process that this_process() described does."""
+    """Whether the process that this_process() described does. One that is hidden may."""
     try:
         return (said["started"], said["boot"]) == (start_of(said["pid"]), boot_id())
+    except FileNotFoundError:
+        return is_hidden(said)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return False
 
@@ -56,6 +73,19 @@ def machine_id():
     return ""
 
 
+def is_locked(path):
+    """Whether a process of this machine has it by flock(2), such as a pip that goes on after the
+    program that began it: proc_locks(5)."""
+    try:
+        status = os.stat(path)
+        with open("/proc/locks", encoding="ascii") as source:
+            lines = [line.split() for line in source.read(1 << 20).splitlines()]
+    except (OSError, ValueError):
+        return False
+    place = "%02x:%02x:%d" % (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+    return any("FLOCK" in fields and place in fields for fields in lines)
+
+
 def lock_facts(root):
     """Who holds the lock, by what it wrote: a process that runs, one that ended, or one elsewhere,
     on another machine that has this folder; None where nobody does."""
@@ -65,7 +95,19 @@ def lock_facts(root):
     said = {key: str(held.get(key, ""))[:200] for key in ("run", "who", "from", "since")}
     if held.get("machine") != machine_id():
         return dict(said, holder="elsewhere")
-    return dict(said, holder="runs" if still_runs(held) else "ended")
+    runs = still_runs(held) or is_locked(os.path.join(root, LOCK))
+    return dict(said, holder="runs" if runs else "ended")
+
+
+def group_of(root):
+    """Whose ROOT is by --owner-group; "" where it is none's."""
+    try:
+        status = os.stat(root)
+        if status.st_mode & stat.S_ISGID and status.st_mode & stat.S_IWGRP:
+            return grp.getgrgid(status.st_gid).gr_name
+    except (OSError, KeyError):
+        pass
+    return ""
 
 
 def last_run(root):

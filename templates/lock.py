@@ -32,8 +32,10 @@ def refuse_holder(holder, here):
         raise Locked("the environment is locked by another machine that shares it (%s); if that run "
                      "is dead: --break-lock" % shown(holder), holder)
     if here or still_runs(holder):
-        raise Locked("the environment is locked by %s (process %s)"
-                     % (shown(holder), holder.get("pid")), holder)
+        hidden = "" if here or not is_hidden(holder) else \
+            ", which is hidden from this user; if that run is dead: --break-lock"
+        raise Locked("the environment is locked by %s (process %s%s)"
+                     % (shown(holder), holder.get("pid"), hidden), holder)
 
 
 def wait_for_note(root):
@@ -68,7 +70,8 @@ def take_lock(root, request):
                     refuse_holder(held, True)
                 time.sleep(0.05)
                 continue
-            elif held:  # this file system has none, so that what is written there must do
+            # This file system has none, so that what is written there must do.
+            elif held and not (request.get("break_lock") and is_hidden(held)):
                 refuse_holder(held, False)
         if os.path.lexists(path) and os.path.samestat(os.fstat(lock.fileno()), os.lstat(path)):
             break

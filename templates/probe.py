@@ -200,6 +200,7 @@ def activation_facts(root):
                           "previous": record["previous"], "before": record["before"],
                           "because": str(record.get("because", "")), "at": int(record["at"]),
                           "seconds_left": int(seconds_left(record)) if name == UNCONFIRMED else 0,
+                          "back": record.get("back") is True,
                           "watched": is_there(root, ARMED, record["id"])}
     return dict(facts, problems=problems)
 
@@ -213,6 +214,7 @@ def installed_facts(root, site, found):
             "active": [name for name in pointer.split() if HEX64.match(name)][:100],
             "activations": activation_facts(root), "lock": lock_facts(root),
             "epoch": last_epoch(root), "last_run": last_run(root),
+            "owner_group": group_of(root),
             "hook": all(os.path.isfile(os.path.join(site, name)) for name in HOOK),
             "packages": {name: "%s %s" % found[name] for name in sorted(found)
                          if name in ("ds_ops", "deepspeed") or is_ours(found[name][1], root)}}

@@ -41,9 +41,12 @@ def is_trusted(uid):
 
 def owner_of_unmapped():
     """Of files whose real owner, such as root, a container does not know: nobody can judge them."""
-    with open("/proc/self/uid_map", encoding="ascii") as source:
-        if source.read().split() == ["0", "0", "4294967295"]:
-            return set()
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as source:
+            if source.read().split() == ["0", "0", "4294967295"]:
+                return set()
+    except FileNotFoundError:  # a kernel without user namespaces
+        return set()
     with open("/proc/sys/kernel/overflowuid", encoding="ascii") as source:
         return {int(source.read())}
 
@@ -232,7 +235,8 @@ def give_as_root_is(path, root):
 
 
 def make_root(root, gid):
-    """ROOT, and what is missing of the folders to it; the group's if one is named."""
+    """ROOT, the group's if one is named, and what is missing of the folders to it, which other
+    environments may have too."""
     missing, at = [], root
     while not os.path.isdir(at):
         missing.append(at)
@@ -240,8 +244,8 @@ def make_root(root, gid):
     for path in reversed(missing):
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o755)
-        if gid is not None:
-            give_to_group(path, gid)
+    if gid is not None and root in missing:
+        give_to_group(root, gid)
 
 
 def share_root(root, gid):

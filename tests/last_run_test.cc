@@ -47,6 +47,8 @@ TEST_CASE("last run: hosts that it had not reached go where the others went") {
   for (const char* name : {"n1", "n2", "n3"})
     CHECK(run.wanted.at(name) == std::vector<std::string>{new_release});
   CHECK(last_run(fleet, "run-3").wanted.at("n1") == std::vector<std::string>{old_release});
+  fleet.hosts[1].installed.activations.confirmed->id = "run-3.back";
+  CHECK(last_run(fleet, "run-4").id == "run-4");
   CHECK(refusal(fleet, "run-5") == "neither a journal nor a host knows a run run-5");
   CHECK(refusal(fleet, "run-") == "several runs begin with run-");
 }
@@ -54,8 +56,11 @@ TEST_CASE("last run: hosts that it had not reached go where the others went") {
 TEST_CASE("last run: one that went further back") {
   Fleet fleet;
   fleet.hosts = {host("n1", 4, "run-4")};
-  fleet.hosts[0].installed.activations.confirmed = {
-      .id = "run-4", .releases = {old_release}, .previous = {new_release}, .before = {}};
+  fleet.hosts[0].installed.activations.confirmed = {.id = "run-4",
+                                                    .releases = {old_release},
+                                                    .previous = {new_release},
+                                                    .before = {},
+                                                    .back = true};
   CHECK(last_run(fleet, "").back);
 }
 

@@ -12,7 +12,8 @@ namespace ds {
 namespace {
 
 constexpr const char* deploy_again =
-    "deploy its wheel again: ds-deploy --wheel FILE; what hosts hold already is not sent again";
+    "deploy its wheel again: ds-deploy --wheel FILE, with --mode pip if it had that; what hosts "
+    "hold already is not sent again";
 
 /// All that a host notes, the latest first.
 std::vector<const Activation*> activations_of(const HostFacts& facts) {
@@ -48,17 +49,17 @@ std::string known(const Fleet& fleet, const std::string& beginning) {
     for (const Activation* activation : activations_of(facts))
       ids.insert(activation->id);
   }
-  std::erase_if(ids, [&](const std::string& id) { return !id.starts_with(beginning); });
+  if (ids.contains(beginning))
+    return beginning;
+  // What a host was taken back to has a name of its own.
+  std::erase_if(ids, [&](const std::string& id) {
+    return !id.starts_with(beginning) || id.ends_with(".back");
+  });
   if (ids.size() == 1)
     return *ids.begin();
   throw UsageError(ids.empty() ? "neither a journal nor a host knows a run " + beginning
                                : "several runs begin with " + beginning,
                    ids.empty() ? "see: ds-deploy status" : "write more of it");
-}
-
-/// What was confirmed before goes on in the notes of an activation, but where it went further back.
-bool goes_back(const Activation& activation) {
-  return activation.before.empty() || activation.before.back() != activation.previous;
 }
 
 }  // namespace
@@ -72,7 +73,7 @@ LastRun last_run(const Fleet& fleet, const std::string& id) {
       if (activation->id != run.id || run.wanted.contains(facts.host))
         continue;
       run.wanted[facts.host] = activation->releases;
-      run.back |= goes_back(*activation);
+      run.back |= activation->back;
       sets.insert(activation->releases);
     }
   }

@@ -68,12 +68,26 @@ std::string within(const std::string& folder, const std::string& path) {
   return relative ? (fs::path(folder) / path).string() : path;
 }
 
-/// As that run was called, with what is said now about this one.
-Options options_of(const RunRecord& run, const JournalReader& journal, const Options& now) {
+Options as_called(const RunRecord& run) {
   std::vector<const char*> words;
   for (const std::string& word : run.words)
     words.push_back(word.c_str());
-  Options options = parse_options(static_cast<int>(words.size()), words.data());
+  return parse_options(static_cast<int>(words.size()), words.data());
+}
+
+/// As the run that began it all was called, with what was said of those that went on with it, and
+/// what is said now about this one.
+Options options_of(const std::vector<RunRecord>& chain, const JournalReader& journal,
+                   const Options& now) {
+  const RunRecord& run = chain.back();
+  Options options = as_called(run);
+  for (auto later = chain.rbegin() + 1; later != chain.rend(); ++later) {
+    const Options then = as_called(*later);
+    if (then.bwlimit)
+      options.bwlimit = then.bwlimit;
+    if (!then.owner_group.empty())
+      options.owner_group = then.owner_group;
+  }
   options.command = now.command;
   options.words = now.words;
   const bool same_hosts = now.hostfile.empty() && !now.local_only;
@@ -277,7 +291,7 @@ ExitStatus resume(const Options& now) {
     reader = journal_of(now);
   const std::vector<RunRecord> chain = chain_of(*reader, chosen_run(*reader, now));
   const RunRecord& run = chain.back();
-  const Options options = options_of(run, *reader, now);
+  const Options options = options_of(chain, *reader, now);
   reader.reset();
   Session session(options);
   session.status().remark(fmt::format("goes on with run {} ({})", run.id, run.command));
@@ -285,12 +299,13 @@ ExitStatus resume(const Options& now) {
   if (!undertaking.journal)
     reader = journal_of(now);
   const JournalReader& journal = reader ? *reader : *undertaking.journal;
-  undertaking.resumes = run.id;
+  undertaking.resumes = chain.front().id;
   undertaking.goal = goal_of(chain, options);
   undertaking.audited = !options.no_audit;
-  const std::string policy = journal.text(run.id, RunText::policy);
+  const std::string& latest = chain.front().id;
+  const std::string policy = journal.text(latest, RunText::policy);
   if (options.policy.empty() && !policy.empty())
-    undertaking.policy = read_policy(policy, "the policy of run " + run.id);
+    undertaking.policy = read_policy(policy, "the policy of run " + latest);
   if (is_by_pip(options))
     refuse_beside_pip(undertaking.policy, session);
   session.fleet();

@@ -79,6 +79,7 @@ struct Activation {
   std::string because = {};                           ///< why it went back
   std::int64_t at = 0;                                ///< by the host's clock, seconds since 1970
   std::int64_t seconds_left = 0;  ///< of a trial: until the host takes it back; 0: it is overdue
+  bool back = false;              ///< to a release of before
   bool watched = true;            ///< of a trial: a process there waits to take it back
   bool operator==(const Activation&) const = default;
 };
@@ -108,6 +109,7 @@ struct InstalledFacts {
   std::optional<LockFacts> lock;                       ///< nothing: nobody holds it
   std::int64_t epoch = 0;                              ///< the highest that came; 0: none did
   std::string last_run;                                ///< whose that is
+  std::string owner_group;                             ///< whose root is; empty: no group's
   bool hook = false;                                   ///< our module is in site-packages
   std::map<std::string, std::string> packages;         ///< op wheels: name -> "version path"
   std::optional<std::vector<CheckedRelease>> checked;  ///< nothing: they were not looked at

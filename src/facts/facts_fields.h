@@ -100,6 +100,7 @@ void fields(Activation& activation, Visit&& visit) {
   visit("because", activation.because);
   visit("at", activation.at);
   visit("seconds_left", activation.seconds_left);
+  visit("back", activation.back);
   visit("watched", activation.watched);
 }
 
@@ -130,6 +131,7 @@ void fields(InstalledFacts& installed, Visit&& visit) {
   visit("lock", installed.lock);
   visit("epoch", installed.epoch);
   visit("last_run", installed.last_run);
+  visit("owner_group", installed.owner_group);
   visit("hook", installed.hook);
   visit("packages", installed.packages);
   visit("checked", installed.checked);

@@ -254,7 +254,7 @@ void PipInstallation::settle() {
     if (host.takes_part && host.confirmed) {
       host.outcome.state = host.changed ? HostState::confirmed : HostState::unchanged;
       host.outcome.step = "confirm";
-      host.outcome.message.clear();
+      host.outcome.message = host.remark;
     } else if (host.outcome.state == HostState::unknown && host.outcome.step == "install") {
       host.outcome.message += "; pip may be at work there still: once it has ended, deploy again";
     } else if (host.changed && !host.good) {

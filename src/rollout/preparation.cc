@@ -83,7 +83,10 @@ void Preparation::do_announced(const PhaseDescription& phase,
 void Preparation::lock() {
   const std::vector<RolloutHost*> hosts = good_hosts();
   const bool stages = options_.goal == RolloutOptions::Goal::staged;
-  const bool changes = std::any_of(hosts.begin(), hosts.end(), [stages](const RolloutHost* host) {
+  const bool changes = std::any_of(hosts.begin(), hosts.end(), [&](const RolloutHost* host) {
+    const std::string& group = options_.owner_group;
+    if (!group.empty() && host->facts->installed.owner_group != group)
+      return true;
     if (stages)
       return !holds_all(*host) || !host->trial.empty();
     const bool lacks_hook = !host->facts->installed.hook && !host->wanted.empty();

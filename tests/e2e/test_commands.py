@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands beside deploy: each half of a deployment, the way back, and what is left at the end."""
+import grp
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -68,6 +70,31 @@ class Commands(DeployCase):
         self.assertIn("some hosts do not hold what run", self.stderr)
         self.assert_at(None)
 
+    def test_what_was_said_on_the_way_is_kept(self):
+        """Also by the third run of a chain: that it activates, and for whom."""
+        self.run_it("stage", "--wheel", self.wheels["1.0"])
+        self.run_it("activate", "--owner-group", "nosuchgroup", hosts=False, exit_status=4)
+        for _ in range(2):
+            report = self.run_it("resume", hosts=False, exit_status=4)
+            self.assertIn("this host has no group nosuchgroup", report["hosts"][0]["message"])
+        self.run_it("resume", "--owner-group", grp.getgrgid(os.getegid()).gr_name, hosts=False)
+        self.assert_at("1.0")
+        root = self.folder / "n1/.ds-deploy/env"
+        self.assertEqual(root.stat().st_mode & 0o7777, 0o2775)
+        self.assertEqual(root.parent.stat().st_mode & 0o7777, 0o755)
+
+    def test_a_group_is_given_where_nothing_else_is_to_be_done(self):
+        self.take("1.0")
+        group = grp.getgrgid(os.getegid()).gr_name
+        self.assertEqual(self.take("1.0", "--owner-group", group), self.all_hosts("unchanged"))
+        for name in self.hosts:
+            root = self.folder / name / ".ds-deploy/env"
+            self.assertEqual(root.stat().st_mode & 0o7777, 0o2775)
+        before = {name: self.tree(self.folder / name) for name in self.hosts}
+        self.assertEqual(self.take("1.0", "--owner-group", group), self.all_hosts("unchanged"))
+        for name in self.hosts:
+            self.assertEqual(self.tree(self.folder / name), before[name])
+
     def test_resume_without_a_journal(self):
         self.run_it("resume", exit_status=2)
         self.assertIn("no run has changed these hosts", self.stderr)
@@ -95,6 +122,9 @@ class Commands(DeployCase):
         self.assert_at("1.0")
         self.run_it("rollback")  # further back, on both
         self.assert_at(None)
+        # What was confirmed, and then taken back, is still found by its whole name.
+        self.run_it("resume", run)
+        self.assert_at("1.0")
 
     def test_rollback_goes_back_never_forward(self):
         for version in ("1.0", "2.0", "3.0"):

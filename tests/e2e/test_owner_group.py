@@ -21,8 +21,10 @@ class OwnerGroup(OwnedCase):
         self.assert_well(self.lock("alice", owner_group="mlops"))
         first = self.stage(0, "alice", owner_group="mlops")
         self.activate(first, "r1", "alice", owner_group="mlops")
-        for path in (self.root.parent, self.root, self.releases):
+        for path in (self.root, self.releases):
             self.assertEqual(self.seen(path), ("mlops", 0o2775), path)
+        # Other environments have their folders there.
+        self.assertEqual(self.root.parent.stat().st_mode & 0o7777, 0o755)
         for name in ("lock.json", "decide.lock", "active", "back", "confirmed.json"):
             self.assertEqual(self.seen(self.root / name), ("mlops", 0o664), name)
         self.assertEqual(self.seen(self.releases / (first + ".json")), ("mlops", 0o444))
@@ -35,7 +37,12 @@ class OwnerGroup(OwnedCase):
         # bob needs not say it again: the environment and ROOT do.
         self.assert_well(self.lock("bob", "run-2"))
         second = self.stage(1, "bob")
+        self.age()
         self.activate(second, "r2", "bob")
+        # Until now jobs began with alice's, whoever moved the pointer.
+        answer = self.assert_well(self.ask("clean", "bob", keep=0, all_asked=False))
+        self.assertEqual((answer["removed"], sorted(one["because"] for one in answer["kept"])),
+                         ([], ["it is active", "it was in use less than a day ago"]))
         self.assertEqual(self.seen(self.releases / second), ("mlops", 0o2575))
         self.assertEqual(self.seen(self.root / "active"), ("mlops", 0o664))
         self.age()
