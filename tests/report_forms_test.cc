@@ -112,7 +112,7 @@ TEST_CASE(
   node[1-3] (3)  ready        . . . .
   F fail   ? unknown   w warn   . ok   - not asked
   ok wherever it was asked: activation, clock, cpu-level, disk, driver, environment,
-    externally-managed, gpu, gpu-busy, gpu-health, gpu-mode, jit, libstdc++, machine,
+    externally-managed, gpu, gpu-busy, gpu-health, gpu-mode, jit, libstdc++, lock, machine,
     needed-libraries, noexec, python, same-machine, shared-environment, shared-memory,
     write-permission
 )");
