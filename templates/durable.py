@@ -44,16 +44,6 @@ def sync_folder(path):
         os.close(fd)
 
 
-def is_shared(folder):
-    """Whether it is its group's: --owner-group makes ROOT and what lies in it so, and nothing else
-    of ours has both bits."""
-    try:
-        mode = os.stat(folder).st_mode
-    except FileNotFoundError:
-        return False
-    return mode & (stat.S_ISGID | stat.S_IWGRP) == stat.S_ISGID | stat.S_IWGRP
-
-
 def group_mode(mode, is_folder=False):
     """With what members of the group may do too: write what the owner can write, and remove what
     lies in a folder, also in a sealed one."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # A process of this machine that another one will look for, by a note in ROOT: who holds the lock of
-# an environment, among them. Read by probe and rollout; activation.py stands before this text.
+# an environment, among them. Read by probe and rollout; layout.py and activation.py stand before
+# this text.
 import grp
 import json
 import os
-import stat
 
 ARMED = "armed.json"  # the process that watches the deadline of an activation
 LOCK = "lock.json"    # who holds it, or held it last and did not give it back
@@ -102,12 +102,9 @@ def lock_facts(root):
 def group_of(root):
     """Whose ROOT is by --owner-group; "" where it is none's."""
     try:
-        status = os.stat(root)
-        if status.st_mode & stat.S_ISGID and status.st_mode & stat.S_IWGRP:
-            return grp.getgrgid(status.st_gid).gr_name
+        return grp.getgrgid(os.stat(root).st_gid).gr_name if is_shared(root) else ""
     except (OSError, KeyError):
-        pass
-    return ""
+        return ""
 
 
 def last_run(root):

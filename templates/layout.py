@@ -2,6 +2,7 @@
 # Where releases of an environment lie. Probe and rollout both begin with this text.
 import os
 import re
+import stat
 
 
 def release_root(prefix):
@@ -19,6 +20,16 @@ def release_root(prefix):
     if os.path.isdir(beside) or (not os.path.isdir(inside) and os.access(parent, os.W_OK)):
         return beside
     return inside
+
+
+def is_shared(folder):
+    """Whether it is its group's: --owner-group makes ROOT and what lies in it so, and nothing else
+    of ours has both bits."""
+    try:
+        mode = os.stat(folder).st_mode
+    except FileNotFoundError:
+        return False
+    return mode & (stat.S_ISGID | stat.S_IWGRP) == stat.S_ISGID | stat.S_IWGRP
 
 
 def mount_of(path):

@@ -11,8 +11,7 @@ namespace ds {
 
 inline constexpr const char* by_pip_note =
     "the pip of each environment installs it (--mode pip): no release, no dead-man's switch, and "
-    "no "
-    "way back by ds-deploy";
+    "no way back by ds-deploy";
 
 bool is_by_pip(const Options& options);
 /// The same of a run that is recorded; `origin` is the first of its chain.

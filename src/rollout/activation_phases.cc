@@ -16,7 +16,7 @@ namespace {
 std::string dead_man_program() {
   std::string text;
   for (const char* file :
-       {"durable.py", "activation.py", "holder.py", "dead_man.py", "dead_man_main.py"})
+       {"layout.py", "durable.py", "activation.py", "holder.py", "dead_man.py", "dead_man_main.py"})
     text += template_text(file);
   return text;
 }

@@ -114,6 +114,29 @@ std::vector<RolloutHost> admit_hosts(const Inventory& inventory, const Fleet& fl
   return hosts;
 }
 
+std::vector<RolloutHost*> good_hosts(std::vector<RolloutHost>& hosts) {
+  std::vector<RolloutHost*> good;
+  for (RolloutHost& host : hosts) {
+    if (host.takes_part && host.good)
+      good.push_back(&host);
+  }
+  return good;
+}
+
+bool too_many_failed(const std::vector<RolloutHost>& hosts, const Policy& policy) {
+  const auto failed = std::count_if(hosts.begin(), hosts.end(), [](const RolloutHost& host) {
+    return host.takes_part && !host.good;
+  });
+  return static_cast<std::size_t>(failed) > policy.most_failures(hosts.size());
+}
+
+std::size_t most_parcels(const std::vector<ReleaseSet>& sets) {
+  std::size_t most = 0;
+  for (const ReleaseSet& set : sets)
+    most = std::max(most, set.parcels.size());
+  return most;
+}
+
 void add_remark(RolloutHost& host, const std::string& text) {
   if (host.remark.find(text) == std::string::npos)
     host.remark += (host.remark.empty() ? "" : "; ") + text;

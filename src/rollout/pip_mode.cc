@@ -28,7 +28,6 @@ class PipInstallation {
   RolloutResult run(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit);
 
  private:
-  std::vector<RolloutHost*> good_hosts();
   std::vector<RolloutHost*> movers();
   std::vector<RolloutHost*> installed();
   std::string prepare();
@@ -40,7 +39,6 @@ class PipInstallation {
   void install();
   void verify();
   void confirm(const std::vector<RolloutHost*>& hosts, HostState again);
-  bool too_many_failed() const;
   void finish_pip(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts);
   void stop(const std::string& because);
   void settle();
@@ -57,18 +55,9 @@ class PipInstallation {
   bool locked_out_ = false;  ///< of a host that another run holds
 };
 
-std::vector<RolloutHost*> PipInstallation::good_hosts() {
-  std::vector<RolloutHost*> good;
-  for (RolloutHost& host : hosts_) {
-    if (host.takes_part && host.good)
-      good.push_back(&host);
-  }
-  return good;
-}
-
 /// Those of them where something is to be installed.
 std::vector<RolloutHost*> PipInstallation::movers() {
-  std::vector<RolloutHost*> moving = good_hosts();
+  std::vector<RolloutHost*> moving = good_hosts(hosts_);
   std::erase_if(moving,
                 [](const RolloutHost* host) { return holds_all(*host) && host->lacking.empty(); });
   return moving;
@@ -76,17 +65,10 @@ std::vector<RolloutHost*> PipInstallation::movers() {
 
 /// Those where pip was and did well.
 std::vector<RolloutHost*> PipInstallation::installed() {
-  std::vector<RolloutHost*> hosts = good_hosts();
+  std::vector<RolloutHost*> hosts = good_hosts(hosts_);
   std::erase_if(hosts,
                 [](const RolloutHost* host) { return host->outcome.state != HostState::active; });
   return hosts;
-}
-
-bool PipInstallation::too_many_failed() const {
-  const auto failed = std::count_if(hosts_.begin(), hosts_.end(), [](const RolloutHost& host) {
-    return host.takes_part && !host.good;
-  });
-  return static_cast<std::size_t>(failed) > options_.policy.most_failures(hosts_.size());
 }
 
 /// Why pip may begin on no host; empty: on good_hosts() it may.
@@ -101,7 +83,7 @@ std::string PipInstallation::prepare() {
                {&PipInstallation::confirm_unchanged, "did not confirm what is installed"}};
   for (const auto& [step, complaint] : steps) {
     (this->*step)();
-    if (too_many_failed() || locked_out_)
+    if (too_many_failed(hosts_, options_.policy) || locked_out_)
       return who_failed(hosts_) + " " + complaint;
   }
   return {};
@@ -109,11 +91,11 @@ std::string PipInstallation::prepare() {
 
 void PipInstallation::check() {
   const PhaseDescription phase = pip_lacking_phase(manifests_, options_.policy);
-  with_retries(good_hosts(), options_.policy.retries, HostState::ready,
+  with_retries(good_hosts(hosts_), options_.policy.retries, HostState::ready,
                [&](const std::vector<RolloutHost*>& hosts) {
                  run_phase(phase, hosts, transport_, status_);
                });
-  records_.note(good_hosts());
+  records_.note(good_hosts(hosts_));
 }
 
 /// Hosts that have it all are not written to, so that they have no lock either.
@@ -134,10 +116,7 @@ void PipInstallation::lock() {
 }
 
 void PipInstallation::send() {
-  std::size_t most = 0;
-  for (const ReleaseSet& set : sets_)
-    most = std::max(most, set.parcels.size());
-  for (std::size_t at = 0; at < most; ++at) {
+  for (std::size_t at = 0; at < most_parcels(sets_); ++at) {
     std::vector<RolloutHost*> lacking = movers();
     std::erase_if(lacking, [at](const RolloutHost* host) {
       return at >= host->wanted.size() || host->held.contains(host->wanted[at]);
@@ -163,7 +142,7 @@ void PipInstallation::install_requirements() {
 
 /// Hosts that have it already show that it works, before another one changes.
 void PipInstallation::confirm_unchanged() {
-  std::vector<RolloutHost*> settled = good_hosts();
+  std::vector<RolloutHost*> settled = good_hosts(hosts_);
   std::erase_if(settled, [](const RolloutHost* host) { return !holds_all(*host); });
   confirm(settled, HostState::ready);
 }
@@ -221,7 +200,7 @@ void PipInstallation::finish_pip(const PhaseDescription& phase,
 }
 
 void PipInstallation::install() {
-  std::vector<RolloutHost*> hosts = good_hosts();
+  std::vector<RolloutHost*> hosts = good_hosts(hosts_);
   std::erase_if(hosts, [](const RolloutHost* host) { return holds_all(*host); });
   if (hosts.empty())
     return;
@@ -236,12 +215,12 @@ void PipInstallation::verify() {
                [&](const std::vector<RolloutHost*>& hosts) {
                  run_phase(phase, hosts, transport_, status_);
                });
-  records_.note(good_hosts());
+  records_.note(good_hosts(hosts_));
 }
 
 /// The run ends here. Good hosts say how far they came.
 void PipInstallation::stop(const std::string& because) {
-  for (RolloutHost* host : good_hosts()) {
+  for (RolloutHost* host : good_hosts(hosts_)) {
     if (host->outcome.state == HostState::active)
       host->outcome.message = "pip installed it; it is not confirmed, because " + because;
     else if (host->outcome.state != HostState::unknown)

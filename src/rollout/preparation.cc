@@ -29,7 +29,7 @@ std::string Preparation::run() {
     if (!wanted)
       continue;
     (this->*step)();
-    if (too_many_failed() || locked_out_ || undefended_)
+    if (too_many_failed(hosts_, options_.policy) || locked_out_ || undefended_)
       return who_failed(hosts_) + " " + complaint;
   }
   return {};
@@ -39,31 +39,8 @@ bool moves(const RolloutHost& host) {
   return host.active != host.wanted;
 }
 
-bool Preparation::too_many_failed() const {
-  const auto failed = std::count_if(hosts_.begin(), hosts_.end(), [](const RolloutHost& host) {
-    return host.takes_part && !host.good;
-  });
-  return static_cast<std::size_t>(failed) > options_.policy.most_failures(hosts_.size());
-}
-
-std::vector<RolloutHost*> Preparation::good_hosts() {
-  std::vector<RolloutHost*> good;
-  for (RolloutHost& host : hosts_) {
-    if (host.takes_part && host.good)
-      good.push_back(&host);
-  }
-  return good;
-}
-
-std::size_t Preparation::most_parcels() const {
-  std::size_t most = 0;
-  for (const ReleaseSet& set : sets_)
-    most = std::max(most, set.parcels.size());
-  return most;
-}
-
 std::vector<RolloutHost*> Preparation::movers() {
-  std::vector<RolloutHost*> moving = good_hosts();
+  std::vector<RolloutHost*> moving = good_hosts(hosts_);
   std::erase_if(moving, [](const RolloutHost* host) { return !moves(*host); });
   return moving;
 }
@@ -81,7 +58,7 @@ void Preparation::do_announced(const PhaseDescription& phase,
 
 /// A run that finds nothing to change takes no lock.
 void Preparation::lock() {
-  const std::vector<RolloutHost*> hosts = good_hosts();
+  const std::vector<RolloutHost*> hosts = good_hosts(hosts_);
   const bool stages = options_.goal == RolloutOptions::Goal::staged;
   const bool changes = std::any_of(hosts.begin(), hosts.end(), [&](const RolloutHost* host) {
     const std::string& group = options_.owner_group;
@@ -104,7 +81,7 @@ void Preparation::take_lock(const std::vector<RolloutHost*>& hosts) {
 
 /// What an earlier run left undecided is taken back first.
 void Preparation::recover() {
-  std::vector<RolloutHost*> undecided = good_hosts();
+  std::vector<RolloutHost*> undecided = good_hosts(hosts_);
   std::erase_if(undecided, [](const RolloutHost* host) { return host->trial.empty(); });
   do_announced(recover_phase(), undecided);
 }
@@ -141,7 +118,7 @@ void Preparation::prove_dead_man() {
 
 /// What each of `hosts` does not hold; `again`: in place of what lies there.
 void Preparation::stage_on(const std::vector<RolloutHost*>& hosts, bool again) {
-  for (std::size_t at = 0; at < most_parcels(); ++at) {
+  for (std::size_t at = 0; at < most_parcels(sets_); ++at) {
     std::vector<RolloutHost*> lacking;
     for (RolloutHost* host : hosts) {
       if (host->good && at < host->wanted.size() && !host->held.contains(host->wanted[at]))
@@ -157,16 +134,16 @@ void Preparation::stage_on(const std::vector<RolloutHost*>& hosts, bool again) {
 }
 
 void Preparation::stage() {
-  stage_on(good_hosts(), false);
+  stage_on(good_hosts(hosts_), false);
 }
 
 /// A sealed release that is damaged and not in use is replaced, once.
 void Preparation::verify() {
   const PhaseDescription verify = verify_phase(sets_, options_.policy, true);
-  with_retries(good_hosts(), options_.policy.retries, HostState::ready,
+  with_retries(good_hosts(hosts_), options_.policy.retries, HostState::ready,
                [&](const std::vector<RolloutHost*>& hosts) { do_phase(verify, hosts); });
   std::vector<RolloutHost*> mended;
-  for (RolloutHost* host : good_hosts()) {
+  for (RolloutHost* host : good_hosts(hosts_)) {
     if (host->damaged.empty())
       continue;
     mended.push_back(host);
@@ -174,7 +151,7 @@ void Preparation::verify() {
       host->held.erase(sha256);
   }
   if (!mended.empty() && !locked_)
-    take_lock(good_hosts());
+    take_lock(good_hosts(hosts_));
   if (locked_out_)
     return;
   stage_on(mended, true);
@@ -190,14 +167,14 @@ void Preparation::verify_sealed() {
 }
 
 void Preparation::install_requirements() {
-  std::vector<RolloutHost*> lacking = good_hosts();
+  std::vector<RolloutHost*> lacking = good_hosts(hosts_);
   std::erase_if(lacking, [](const RolloutHost* host) { return host->lacking.empty(); });
   do_announced(requirements_phase(options_.pip_mirror), lacking);
 }
 
 /// Hosts that are at their release already show that it works, before another one moves.
 void Preparation::confirm_unchanged() {
-  std::vector<RolloutHost*> settled = good_hosts();
+  std::vector<RolloutHost*> settled = good_hosts(hosts_);
   std::erase_if(settled, [](const RolloutHost* host) { return moves(*host); });
   std::vector<RolloutHost*> without_hook = settled;
   std::erase_if(without_hook, [](const RolloutHost* host) {

@@ -26,17 +26,13 @@ class Preparation {
 
   /// Why no host may be activated; empty: good_hosts() may be.
   std::string run();
-  /// Those that take part and of which nothing is wrong.
-  std::vector<RolloutHost*> good_hosts();
-  /// Those of them that are not at their release.
+  /// Those good_hosts() that are not at their release.
   std::vector<RolloutHost*> movers();
 
  private:
   void do_phase(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts);
   /// The same of one that changes something there.
   void do_announced(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts);
-  bool too_many_failed() const;  ///< more than the policy lets fail in a run
-  std::size_t most_parcels() const;
   void lock();
   void take_lock(const std::vector<RolloutHost*>& hosts);
   void recover();

@@ -121,7 +121,7 @@ void Rollout::settle(const std::string& because) {
   const bool back = options_.goal == RolloutOptions::Goal::rolled_back;
   if (back)
     settle_rollback();
-  for (RolloutHost* host : preparation_.good_hosts()) {
+  for (RolloutHost* host : good_hosts(hosts_)) {
     if (host->outcome.state == HostState::rolled_back ||
         (back && host->outcome.state == HostState::failed))
       continue;
@@ -141,7 +141,7 @@ void Rollout::settle(const std::string& because) {
 
 /// What is old goes where all is well; that it could not costs nothing.
 void Rollout::clean() {
-  std::vector<RolloutHost*> hosts = preparation_.good_hosts();
+  std::vector<RolloutHost*> hosts = good_hosts(hosts_);
   std::erase_if(hosts, [](const RolloutHost* host) {
     return !host->confirmed || !host->changed || !host->program || !host->program->open();
   });

@@ -145,6 +145,13 @@ std::vector<RolloutHost> admit_hosts(const Inventory& inventory, const Fleet& fl
                                      const AuditReport& audit, const std::vector<ReleaseSet>& sets,
                                      const RolloutOptions& options);
 
+/// Those that take part and of which nothing is wrong.
+std::vector<RolloutHost*> good_hosts(std::vector<RolloutHost>& hosts);
+/// More than the policy lets fail in a run.
+bool too_many_failed(const std::vector<RolloutHost>& hosts, const Policy& policy);
+/// Of one set.
+std::size_t most_parcels(const std::vector<ReleaseSet>& sets);
+
 /// "n2", "n2, n3 and 5 more"
 std::string who_failed(const std::vector<RolloutHost>& hosts);
 

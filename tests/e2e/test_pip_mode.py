@@ -9,11 +9,11 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 import unittest
 
 from support import sshd_hosts
 from support.deploy_case import PROGRAM, DeployCase, clean_environment
+from support.fault_case import until
 from support.host_side import HostSide
 from support.recorded_wheel import pack
 
@@ -34,14 +34,6 @@ if b"--force-reinstall" in open("/proc/self/cmdline", "rb").read().split(b"\\0")
     while not os.path.exists(%(go)r):
         time.sleep(0.01)
 """
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError("it takes longer than %d s" % seconds)
-        time.sleep(0.01)
 
 
 def setUpModule():
@@ -353,7 +345,7 @@ class Cut(PipCase):
             [PROGRAM, *self.command("deploy", "--mode", "pip", "--wheel", self.wheels["1.0"],
                                     "--limit", "n1")],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment())
-        wait_for(began.exists)
+        until(began.exists, 60)
         child.send_signal(signal.SIGINT)
         while "pip is let finish" not in child.stderr.readline():
             self.assertIsNone(child.poll())
@@ -383,14 +375,14 @@ class Cut(PipCase):
             "phase": "pip-install", "nonce": "NONCE",
             "wheels": [{"name": "demo", "file": self.wheels["1.0"].name}]}).encode() + b"\n")
         child.stdin.flush()
-        wait_for(began.exists)
+        until(began.exists, 60)
         child.kill()
         child.wait()
         refused = host.ask("lock", run="run-2", **by)
         self.assertTrue(refused["locked"])
         self.assertIn("locked by run run-1 of ada", refused["problem"])
         go.write_text("")
-        wait_for(lambda: host.ask("lock", run="run-2", **by)["ok"])
+        until(lambda: host.ask("lock", run="run-2", **by)["ok"], 60)
         self.assert_at("1.0", "n1")
         self.assertEqual(len(list(host.root.glob("wheels.*.new"))), 1)
         (self.site("n1") / "sitecustomize.py").unlink()

@@ -11,7 +11,8 @@ TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "templates"
 FILES = ("layout.py", "durable.py", "trust.py", "receive.py", "unpack.py", "earlier.py",
          "release.py", "activation.py", "holder.py", "dead_man.py", "lock.py", "launchers.py",
          "keep.py", "remove.py", "call_pip.py", "by_pip.py", "host.py")
-OUTLIVING = ("durable.py", "activation.py", "holder.py", "dead_man.py", "dead_man_main.py")
+OUTLIVING = ("layout.py", "durable.py", "activation.py", "holder.py", "dead_man.py",
+             "dead_man_main.py")
 
 
 def sha256_of(content):
