@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts that print what would take over a terminal, fill memory or pass for an answer of ours."""
 import json
+import os
 import pathlib
 import socket
 import sys
 import threading
 import unittest
+import unittest.mock
 
 from support import fleet
 from support.deploy_case import PROGRAM, ROOT, clean_environment
@@ -23,10 +25,11 @@ NOISE = {
 # Python and tools whose answers are garbage.
 GARBAGE = "printf '{\"a\": [[[%s'; head -c 100000 /dev/urandom; printf '%s\\n'" % (ESCAPES, ESCAPES)
 TOOL = "printf '%s\\tx,y,z\\n%%080000d' 7" % ESCAPES
-# MB. A sanitizer keeps what was freed, and notes on the rest.
+# MB. A sanitizer keeps notes on all memory, and what was freed unless told otherwise.
 SANITIZED = any(name in pathlib.Path(PROGRAM).read_bytes()
                 for name in (b"__asan_init", b"__tsan_init"))
 MOST_MEMORY = 400 if SANITIZED else 120
+KEEP_LITTLE = "quarantine_size_mb=1:thread_local_quarantine_size_kb=64"
 
 
 class HostileCase(FleetCase):
@@ -35,6 +38,9 @@ class HostileCase(FleetCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        options = unittest.mock.patch.dict(os.environ, ASAN_OPTIONS=KEEP_LITTLE)
+        options.start()
+        cls.addClassCleanup(options.stop)
         for name, noise in NOISE.items():
             cls.wrap(name, "%s\n(%s) >&2" % (noise, noise))
         tools = cls.folder / "tools"
