@@ -3,14 +3,20 @@
 
 Reads one JSON request line: {"nonce", "dists": [{"name", "release"}], "imports": [module],
 "self_tests": {op: "module:function"}}, and "deepspeed" where confirm_deepspeed.py stands before
-this text. What pip installed has "dist_info" in place of a release. Prints one line: nonce, blank,
-JSON answer.
+this text. What pip installed has "dist_info" in place of a release. With "spare_gpus" no GPU is used.
+Prints one line: nonce, blank, JSON answer.
 """
 import importlib
 import json
 import os
+import re
 import sys
 import sysconfig
+
+
+# What the CUDA runtime says where somebody else has the GPU (cudaErrorMemoryAllocation,
+# cudaErrorDevicesUnavailable): the op is not to blame.
+TAKEN = re.compile(r"out of memory|devices? (is|are) busy or unavailable", re.I)
 
 
 def is_of_pip(folder):
@@ -44,11 +50,15 @@ def run_self_test(where):
     except Exception as error:  # noqa: BLE001 - any failure of a self-test is an answer
         if type(error).__name__ == "CannotRun":
             return "cannot run here: %s" % error
+        if TAKEN.search(str(error)):
+            return "not run: somebody has the GPU: %s" % error
         return "failed: %s: %s" % (type(error).__name__, error)
     return "passed"
 
 
 def confirm(request, deepspeed, answer):
+    if request.get("spare_gpus"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if deepspeed:
         deepspeed.hide_compilers()
     for dist in request["dists"]:
@@ -65,6 +75,7 @@ def confirm(request, deepspeed, answer):
         answer["self_tests"][op] = run_self_test(request["self_tests"][op])
         if answer["self_tests"][op].startswith("failed"):
             break
+    answer["gpus_taken"] = any(said.startswith("not run") for said in answer["self_tests"].values())
     failed = [op for op in sorted(answer["self_tests"])
               if answer["self_tests"][op].startswith("failed")]
     if failed:

@@ -220,6 +220,8 @@ class DeepSpeedOps:
         except Wrong as error:
             return "failed: %s" % error
         except Exception as error:  # noqa: BLE001 - any failure of an op is an answer
+            if TAKEN.search(str(error)):
+                return "not run: somebody has the GPU: %s" % error
             return "failed: %s: %s" % (type(error).__name__, error)
 
     def outcomes(self):

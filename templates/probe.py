@@ -237,7 +237,7 @@ def main():
              ("runtime", lambda: runtime_facts(facts.get("torch", {}).get("folder", ""))),
              ("libraries", lambda: [name for folder in conda_libraries()
                                     for name in names_in(folder) if ".so" in name]),
-             ("login", login_facts))
+             ("login", login_facts), ("use", lambda: use_facts(root)))
     for name, ask in parts:
         try:
             facts[name] = ask()

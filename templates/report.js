@@ -229,7 +229,8 @@
                                    tabindex: "-1"}, host.name);
     const cells = columns.slice(1).map((column) => {
       if (column.title === "State")
-        return make("td", {}, make("span", {class: `badge ${tone(host)}`}, host.state));
+        return make("td", {}, make("span", {class: `badge ${tone(host)}`},
+                                  host.left_out ? `${host.state}, left out` : host.state));
       if (column.title === "Message")
         return make("td", {class: "said"}, make("span", {}, ...prose(host.said)));
       if (column.title === "Time") return make("td", {class: "number"}, seconds(host.seconds));

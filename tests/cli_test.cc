@@ -73,7 +73,7 @@ TEST_CASE("options: every command takes what all take") {
     CAPTURE(std::string(command));
     const Options options = parsed({command, "-H", "cluster", "-j", "3", "--json", "-v"});
     CHECK(options.command == command);
-    CHECK(options.hostfile == "cluster");
+    CHECK(options.hostfiles == std::vector<std::string>{"cluster"});
     CHECK(options.jobs == 3);
   }
   CHECK(parsed({"inspect", "-H", "cluster", "-j3", "x.so"}).files ==
@@ -149,7 +149,8 @@ TEST_CASE("facts: replayed hosts are chosen like those of a hostfile") {
   CHECK(chosen({.include = "n2:0,3@[fe80::1]", .exclude = {}, .limit = {}}) == "n2 [fe80::1] ");
   CHECK(chosen({.include = {}, .exclude = "n1", .limit = {}}) == "n2 [fe80::1] ");
   CHECK(refusal([] { chosen({.include = {}, .exclude = {}, .limit = {"gpu*"}}); }) ==
-        "--limit: 'gpu*' matches no host of facts.json | write names, globs such as 'node*', or "
+        "--limit: 'gpu*' matches no host of facts.json | write names, ranges such as "
+        "node[01-16,20], globs such as 'node*', or "
         "@tag");
   CHECK(refusal([] {
           refuse_tags({.include = {}, .exclude = {}, .limit = {"n1,@a100"}}, "facts.json");

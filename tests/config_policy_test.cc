@@ -66,7 +66,7 @@ TEST_CASE("policy: defaults go by the strategy") {
   CHECK(rolling.max_in_flight == Share{1, false});
   CHECK(rolling.max_unavailable == Share{100, true});
   CHECK(rolling.max_failures == Share{0, false});
-  CHECK(rolling.without_dead_man == Policy::WithoutDeadMan::stop);
+  CHECK(rolling.without_dead_man.what == Policy::Treatment::What::stop);
   // In whatever order they stand.
   CHECK(read("on_failure: roll-back-all\nmax_in_flight: 2\nstrategy: rolling\n").on_failure ==
         Policy::OnFailure::roll_back_all);
@@ -81,7 +81,7 @@ TEST_CASE("policy: every key") {
       "  time_limit: 20\n");
   CHECK(policy.max_in_flight == Share{5, false});
   CHECK(policy.max_failures == Share{10, true});
-  CHECK(policy.without_dead_man == Policy::WithoutDeadMan::proceed);
+  CHECK(policy.without_dead_man.what == Policy::Treatment::What::proceed);
   CHECK(policy.retries == 2);
   CHECK(policy.time_limits ==
         Policy::TimeLimits{seconds(3600), seconds(600), seconds(5), seconds(20)});
@@ -114,6 +114,37 @@ TEST_CASE("policy: how many hosts a share is") {
   CHECK(numbers.most_in_flight(3) == 3);
   CHECK(numbers.most_in_flight(300) == 4);
   CHECK(numbers.most_failures(300) == 9);
+}
+
+TEST_CASE("policy: hosts that the run would rather do without") {
+  using What = Policy::Treatment::What;
+  const Policy usual = read("retries: 1\n");
+  CHECK(usual.unreachable == Policy::Treatment{});
+  CHECK(usual.busy.what == What::proceed);
+  CHECK_FALSE(usual.accept_left_out);
+  const Policy policy = read(
+      "unreachable: wait=30m,leave-out=5%\nincompatible: leave-out=3\nbusy: wait=90\n"
+      "without_dead_man: leave-out\naccept_left_out: true\n");
+  CHECK(policy.unreachable == Policy::Treatment{What::leave_out, Share{5, true}, seconds(1800)});
+  CHECK(policy.incompatible == Policy::Treatment{What::leave_out, Share{3, false}, seconds(0)});
+  CHECK(policy.busy == Policy::Treatment{What::leave_out, Share{100, true}, seconds(90)});
+  CHECK(policy.without_dead_man.what == What::leave_out);
+  CHECK(policy.accept_left_out);
+  CHECK(policy.most_left_out(policy.unreachable, 39) == 1);
+  CHECK(policy.most_left_out(policy.incompatible, 512) == 3);
+  CHECK(policy.most_left_out(policy.busy, 512) == 512);
+  CHECK(policy.most_left_out(usual.unreachable, 512) == 0);
+  CHECK(refusal("unreachable: proceed\nincompatible: wait=5m\nbusy: leave-out=0\n"
+                "without_dead_man: wait=\naccept_left_out: maybe\n") ==
+        "p.yaml:1:14: 'proceed' is not known here; write stop, leave-out, leave-out=5 or "
+        "leave-out=5%, wait=30m or wait=30m,leave-out=5%\n"
+        "p.yaml:2:15: 'wait=5m' is not known here; write stop, leave-out, leave-out=5 or "
+        "leave-out=5%\n"
+        "p.yaml:3:7: 'leave-out=0' is not known here; write stop, leave-out, leave-out=5 or "
+        "leave-out=5%, wait=30m or wait=30m,leave-out=5%, or proceed\n"
+        "p.yaml:4:19: 'wait=' is not known here; write stop, leave-out, leave-out=5 or "
+        "leave-out=5%, or proceed\n"
+        "p.yaml:5:18: 'maybe' is not known here; write true or false");
 }
 
 TEST_CASE("policy: confirm_timeout") {
@@ -213,5 +244,5 @@ TEST_CASE("policy: the examples of the manual") {
       text.clear();
     }
   }
-  CHECK(read_ones == 2);
+  CHECK(read_ones == 3);
 }

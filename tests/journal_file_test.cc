@@ -172,7 +172,7 @@ TEST_CASE("journal file: one of a newer ds-deploy") {
   write_some(folder.path);
   by_hand(folder.file, "PRAGMA user_version = 7");
   const std::string wanted = "2: the journal " + folder.file.string() +
-                             " was written by a newer ds-deploy (schema 7, this one knows 1); "
+                             " was written by a newer ds-deploy (schema 7, this one knows 2); "
                              "use that one, or name another folder";
   CHECK(read_refusal(folder.path) == wanted);
   CHECK(write_refusal(folder.path) == wanted);

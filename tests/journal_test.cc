@@ -149,6 +149,54 @@ TEST_CASE("journal: runs are found by the beginning of their id") {
   CHECK(journal.runs(10).size() == 4);
 }
 
+TEST_CASE("journal: what runs left to do, until a newer one targets the host") {
+  const Folder folder;
+  Journal journal = Journal::open(folder.path);
+  CHECK(journal.debts().empty());
+  std::vector<HostRecord> hosts = some_hosts(4);
+  for (HostRecord& host : hosts)
+    host.environment = "/opt/venv/bin/python";
+  journal.begin_run(some_run("r1"), {}, hosts);
+  journal.decide("r1", {"leave-out", {"n1", "n2"}, "unreachable", 0, 0});
+  journal.decide("r1", {"owe-gpu-proof", {"n0", "n3"}, "", 0, 0});
+  journal.decide("r1", {"confirm", {"n0", "n3"}, "", 0, 0});
+  journal.decide("r1", {"owe-nothing", {"n3"}, "", 0, 0});
+  const std::string env = hosts[0].environment;
+  const DebtRecord n0{"n0", env, "r1", false, true, ""},
+      n1{"n1", env, "r1", true, false, "unreachable"},
+      n2{"n2", env, "r1", true, false, "unreachable"};
+  CHECK(journal.debts() == std::vector<DebtRecord>{n0, n1, n2});
+  CHECK(JournalReader::open(folder.path)->hosts("r1")[2].environment == env);
+  // Another environment of the same host is another matter.
+  HostRecord other = hosts[1];
+  other.environment = "/opt/other/bin/python";
+  journal.begin_run(some_run("r2"), {}, {other, hosts[2]});
+  CHECK(journal.debts() == std::vector<DebtRecord>{n0, n1});
+  journal.decide("r2", {"leave-out", {"n1"}, "busy", 0, 0});
+  const DebtRecord again{"n1", other.environment, "r2", true, false, "busy"};
+  CHECK(journal.debts() == std::vector<DebtRecord>{n0, n1, again});
+}
+
+TEST_CASE("journal: one of the first version is read, and brought up to date by the next run") {
+  const Folder folder;
+  {
+    Journal journal = Journal::open(folder.path);
+    journal.begin_run(some_run(), {}, some_hosts(2));
+  }
+  by_hand(folder.file, "ALTER TABLE hosts DROP COLUMN environment");
+  by_hand(folder.file, "PRAGMA user_version = 1");
+  {
+    const auto reader = JournalReader::open(folder.path);
+    REQUIRE(reader);
+    CHECK(reader->hosts(some_run().id) == some_hosts(2));
+    CHECK(reader->debts().empty());
+  }
+  Journal journal = Journal::open(folder.path);
+  CHECK(journal.hosts(some_run().id) == some_hosts(2));
+  journal.begin_run(some_run("next-1"), {}, some_hosts(1));
+  CHECK(by_hand(folder.file, "PRAGMA user_version") == "2\n");
+}
+
 TEST_CASE("journal: what contradicts itself is refused, and leaves nothing") {
   const Folder folder;
   Journal journal = Journal::open(folder.path);

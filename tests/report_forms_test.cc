@@ -42,7 +42,7 @@ struct Fleets : AuditCase {
     report.environment = "/opt/venv/bin/python";
     report.dry_run = true;
     report.audit = audit(wheels, fleet, options);
-    report.hosts = predict(fleet, report.audit, {});
+    report.hosts = predict(fleet, report.audit, {}).hosts;
     report.wheels = {{"/d/w.whl", std::string(64, 'a'), 1000, {{"fused_adam", {"80"}}}, {}}};
     return report;
   }

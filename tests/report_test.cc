@@ -75,6 +75,34 @@ TEST_CASE("report: exit status") {
   CHECK(exit_status(dry) == ExitStatus::ok);
 }
 
+TEST_CASE("report: hosts that were left out") {
+  const HostOutcome good = outcome("a", HostState::confirmed);
+  HostOutcome down = outcome("b", HostState::unreachable, "connect", "no route"),
+              old = outcome("c", HostState::refused, "audit"), busy = good;
+  down.left_out = old.left_out = true;
+  down.owed = old.owed = {owed_release};
+  busy.host = "d";
+  busy.owed = {owed_proof};
+  CHECK(exit_status(report_of({good, old})) == ExitStatus::incompatible);
+  CHECK(exit_status(report_of({good, old, down})) == ExitStatus::unreachable);
+  CHECK(exit_status(report_of({good, busy})) == ExitStatus::ok);
+  Report report = report_of({good, old, down, busy});
+  report.accept_left_out = true;
+  CHECK(exit_status(report) == ExitStatus::ok);
+  const std::string text = report_text(report, false);
+  CHECK(text.find("owed\n  d  gpu-proof: ds-deploy verify --owed\n"
+                  "  c,b (2)  release: ds-deploy resume --owed\n") != std::string::npos);
+  CHECK(text.find("  b  unreachable at connect, left out: no route\n") != std::string::npos);
+  CHECK(text.find("(2 left out)") != std::string::npos);
+  const nlohmann::json parsed = nlohmann::json::parse(report_json(report));
+  CHECK(parsed["hosts"][2]["left_out"] == true);
+  CHECK(parsed["hosts"][2]["owed"] == nlohmann::json({"release"}));
+  CHECK(report_junit(report).find("failures=\"0\"") != std::string::npos);
+  // Where nobody is where it was to be, there is nothing to accept.
+  report.hosts = {old, down};
+  CHECK(exit_status(report) == ExitStatus::unreachable);
+}
+
 TEST_CASE("report: names are folded by their number") {
   CHECK(fold_hosts({"node01", "node02", "node03", "node07"}) == "node[01-03,07]");
   CHECK(fold_hosts({"a-1-ib", "a-2-ib", "b"}) == "a-[1-2]-ib,b");

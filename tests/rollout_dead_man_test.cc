@@ -151,7 +151,7 @@ TEST_CASE("dead-man: where no process outlives its session nothing is sent") {
   CHECK(contains(world.outcomes[0].message, "nothing was activated, because n2"));
   CHECK(world.outcomes[0].sent_bytes == 0);
   CHECK(world.exit() == 5);
-  world.options.policy.without_dead_man = Policy::WithoutDeadMan::proceed;
+  world.options.policy.without_dead_man.what = Policy::Treatment::What::proceed;
   world.run(kills());
   CHECK(world.outcomes[1].state == HostState::confirmed);
   CHECK(world.at(1, world.two));

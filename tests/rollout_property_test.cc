@@ -177,7 +177,7 @@ void check_progress(const ImaginedRun& run) {
                 event.fault == Fault::hostile);
       });
   const bool undefended = (said_no || script.has({Fault::unstarted, Fault::undefended})) &&
-                          script.policy.without_dead_man == Policy::WithoutDeadMan::stop;
+                          script.policy.without_dead_man.what == Policy::Treatment::What::stop;
   if (run.report.interrupted || run.report.stopped || undefended ||
       script.has({Fault::other_run, Fault::overtaken, Fault::moved_on, Fault::moved_away}) ||
       hit > script.policy.most_failures(script.hosts.size()) || !run.room_for(hit + 1))

@@ -149,6 +149,9 @@ struct Requirements {
   bool operator==(const Requirements&) const = default;
 };
 
+/// One of its libraries has code for GPUs.
+bool has_device_code(const Requirements& requirements);
+
 /// What an op says of itself in a wheel that we made, as no binary shows it.
 struct OpRecord {
   std::string name;

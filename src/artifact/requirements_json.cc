@@ -66,6 +66,13 @@ void clean_all(json& value) {
 
 }  // namespace
 
+bool has_device_code(const Requirements& requirements) {
+  return std::any_of(requirements.libraries.begin(), requirements.libraries.end(),
+                     [](const LibraryNeeds& library) {
+                       return library.gpu.units > 0 || !library.gpu.lto.empty();
+                     });
+}
+
 std::string requirements_json(const Requirements& requirements) {
   json whole = requirements;
   whole["schema"] = schema;

@@ -4,9 +4,12 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "config/config.h"
 
 namespace ds {
 namespace {
@@ -23,15 +26,20 @@ void add_talk(CLI::App& app, Options& options) {
 }
 
 void add_hostfile(CLI::App& app, Options& options) {
-  app.add_option("-H,--hostfile", options.hostfile, "hosts, in DeepSpeed's format (/job/hostfile)");
+  app.add_option("-H,--hostfile", options.hostfiles,
+                 "hosts, in DeepSpeed's format; -: stdin (repeatable; /job/hostfile)")
+      ->allow_extra_args(false);
 }
 
 void add_fleet(CLI::App& app, Options& options) {
   add_hostfile(app, options);
   app.add_flag("-l,--local_only,--local-only", options.local_only, "this machine alone");
+  app.add_option("--slurm-job", options.slurm_job,
+                 "the nodes of this job; within a job its nodes are the default");
   app.add_option("-i,--include", options.include, "NODE_SPEC of hosts: worker-0@worker-1:0,2");
   app.add_option("-e,--exclude", options.exclude, "NODE_SPEC of hosts or slots to leave out");
-  app.add_option("--limit", options.limit, "only these: a name, a glob or @tag (repeatable)")
+  app.add_option("--limit", options.limit,
+                 "only these: a name, node[01-16,20], a glob or @tag (repeatable)")
       ->allow_extra_args(false);
   app.add_option("--python", options.python, "interpreter of the environment to deploy to");
   app.add_option("-F,--ssh-config", options.ssh_config,
@@ -165,9 +173,34 @@ void add_lock(CLI::App& app, Options& options) {
   add_state(app, options);
 }
 
+/// Of the policy's keys, where one word says it all.
+void add_treatments(CLI::App& app, Options& options) {
+  static const std::map<std::string, std::string> help = {
+      {"unreachable",
+       "hosts that give no answer or refuse the login: stop, leave-out[=N|N%], "
+       "wait=TIME (stop)"},
+      {"incompatible", "hosts that the audit refuses: stop, leave-out[=N|N%] (stop)"},
+      {"busy", "hosts that a job has: proceed, stop, leave-out[=N|N%], wait=TIME (proceed)"},
+      {"without_dead_man",
+       "hosts that could not go back by themselves: stop, leave-out[=N|N%], proceed (stop)"}};
+  for (const TreatmentKey& key : treatment_keys()) {
+    std::string flag = "--" + key.name;
+    std::replace(flag.begin(), flag.end(), '_', '-');
+    const auto set = [&options, &key](const std::string& text) {
+      Policy tried;
+      apply_treatment(tried, key, text);
+      options.treatments[key.name] = text;
+    };
+    app.add_option_function<std::string>(flag, set, help.at(key.name));
+  }
+  app.add_flag("--accept-left-out", options.accept_left_out,
+               "hosts that were left out count for no exit status");
+}
+
 void add_change(CLI::App& app, Options& options) {
   app.add_option("--policy", options.policy,
                  "file that says how the rollout proceeds (all at once, all or none)");
+  add_treatments(app, options);
   add_lock(app, options);
 }
 
@@ -251,7 +284,11 @@ const std::vector<CommandEntry>& commands() {
       {"stage", "the first half of a deployment: hosts hold the release, nothing is activated",
        add_deploy},
       {"activate", "the second half: what a run staged is activated and confirmed", add_run},
-      {"resume", "goes on with a run that ended early", add_run},
+      {"resume", "goes on with a run that ended early",
+       [](CLI::App& app, Options& options) {
+         app.add_flag("--owed", options.owed, "bring hosts that were left out what they are owed");
+         add_run(app, options);
+       }},
       {"rollback", "brings hosts back to a release that they hold", add_rollback},
       {"remove", "takes releases that nobody uses off hosts", add_remove},
       {"facts", "what every host is", add_look},
@@ -267,9 +304,15 @@ const std::vector<CommandEntry>& commands() {
          add_data(app, options);
          add_talk(app, options);
        }},
-      {"status", "which release is active on every host, and whether that is decided", add_look},
+      {"status", "which release is active on every host, and whether that is decided",
+       [](CLI::App& app, Options& options) {
+         add_look(app, options);
+         add_state(app, options);
+       }},
       {"verify", "hashes again what is active on every host, and names what drifted",
        [](CLI::App& app, Options& options) {
+         app.add_flag("--owed", options.owed,
+                      "run the self-tests that wait for GPUs which were in use");
          add_look(app, options);
          add_state(app, options);
        }},

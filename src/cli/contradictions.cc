@@ -11,6 +11,10 @@ namespace ds {
 
 namespace {
 
+bool has_form_of_job(const std::string& id) {
+  return id.find_first_not_of("0123456789_+") == std::string::npos;
+}
+
 void refuse_pip_without_meaning(const Options& options) {
   if (options.mode != "pip")
     return;
@@ -30,8 +34,17 @@ void refuse_pip_without_meaning(const Options& options) {
 
 void refuse_contradictions(const Options& options) {
   refuse_pip_without_meaning(options);
-  if (options.local_only && !options.hostfile.empty()) {
+  if (options.local_only && !options.hostfiles.empty()) {
     throw UsageError("--local_only and --hostfile contradict each other", "give one of them");
+  }
+  if (!options.slurm_job.empty() && (options.local_only || !options.hostfiles.empty())) {
+    throw UsageError("--slurm-job names the hosts, and so does --hostfile or --local_only",
+                     "give one of them");
+  }
+  if (!has_form_of_job(options.slurm_job)) {
+    throw UsageError(
+        fmt::format("--slurm-job '{}' is no id of a job", clean_line(options.slurm_job, 80)),
+        "write its number, such as 4711 or 4711_3");
   }
   if (options.json && !options.format.empty() && options.format != "json") {
     throw UsageError("--json and --format " + options.format + " contradict each other",

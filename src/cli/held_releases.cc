@@ -45,6 +45,7 @@ void add_set(Undertaking& undertaking, const Notes& notes, const std::vector<std
     needs.wheels.push_back(std::move(known));
     release.parcels.push_back(parcel_of(wheel, record.ops));
     release.parcels.back().needs = record.needs;
+    release.parcels.back().for_gpus = has_device_code(undertaking.needs.back().wheels.back());
   }
 }
 

@@ -131,6 +131,7 @@ void begin_run(Journal& journal, const Report& report, const Policy& policy,
   for (const HostFacts& facts : session.fleet().hosts) {
     HostRecord& host = hosts.emplace_back();
     host.name = facts.host;
+    host.environment = facts.python.asked;
     host.wanted = wanted_on(sets, facts.host);
     host.before = facts.installed.active;
   }

@@ -94,6 +94,7 @@ std::string host_text(const HostFacts& host) {
   row("/dev/shm", host.shared_memory.bytes < 0
                       ? "unknown"
                       : human_bytes(static_cast<std::uint64_t>(host.shared_memory.bytes)));
+  row("in use by", host.use || !host.gpus.empty() ? or_none(users_of(host)) : "unknown");
   for (const std::string& note : host.notes)
     row("note", note);
   return text;

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -11,9 +13,10 @@ namespace ds {
 /// The command line as a value. Fields that a command does not take keep their defaults.
 struct Options {
   std::string command = "deploy";
-  std::vector<std::string> words;  ///< the command line as it was given
-  std::string hostfile;
-  std::string hosts;  ///< of an earlier run, in place of a hostfile: its text
+  std::vector<std::string> words;      ///< the command line as it was given
+  std::vector<std::string> hostfiles;  ///< "-": the standard input
+  std::string slurm_job;               ///< id, in place of a hostfile
+  std::string hosts;                   ///< of an earlier run, in place of a hostfile: its text
   bool local_only = false;
   std::string include, exclude;
   std::vector<std::string> limit;
@@ -52,6 +55,11 @@ struct Options {
   bool verify_reproducible = false;
   bool dry_run = false;
   std::string policy;  ///< file: how the rollout proceeds
+  /// In place of what it says, by the policy's key: "unreachable" -> "leave-out=5%"
+  std::map<std::string, std::string> treatments;
+  bool accept_left_out = false;
+  bool owed = false;           ///< of resume and verify: what runs left to do
+  std::set<std::string> only;  ///< of the hosts: these; empty: all
   bool break_lock = false;
   std::string owner_group;       ///< of what is written on hosts
   std::string mode = "release";  ///< "pip": each host's pip installs the wheels

@@ -11,6 +11,7 @@
 #include "cli/history.h"
 #include "cli/jit.h"
 #include "cli/look.h"
+#include "cli/owed.h"
 #include "cli/pack_wheel.h"
 #include "cli/pip_mode.h"
 #include "cli/plan_source.h"
@@ -49,8 +50,7 @@ ExitStatus deploy(Session& session) {
     session.check_releases();
   if (is_by_pip(session.options()))
     refuse_beside_pip(undertaking.policy, session);
-  session.fleet();
-  undertaking.times.finished("facts");
+  ask_hosts(undertaking, session);
   // From here on no host is added.
 
   std::vector<WheelSet> sets = undertaking.report.dry_run
@@ -95,7 +95,7 @@ ExitStatus run_program(const Options& options) {
   if (options.command == "inspect")
     return inspect_files(options);
   if (options.command == "resume" || options.command == "activate")
-    return resume(options);
+    return options.owed ? resume_owed(options) : resume(options);
   Session session(options);
   if (options.command == "cache")
     return manage_cache(session);
@@ -120,7 +120,7 @@ ExitStatus run_program(const Options& options) {
   if (options.command == "rollback")
     return roll_back(session);
   if (options.command == "verify")
-    return verify_hosts(session);
+    return options.owed ? prove_owed(options) : verify_hosts(session);
   if (options.command == "remove")
     return remove_from_hosts(session);
   return deploy(session);

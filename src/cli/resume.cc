@@ -13,24 +13,16 @@
 #include "cli/history.h"
 #include "cli/last_run.h"
 #include "cli/pip_mode.h"
+#include "cli/treatments.h"
 
 namespace ds {
 namespace {
 
 namespace fs = std::filesystem;
 
-JournalReader journal_of(const Options& options) {
-  std::optional<JournalReader> journal = JournalReader::open(state_folder(options));
-  if (journal)
-    return std::move(*journal);
-  throw UsageError(
-      "there is no journal in " + state_folder(options).string(),
-      "name its folder with --state-dir; where it is lost: ds-deploy resume --hostfile FILE asks "
-      "the hosts, or deploy the same wheel again");
-}
-
 bool fits(const RunRecord& run, const std::string& command) {
-  return command == "activate" ? run.command == "stage" : run.command != "remove";
+  return command == "activate" ? run.command == "stage"
+                               : run.command != "remove" && run.command != "verify";
 }
 
 void refuse_removal(const RunRecord& run) {
@@ -75,6 +67,13 @@ Options as_called(const RunRecord& run) {
   return parse_options(static_cast<int>(words.size()), words.data());
 }
 
+/// What is said later of hosts that are left out counts.
+void add_flags(const Options& from, Options& options) {
+  for (const auto& [key, text] : from.treatments)
+    options.treatments[key] = text;
+  options.accept_left_out |= from.accept_left_out;
+}
+
 /// As the run that began it all was called, with what was said of those that went on with it, and
 /// what is said now about this one.
 Options options_of(const std::vector<RunRecord>& chain, const JournalReader& journal,
@@ -87,17 +86,22 @@ Options options_of(const std::vector<RunRecord>& chain, const JournalReader& jou
       options.bwlimit = then.bwlimit;
     if (!then.owner_group.empty())
       options.owner_group = then.owner_group;
+    add_flags(then, options);
   }
+  add_flags(now, options);
   options.command = now.command;
   options.words = now.words;
-  const bool same_hosts = now.hostfile.empty() && !now.local_only;
+  const bool same_hosts = now.hostfiles.empty() && now.slurm_job.empty() && !now.local_only;
   options.hosts = same_hosts ? journal.text(run.id, RunText::inventory) : "";
-  options.hostfile = now.hostfile;
+  options.hostfiles = now.hostfiles;
+  options.slurm_job = now.slurm_job;
   // The hosts of the journal are those that were chosen; this chooses among them.
   options.include = now.include;
   options.exclude = now.exclude;
   options.limit = now.limit;
   options.local_only = now.local_only;
+  options.only = now.only;
+  options.owed = now.owed;
   if (same_hosts || !now.python.empty())
     options.python = now.python;  // else each host has its own
   options.sudo |= now.sudo;
@@ -234,6 +238,16 @@ void add_releases(Undertaking& undertaking, const HostReleases& wanted,
                    "name it with --wheel");
 }
 
+/// What hosts have already, which is to prove itself.
+void add_active(Undertaking& undertaking, Session& session) {
+  HostReleases active;
+  for (const HostFacts& facts : session.fleet().hosts) {
+    if (facts.state == HostFacts::State::reached)
+      active[facts.host] = facts.installed.active;
+  }
+  add_held(undertaking, active, session);
+}
+
 std::vector<std::string> places_of(const JournalReader& journal, const RunRecord& run) {
   std::vector<std::string> places;
   for (const ArtifactRecord& artifact : journal.artifacts(run.id))
@@ -243,7 +257,8 @@ std::vector<std::string> places_of(const JournalReader& journal, const RunRecord
 
 /// A run that no journal here knows: it was another coordinator's, or its journal is lost.
 bool is_unknown(const std::optional<JournalReader>& journal, const Options& options) {
-  if (options.command != "resume" || (options.hostfile.empty() && !options.local_only))
+  if (options.command != "resume" ||
+      (options.hostfiles.empty() && options.slurm_job.empty() && !options.local_only))
     return false;
   const std::vector<RunRecord> runs = journal ? journal->runs(1000000) : std::vector<RunRecord>();
   if (runs.empty() || options.action.empty())
@@ -257,8 +272,8 @@ bool is_unknown(const std::optional<JournalReader>& journal, const Options& opti
 ExitStatus resume_from_hosts(const Options& options) {
   Session session(options);
   Undertaking undertaking = begin_undertaking(session);
+  ask_hosts(undertaking, session);
   const LastRun run = last_run(session.fleet(), options.action);
-  undertaking.times.finished("facts");
   session.status().remark(fmt::format("goes on with run {}, by what the hosts note of it", run.id));
   if (run.back)
     undertaking.goal = RolloutOptions::Goal::rolled_back;
@@ -269,6 +284,8 @@ ExitStatus resume_from_hosts(const Options& options) {
 
 RolloutOptions::Goal goal_of(const std::vector<RunRecord>& chain, const Options& options) {
   using Goal = RolloutOptions::Goal;
+  if (options.command == "verify")
+    return Goal::proven;
   if (chain.back().command == "rollback")
     return Goal::rolled_back;
   const bool stages = chain.back().command == "stage" && options.command == "resume";
@@ -280,6 +297,16 @@ RolloutOptions::Goal goal_of(const std::vector<RunRecord>& chain, const Options&
 
 }  // namespace
 
+JournalReader journal_of(const Options& options) {
+  std::optional<JournalReader> journal = JournalReader::open(state_folder(options));
+  if (journal)
+    return std::move(*journal);
+  throw UsageError(
+      "there is no journal in " + state_folder(options).string(),
+      "name its folder with --state-dir; where it is lost: ds-deploy resume --hostfile FILE asks "
+      "the hosts, or deploy the same wheel again");
+}
+
 ExitStatus resume(const Options& now) {
   // The journal cannot be read and written at one time by one process.
   std::optional<JournalReader> reader = JournalReader::open(state_folder(now));
@@ -289,7 +316,14 @@ ExitStatus resume(const Options& now) {
   }
   if (!reader)
     reader = journal_of(now);
-  const std::vector<RunRecord> chain = chain_of(*reader, chosen_run(*reader, now));
+  const RunRecord chosen = chosen_run(*reader, now);
+  reader.reset();
+  return go_on_with(chosen, now);
+}
+
+ExitStatus go_on_with(const RunRecord& chosen, const Options& now) {
+  std::optional<JournalReader> reader = journal_of(now);
+  const std::vector<RunRecord> chain = chain_of(*reader, chosen);
   const RunRecord& run = chain.back();
   const Options options = options_of(chain, *reader, now);
   reader.reset();
@@ -301,17 +335,22 @@ ExitStatus resume(const Options& now) {
   const JournalReader& journal = reader ? *reader : *undertaking.journal;
   undertaking.resumes = chain.front().id;
   undertaking.goal = goal_of(chain, options);
-  undertaking.audited = !options.no_audit;
+  undertaking.audited = !options.no_audit && options.command != "verify";
   const std::string& latest = chain.front().id;
   const std::string policy = journal.text(latest, RunText::policy);
   if (options.policy.empty() && !policy.empty())
     undertaking.policy = read_policy(policy, "the policy of run " + latest);
+  if (now.owed)
+    leave_out_what_hinders(undertaking.policy);
+  apply_flags(now.owed ? now : options, undertaking.policy);
   if (is_by_pip(options))
     refuse_beside_pip(undertaking.policy, session);
-  session.fleet();
-  undertaking.times.finished("facts");
-  add_releases(undertaking, wanted_by(journal, run, session), places_of(journal, run), run.id,
-               session);
+  ask_hosts(undertaking, session);
+  if (options.command == "verify")
+    add_active(undertaking, session);
+  else
+    add_releases(undertaking, wanted_by(journal, run, session), places_of(journal, run), run.id,
+                 session);
   undertaking.times.finished("wheel");
   return carry_out(undertaking, session);
 }

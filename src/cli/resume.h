@@ -5,11 +5,19 @@
 
 #include "base/error.h"
 #include "cli/options.h"
+#include "journal/journal.h"
 
 namespace ds {
 
 /// `resume [RUN]` takes hosts where that run was to take them, whatever stopped it; `activate
 /// [RUN]` those that hold what it staged. Without RUN it is the latest that there is.
 ExitStatus resume(const Options& options);
+
+/// The same with this run, on all of its hosts or on Options::only. The command `verify` takes no
+/// host anywhere: what is active there shows that it works on the GPUs.
+ExitStatus go_on_with(const RunRecord& run, const Options& options);
+
+/// Throws a UsageError if there is none.
+JournalReader journal_of(const Options& options);
 
 }  // namespace ds

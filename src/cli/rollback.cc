@@ -122,8 +122,7 @@ ExitStatus roll_back(Session& session) {
   Undertaking undertaking = begin_undertaking(session);
   undertaking.goal = RolloutOptions::Goal::rolled_back;
   undertaking.audited = !session.options().no_audit;
-  session.fleet();
-  undertaking.times.finished("facts");
+  ask_hosts(undertaking, session);
   const HostReleases wanted = targets(session);
   for (const std::string& move : moves_text(session.fleet(), wanted)) {
     if (undertaking.report.dry_run)

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "cli/hosts.h"
 #include "cli/replay.h"
 #include "rollout/rollout.h"
 
@@ -45,20 +46,6 @@ TransportOptions transport_options(const Options& options) {
   transport.bytes_per_second = options.bwlimit.value_or(0);
   transport.cache = cache_home();
   return transport;
-}
-
-Inventory read_inventory(const Options& options) {
-  if (!options.hosts.empty())
-    return parse_hostfile(options.hosts, "the hosts of that run");
-  if (options.local_only)
-    return local_inventory();
-  const bool asked = !options.hostfile.empty();
-  const std::string file = asked ? options.hostfile : default_hostfile;
-  if (!asked && !std::filesystem::exists(file)) {
-    throw UsageError(fmt::format("no hostfile was given, and there is no {}", file),
-                     "give --hostfile FILE, or --local_only for this machine alone");
-  }
-  return parse_hostfile(read_file(expand_home(file), 64u << 20), file);
 }
 
 Selection selection_of(const Options& options) {
@@ -114,6 +101,10 @@ const Inventory& Session::inventory() {
   if (!inventory_) {
     inventory_ =
         std::make_unique<Inventory>(select_hosts(read_inventory(options_), selection_of(options_)));
+    if (!options_.only.empty()) {
+      std::erase_if(inventory_->hosts,
+                    [this](const Host& host) { return !options_.only.contains(host.name); });
+    }
   }
   return *inventory_;
 }
@@ -131,6 +122,23 @@ const Fleet& Session::fleet() {
   return *fleet_;
 }
 
+void Session::ask_again(const std::set<std::string>& hosts) {
+  Inventory some;
+  for (const Host& host : inventory().hosts) {
+    if (hosts.contains(host.name))
+      some.hosts.push_back(host);
+  }
+  Fleet fresh = gather_facts(some, probe_, *transport_, *status_);
+  for (HostFacts& facts : fresh.hosts) {
+    for (HostFacts& known : fleet_->hosts) {
+      if (known.host == facts.host)
+        known = std::move(facts);
+    }
+  }
+  if (!options_.save_facts.empty())
+    write_file(options_.save_facts, facts_to_json(*fleet_));
+}
+
 void Session::check_releases() {
   fleet();
   if (options_.facts.empty())
@@ -140,7 +148,7 @@ void Session::check_releases() {
 Fleet Session::replayed() {
   const std::string& file = options_.facts;
   const Fleet saved = facts_from_json(read_file(expand_home(file)), file);
-  if (options_.hostfile.empty() && !options_.local_only) {
+  if (options_.hostfiles.empty() && options_.slurm_job.empty() && !options_.local_only) {
     refuse_tags(selection_of(options_), file);
     inventory_ = std::make_unique<Inventory>(
         select_hosts(inventory_of(saved, file), selection_of(options_)));

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,8 @@ class Session {
   /// Their facts: replayed, or asked for now (and saved, if that is wanted). Without a hostfile
   /// the hosts are those of the replayed facts.
   const Fleet& fleet();
+  /// The facts of these hosts anew.
+  void ask_again(const std::set<std::string>& hosts);
   /// Adds to the facts what is active on the hosts, and whether it is whole; replayed facts stay as
   /// they are.
   void check_releases();

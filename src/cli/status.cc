@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "cli/owed.h"
 #include "cli/reach.h"
 #include "report/report.h"
 
@@ -72,8 +73,9 @@ std::vector<Row> fold(const std::vector<HostStatus>& hosts) {
   std::vector<Row> rows;
   std::map<std::string, std::size_t> at;
   for (const HostStatus& host : hosts) {
-    const auto [found, fresh] =
-        at.emplace(host.release + "\n" + host.state + "\n" + host.message, rows.size());
+    const std::string key =
+        host.release + "\n" + host.state + "\n" + host.message + "\n" + host.owed;
+    const auto [found, fresh] = at.emplace(key, rows.size());
     if (fresh)
       rows.push_back({&host, {}});
     rows[found->second].hosts.push_back(host.host);
@@ -92,6 +94,8 @@ std::string text_of(const std::vector<HostStatus>& hosts) {
     text += fmt::format("{}  {}\n    {}{}\n", fold_hosts(row.hosts, 60),
                         row.first->release.empty() ? "none" : short_name(names), row.first->state,
                         said);
+    if (!row.first->owed.empty())
+      text += "    owed " + row.first->owed + "\n";
   }
   if (releases.size() > 1) {
     std::vector<std::string> pieces;
@@ -111,7 +115,8 @@ std::string json_of(const char* schema, const std::vector<HostStatus>& hosts, Ex
     list.push_back({{"name", host.host},
                     {"state", host.state},
                     {"release", host.release},
-                    {"message", host.message}});
+                    {"message", host.message},
+                    {"owed", host.owed}});
   }
   const ordered_json whole = {
       {"schema", schema}, {"exit", static_cast<int>(exit)}, {"hosts", list}};
@@ -178,8 +183,11 @@ HostStatus host_status(const HostFacts& facts) {
 ExitStatus show_status(Session& session) {
   const Fleet& fleet = session.fleet();
   std::vector<HostStatus> hosts;
-  for (const HostFacts& facts : fleet.hosts)
+  std::map<std::string, std::string> owed = debts_of_hosts(session);
+  for (const HostFacts& facts : fleet.hosts) {
     hosts.push_back(host_status(facts));
+    hosts.back().owed = owed[facts.host];
+  }
   ExitStatus exit = status_of(fleet);
   const bool decided =
       std::all_of(hosts.begin(), hosts.end(), [](const HostStatus& host) { return host.decided; });

@@ -18,6 +18,7 @@ struct HostStatus {
   /// what kept it from answering: unreachable, refused, failed
   std::string state;
   std::string message;
+  std::string owed;     ///< what runs of this coordinator left to do, and the command that does it
   bool decided = true;  ///< nothing has to happen there any more
 };
 
@@ -30,7 +31,7 @@ void print_hosts(Session& session, const char* schema, const std::vector<HostSta
 
 HostStatus host_status(const HostFacts& facts);
 
-/// The command: asks the hosts alone, changes nothing.
+/// The command: asks the hosts, and the journal for what they are owed; changes nothing.
 ExitStatus show_status(Session& session);
 
 }  // namespace ds

@@ -18,6 +18,7 @@
 #include "cli/pack_wheel.h"
 #include "cli/pip_mode.h"
 #include "cli/publish.h"
+#include "cli/treatments.h"
 
 namespace ds {
 namespace {
@@ -38,8 +39,11 @@ AuditOptions audit_options(Session& session) {
   audit.needs_environment = options.command != "audit";
   audit.catalog = &session.catalog();
   if (!options.local_only && options.facts.empty()) {
-    for (const Host& host : session.inventory().hosts)
-      audit.slots[host.name] = host.slots;
+    // Those that no hostfile names have what the scheduler said, which may be nothing.
+    for (const Host& host : session.inventory().hosts) {
+      if (host.line > 0)
+        audit.slots[host.name] = host.slots;
+    }
   }
   audit.with_requirements = options.with_requirements;
   audit.installed = options.installed;
@@ -104,21 +108,30 @@ void take_result(RolloutResult result, Report& report, Session& session) {
   say_how_it_ended(report, session);
 }
 
-/// What ended early can be finished.
+/// What ended early can be finished, at once without the hosts that can be left out.
 void say_how_to_go_on(Report& report, Session& session) {
-  const bool all = std::all_of(report.hosts.begin(), report.hosts.end(),
-                               [&](const auto& host) { return is_goal(host.state, report); });
+  const bool all = std::all_of(report.hosts.begin(), report.hosts.end(), [&](const auto& host) {
+    return is_goal(host.state, report) || host.left_out;
+  });
   if (all)
     return;
   const std::string& folder = session.options().state_dir;
-  report.notes.push_back("to go on once the cause is mended: ds-deploy resume " + report.run +
-                         (folder.empty() ? "" : " --state-dir " + shell_quote(folder)));
+  const std::string command = "ds-deploy resume " + report.run +
+                              (folder.empty() ? "" : " --state-dir " + shell_quote(folder));
+  report.notes.push_back("to go on once the cause is mended: " + command);
+  const std::string flags = flags_to_leave_out(report.hosts);
+  if (!flags.empty())
+    report.notes.push_back("to go on without those hosts: " + command + " " + flags);
 }
 
-/// --policy's, else all hosts at once, all or none.
-Policy policy_of(const Options& options) {
-  const std::string& file = options.policy;
-  return file.empty() ? Policy{} : read_policy(read_file(expand_home(file), 1u << 20), file);
+/// Of a dry run.
+void take_prediction(Prediction prediction, Report& report) {
+  report.hosts = std::move(prediction.hosts);
+  if (!prediction.stopped.empty())
+    report.notes.push_back("a run would begin nowhere: " + prediction.stopped);
+  const std::string flags = flags_to_leave_out(report.hosts);
+  if (!flags.empty() && report.command != "audit")
+    report.notes.push_back("a run goes on without these hosts only with " + flags);
 }
 
 /// Whoever answers is taken as it is; what the audit tells then is which hosts are one.
@@ -172,17 +185,35 @@ HostState state_of(RolloutOptions::Goal goal) {
     case RolloutOptions::Goal::rolled_back:
       return HostState::rolled_back;
     case RolloutOptions::Goal::confirmed:
+    case RolloutOptions::Goal::proven:
       break;
   }
   return HostState::confirmed;
 }
 
+/// Before this run takes the debts over.
+std::set<std::string> unproven_hosts(const JournalReader& journal, Session& session) {
+  std::set<std::pair<std::string, std::string>> owing;
+  for (const DebtRecord& debt : journal.debts()) {
+    if (debt.proof)
+      owing.emplace(debt.host, debt.environment);
+  }
+  std::set<std::string> names;
+  for (const Host& host : session.inventory().hosts) {
+    if (owing.contains({host.name, target_python(host, session.probe())}))
+      names.insert(host.name);
+  }
+  return names;
+}
+
 void change_hosts(Undertaking& undertaking, Session& session) {
   Report& report = undertaking.report;
   RolloutOptions options = rollout_options(undertaking, session);
+  std::set<std::string> unproven = unproven_hosts(*undertaking.journal, session);
   begin_run(*undertaking.journal, report, undertaking.policy, undertaking.releases,
             undertaking.resumes, session);
   options.journal = &*undertaking.journal;
+  options.unproven = std::move(unproven);
   const auto take_there = is_by_pip(session.options()) ? install_by_pip : roll_out;
   take_result(take_there(session.inventory(), session.fleet(), report.audit, undertaking.releases,
                          options, session.transport(), session.status()),
@@ -219,12 +250,20 @@ Undertaking begin_undertaking(Session& session) {
   refuse_unwritable_reports(options);
   Undertaking undertaking;
   undertaking.report.run = new_run_id();
+  undertaking.report.command = options.command;
   undertaking.report.dry_run = options.dry_run || options.command == "audit";
   undertaking.policy = policy_of(options);
   if (!undertaking.report.dry_run)
     undertaking.journal.emplace(open_journal(session));
   refuse_missing_environment(session);
   return undertaking;
+}
+
+void ask_hosts(Undertaking& undertaking, Session& session) {
+  session.fleet();
+  if (!undertaking.report.dry_run)
+    wait_for_unreachable(undertaking.policy, session);
+  undertaking.times.finished("facts");
 }
 
 void add_wheels(Undertaking& undertaking, WheelSet set, Session& session) {
@@ -238,6 +277,7 @@ void add_wheels(Undertaking& undertaking, WheelSet set, Session& session) {
     undertaking.report.wheels.push_back(reported_wheel(wheel, needed, set.hosts));
     release.parcels.push_back(parcel_of(wheel));
     release.parcels.back().needs = requirements_json(needed);
+    release.parcels.back().for_gpus = has_device_code(needed);
   }
 }
 
@@ -263,11 +303,15 @@ ExitStatus remove_from_hosts(Session& session) {
 ExitStatus carry_out(Undertaking& undertaking, Session& session) {
   Report& report = undertaking.report;
   report.goal = state_of(undertaking.goal);
+  report.accept_left_out = undertaking.policy.accept_left_out;
+  if (!report.dry_run)
+    wait_for_busy(undertaking.policy, undertaking.releases, session);
   audit_hosts(undertaking, session);
   if (is_by_pip(session.options()))
     report.notes.emplace_back(by_pip_note);
   if (report.dry_run)
-    report.hosts = predict(session.fleet(), report.audit, undertaking.releases);
+    take_prediction(
+        predict(session.fleet(), report.audit, undertaking.releases, undertaking.policy), report);
   else
     change_hosts(undertaking, session);
   undertaking.times.finished("rollout");

@@ -38,6 +38,9 @@ struct Undertaking {
 /// done where the journal or a file of the report cannot be written, or no environment is named.
 Undertaking begin_undertaking(Session& session);
 
+/// The hosts' facts, once those have come back that the policy waits for.
+void ask_hosts(Undertaking& undertaking, Session& session);
+
 /// Wheels of this machine go to hosts.
 void add_wheels(Undertaking& undertaking, WheelSet set, Session& session);
 

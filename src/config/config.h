@@ -6,7 +6,9 @@
 
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ds {
@@ -56,12 +58,19 @@ OpLibrary load_ops(const std::filesystem::path& root);
 struct Policy {
   enum class Strategy { all_at_once, rolling };
   enum class OnFailure { roll_back_all, stop };
-  enum class WithoutDeadMan { stop, proceed };
   /// A number of hosts, or a percentage of the hosts that the run targets.
   struct Share {
     int number = 0;
     bool percent = false;
     bool operator==(const Share&) const = default;
+  };
+  /// What becomes of hosts that the run would rather do without.
+  struct Treatment {
+    enum class What { stop, leave_out, proceed };
+    What what = What::stop;
+    Share most{100, true};         ///< of leave_out: more of them stop the run
+    std::chrono::seconds wait{0};  ///< first, whether they are otherwise by then
+    bool operator==(const Treatment&) const = default;
   };
   /// For one attempt on one host.
   struct TimeLimits {
@@ -79,8 +88,12 @@ struct Policy {
   Share max_unavailable{100, true};  ///< likewise
   Share max_failures;
   OnFailure on_failure = OnFailure::roll_back_all;
-  WithoutDeadMan without_dead_man = WithoutDeadMan::stop;
-  int retries = 1;  ///< attempts after the first
+  Treatment unreachable;                             ///< gives no answer, or refuses the login
+  Treatment incompatible;                            ///< the audit refuses it
+  Treatment busy{.what = Treatment::What::proceed};  ///< a job has it, see UseFacts
+  Treatment without_dead_man;                        ///< it could not go back by itself
+  bool accept_left_out = false;  ///< hosts that were left out count for no exit status
+  int retries = 1;               ///< attempts after the first
   TimeLimits time_limits;
   std::chrono::seconds confirm_timeout{630};  ///< from the wave's activation on
   Health health;
@@ -92,7 +105,23 @@ struct Policy {
   std::size_t most_in_flight(std::size_t hosts) const;    ///< 1 or more
   std::size_t most_unavailable(std::size_t hosts) const;  ///< 1 or more
   std::size_t most_failures(std::size_t hosts) const;
+  std::size_t most_left_out(const Treatment& treatment, std::size_t hosts) const;
 };
+
+/// A key of a policy that says how hosts of one kind are treated; so does the flag of its name.
+struct TreatmentKey {
+  std::string name;  ///< "unreachable"
+  Policy::Treatment Policy::*place;
+  bool may_wait, may_proceed;
+};
+const std::vector<TreatmentKey>& treatment_keys();
+
+/// "stop", "leave-out", "leave-out=5%", "wait=30m", "wait=30m,leave-out=5%", "proceed"; nothing: it
+/// is none of those that the key takes, which treatment_forms() names.
+std::optional<Policy::Treatment> parse_treatment(const TreatmentKey& key, std::string_view text);
+std::string treatment_forms(const TreatmentKey& key);
+/// What the flag says in place of what the policy says. UsageError for what it cannot be.
+void apply_treatment(Policy& policy, const TreatmentKey& key, const std::string& text);
 
 /// InputError with every problem of the file: unknown keys, wrong values, contradictions.
 Policy read_policy(const std::string& text, const std::string& file);

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "config/config.h"
-#include "config/form.h"
+#include "config/values.h"
 #include "config/yaml_reader.h"
 
 namespace ds {
@@ -18,9 +18,7 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr int most_hosts = 1'000'000;
 constexpr int most_retries = 10;
-constexpr seconds longest{86400};
 constexpr seconds margin{30};  // for the way to the hosts and back
 
 std::string shown(std::string_view text) {
@@ -64,8 +62,7 @@ class PolicyReader {
   Keys top_keys() {
     using Strategy = Policy::Strategy;
     using OnFailure = Policy::OnFailure;
-    using WithoutDeadMan = Policy::WithoutDeadMan;
-    return {
+    Keys keys = {
         {"strategy", choice(policy_.strategy, {{"all-at-once", Strategy::all_at_once},
                                                {"rolling", Strategy::rolling}})},
         {"max_in_flight", share(policy_.max_in_flight, 1)},
@@ -73,15 +70,16 @@ class PolicyReader {
         {"max_failures", share(policy_.max_failures, 0)},
         {"on_failure", choice(policy_.on_failure, {{"roll-back-all", OnFailure::roll_back_all},
                                                    {"stop", OnFailure::stop}})},
-        {"without_dead_man",
-         choice(policy_.without_dead_man,
-                {{"stop", WithoutDeadMan::stop}, {"proceed", WithoutDeadMan::proceed}})},
+        {"accept_left_out", choice(policy_.accept_left_out, {{"true", true}, {"false", false}})},
         {"retries", [this](const YamlValue& at) { read_retries(at); }},
         {"time_limits",
          [this](const YamlValue& at) { entry("time_limits", at, time_limit_keys()); }},
         {"confirm_timeout", duration(policy_.confirm_timeout)},
         {"health", [this](const YamlValue& at) { read_health(at); }},
     };
+    for (const TreatmentKey& key : treatment_keys())
+      keys[key.name] = treatment(key);
+    return keys;
   }
 
   Keys time_limit_keys() {
@@ -162,35 +160,39 @@ class PolicyReader {
     });
   }
 
+  Use treatment(const TreatmentKey& key) {
+    return single([this, &key](const YamlValue& at) {
+      const auto treatment = parse_treatment(key, at.text);
+      if (!treatment) {
+        return problem(at, fmt::format("'{}' is not known here", shown(at.text)),
+                       treatment_forms(key));
+      }
+      policy_.*key.place = *treatment;
+    });
+  }
+
   Use share(Policy::Share& into, int least) {
     return single([this, &into, least](const YamlValue& at) {
-      const bool percent = at.text.ends_with('%');
-      const std::string_view digits(at.text.data(), at.text.size() - (percent ? 1 : 0));
-      const auto number = parse_integer(digits, least, percent ? 100 : most_hosts);
-      if (!number) {
+      const auto share = parse_share(at.text, least);
+      if (!share) {
         return problem(at,
                        fmt::format("'{}' is no number of hosts from {} on", shown(at.text), least),
                        fmt::format("write a whole number such as 4, or a share from {}% to 100%, "
                                    "such as 10%",
                                    least));
       }
-      into = {static_cast<int>(*number), percent};
+      into = *share;
     });
   }
 
   Use duration(seconds& into) {
     return single([this, &into](const YamlValue& at) {
-      std::string_view digits = at.text;
-      const char unit = digits.back();
-      const int factor = unit == 'h' ? 3600 : unit == 'm' ? 60 : 1;
-      if (unit == 's' || unit == 'm' || unit == 'h')
-        digits.remove_suffix(1);
-      const auto number = parse_integer(digits, 1, longest.count() / factor);
-      if (!number) {
+      const auto duration = parse_duration(at.text);
+      if (!duration) {
         return problem(at, fmt::format("'{}' is no time from 1 s to 24 h", shown(at.text)),
                        "write seconds such as 90, or 90s, 5m, 1h");
       }
-      into = seconds(*number * factor);
+      into = *duration;
     });
   }
 
@@ -289,6 +291,26 @@ std::size_t hosts_of(Policy::Share share, std::size_t hosts) {
 
 }  // namespace
 
+std::optional<Policy::Share> parse_share(std::string_view text, int least) {
+  const bool percent = text.ends_with('%');
+  const std::string_view digits = text.substr(0, text.size() - (percent ? 1 : 0));
+  const auto number = parse_integer(digits, least, percent ? 100 : most_policy_hosts);
+  if (!number)
+    return std::nullopt;
+  return Policy::Share{static_cast<int>(*number), percent};
+}
+
+std::optional<seconds> parse_duration(std::string_view text) {
+  if (text.empty())
+    return std::nullopt;
+  const char unit = text.back();
+  const int factor = unit == 'h' ? 3600 : unit == 'm' ? 60 : 1;
+  if (unit == 's' || unit == 'm' || unit == 'h')
+    text.remove_suffix(1);
+  const auto number = parse_integer(text, 1, longest_policy_time.count() / factor);
+  return number ? std::optional(seconds(*number * factor)) : std::nullopt;
+}
+
 std::size_t Policy::most_in_flight(std::size_t hosts) const {
   return std::max<std::size_t>(hosts_of(max_in_flight, hosts), 1);
 }
@@ -299,6 +321,10 @@ std::size_t Policy::most_unavailable(std::size_t hosts) const {
 
 std::size_t Policy::most_failures(std::size_t hosts) const {
   return hosts_of(max_failures, hosts);
+}
+
+std::size_t Policy::most_left_out(const Treatment& treatment, std::size_t hosts) const {
+  return treatment.what == Treatment::What::leave_out ? hosts_of(treatment.most, hosts) : 0;
 }
 
 Policy read_policy(const std::string& text, const std::string& file) {

@@ -177,6 +177,15 @@ struct JitFacts {
   bool operator==(const JitFacts&) const = default;
 };
 
+/// Who works on it.
+struct UseFacts {
+  std::vector<std::string> jobs;  ///< of a scheduler: "Slurm job 4711"
+  /// With files of the environment mapped: "python3 of alice (4711)"
+  std::vector<std::string> processes;
+  bool all_seen = false;  ///< nobody's processes were hidden from the probe
+  bool operator==(const UseFacts&) const = default;
+};
+
 struct HostFacts {
   enum class State { reached, unreachable, login_refused, key_refused, failed };
   std::string host;
@@ -212,6 +221,7 @@ struct HostFacts {
   DiskFacts disk;
   SharedMemoryFacts shared_memory;
   JitFacts jit;
+  std::optional<UseFacts> use;              ///< nothing: not known
   std::int64_t clock = 0;                   ///< seconds since 1970, UTC
   std::optional<std::int64_t> clock_ahead;  ///< seconds before the coordinator's; below 0: behind
   double seconds = 0;                       ///< what the probe took
@@ -221,6 +231,13 @@ struct HostFacts {
 
 /// "9.0", "12.1": a GPU whose driver does not say it has another text, or none.
 bool is_capability(const std::string& text);
+
+/// Whose jobs and processes use the host and its GPUs, as far as the probe could see: "Slurm job
+/// 4711, python3 of alice (4711) on its GPUs"; empty: nobody's.
+std::string users_of(const HostFacts& host);
+
+/// Nobody may be using its GPUs: all that could was seen, or each GPU tells that it has no process.
+bool are_gpus_free(const HostFacts& host);
 
 struct Fleet {
   std::vector<HostFacts> hosts;  ///< in the inventory's order

@@ -49,6 +49,13 @@ void fields(JitFacts& jit, Visit&& visit) {
 }
 
 template <typename Visit>
+void fields(UseFacts& use, Visit&& visit) {
+  visit("jobs", use.jobs);
+  visit("processes", use.processes);
+  visit("all_seen", use.all_seen);
+}
+
+template <typename Visit>
 void fields(LoginFacts& login, Visit&& visit) {
   visit("asked", login.asked);
   visit("differs", login.differs);
@@ -188,6 +195,7 @@ void fields(HostFacts& host, Visit&& visit) {
   visit("disk", host.disk);
   visit("shared_memory", host.shared_memory);
   visit("jit", host.jit);
+  visit("use", host.use);
   visit("clock", host.clock);
   visit("clock_ahead", host.clock_ahead);
   visit("seconds", host.seconds);

@@ -286,6 +286,7 @@ std::vector<std::string> read_python_answer(const std::string& text, HostFacts& 
   reader("jit", host.jit);
   reader("earlier_modules", host.earlier_modules);
   reader("login", host.login);
+  reader("use", host.use);
   reader("runtime", host.runtime);
   reader("notes", host.notes);
   const auto nvidia = answer.find("nvidia");

@@ -13,8 +13,9 @@ namespace {
 Exec probe_exec(const Host& host, const std::string& python, const std::string& nonce,
                 std::chrono::milliseconds limit) {
   std::string source;
-  for (const char* part : {"layout.py", "ask_child.py", "probe_driver.py", "probe_place.py",
-                           "probe_runtime.py", "activation.py", "holder.py", "probe.py"})
+  for (const char* part :
+       {"layout.py", "ask_child.py", "probe_driver.py", "probe_place.py", "probe_runtime.py",
+        "activation.py", "holder.py", "probe_use.py", "probe.py"})
     source += template_text(part);
   // What a login shell would have is asked where commands and logins differ: over SSH.
   const bool asks_login = host.endpoint.kind == Endpoint::Kind::ssh && host.env_script.empty();

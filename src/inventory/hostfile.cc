@@ -5,12 +5,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "inventory/host_name.h"
+#include "inventory/host_pattern.h"
 #include "inventory/inventory.h"
 
 namespace ds {
@@ -286,6 +288,48 @@ class HostfileParser {
 
 Inventory parse_hostfile(std::string_view text, const std::string& file) {
   return HostfileParser(file).parse(text);
+}
+
+Inventory join_inventories(const std::vector<Inventory>& inventories) {
+  std::vector<std::string> files;
+  std::vector<Problem> problems;
+  std::map<std::string, std::string> places;
+  Inventory all;
+  for (const Inventory& each : inventories) {
+    files.push_back(each.file);
+    for (const Host& host : each.hosts) {
+      const std::string place = fmt::format("{}:{}", each.file, host.line);
+      const auto [first, fresh] = places.emplace(host.name, place);
+      if (!fresh) {
+        problems.push_back({each.file, host.line, 0,
+                            fmt::format("host '{}' is in {} already", host.name, first->second),
+                            "remove one of the two lines"});
+      }
+      all.hosts.push_back(host);
+    }
+  }
+  if (!problems.empty())
+    throw InputError(std::move(problems));
+  all.file = join(files, ", ");
+  return all;
+}
+
+Inventory slurm_inventory(std::string_view nodelist, const std::string& what, int slots) {
+  Inventory inventory{what, {}};
+  std::set<std::string> names;
+  for (const std::string& name : expand_nodelist(nodelist)) {
+    if (const auto wrong = host_name_fault(name))
+      throw UsageError(what + ": " + wrong->what, wrong->fix);
+    if (!names.insert(name).second)
+      continue;
+    Host host;
+    host.name = host.endpoint.name = host.endpoint.address = name;
+    host.slots = slots;
+    for (int slot = 0; slot < slots; ++slot)
+      host.selected_slots.push_back(slot);
+    inventory.hosts.push_back(std::move(host));
+  }
+  return inventory;
 }
 
 Inventory local_inventory() {

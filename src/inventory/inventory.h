@@ -36,12 +36,20 @@ Inventory parse_hostfile(std::string_view text, const std::string& file);
 struct Selection {
   std::string include;  ///< NODE_SPEC[@NODE_SPEC...], NODE_SPEC = NAME[:SLOT[,SLOT...]]
   std::string exclude;
-  std::vector<std::string> limit;  ///< names, globs, @tag; several add up
+  std::vector<std::string> limit;  ///< names, ranges (node[01-16]), globs, @tag;
+                                   ///< several add up
 };
 
 /// The hosts that are asked for, in the file's order. UsageError for names, slots or patterns that
 /// match nothing, for both include and exclude, and for an empty result.
 Inventory select_hosts(const Inventory& inventory, const Selection& selection);
+
+/// Several hostfiles as one. InputError for a host that is in two of them.
+Inventory join_inventories(const std::vector<Inventory>& inventories);
+
+/// The nodes of a list as Slurm writes it, node[01-16,20], with `slots` each; `what` is its name
+/// for messages. UsageError for what is none.
+Inventory slurm_inventory(std::string_view nodelist, const std::string& what, int slots);
 
 /// A hostfile of these, which parse_hostfile() reads as they are.
 std::string hostfile_text(const std::vector<Host>& hosts);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "inventory/host_name.h"
+#include "inventory/host_pattern.h"
 #include "inventory/inventory.h"
 
 namespace ds {
@@ -118,9 +119,8 @@ bool matches(const Host& host, const std::string& pattern) {
                        [&](const std::string& tag) { return glob_match(pattern.substr(1), tag); });
   }
   // In a glob the brackets of an IPv6 name would be a set of characters.
-  const std::string bare(without_brackets(host.name));
-  return host.name == with_brackets(pattern) || glob_match(pattern, host.name) ||
-         glob_match(std::string(without_brackets(pattern)), bare);
+  return host.name == with_brackets(pattern) || matches_pattern(pattern, host.name) ||
+         matches_pattern(without_brackets(pattern), without_brackets(host.name));
 }
 
 std::string nearest(const std::string& pattern, const Inventory& inventory) {
@@ -137,8 +137,7 @@ std::string nearest(const std::string& pattern, const Inventory& inventory) {
 void limit_hosts(Inventory& inventory, const std::vector<std::string>& patterns) {
   std::set<std::string> wanted;
   for (const std::string& list : patterns) {
-    for (const std::string& piece : split(list, ',')) {
-      const std::string pattern(trim(piece));
+    for (const std::string& pattern : split_patterns(list)) {
       std::size_t found = 0;
       for (const Host& host : inventory.hosts) {
         if (!matches(host, pattern))
@@ -150,7 +149,8 @@ void limit_hosts(Inventory& inventory, const std::vector<std::string>& patterns)
         throw UsageError(
             fmt::format("--limit: '{}' matches no host of {}", clean_line(pattern, 80),
                         inventory.file),
-            hint(nearest(pattern, inventory), "write names, globs such as 'node*', or @tag"));
+            hint(nearest(pattern, inventory),
+                 "write names, ranges such as node[01-16,20], globs such as 'node*', or @tag"));
       }
     }
   }

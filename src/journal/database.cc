@@ -137,12 +137,12 @@ void Database::run(const char* sql) {
   handle_->check(sqlite3_exec(handle_->database, sql, nullptr, nullptr, nullptr));
 }
 
-std::string Database::word(const char* sql) {
+std::string Database::word(const char* sql) const {
   Statement statement(*this, sql);
   return statement.step() ? statement.line(0) : std::string();
 }
 
-std::int64_t Database::number(const char* sql) {
+std::int64_t Database::number(const char* sql) const {
   Statement statement(*this, sql);
   return statement.step() ? statement.number(0, std::numeric_limits<std::int64_t>::min()) : 0;
 }

@@ -28,9 +28,9 @@ class Database {
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
-  void run(const char* sql);          ///< one statement or several; rows are dropped
-  std::string word(const char* sql);  ///< first column of the first row, clean; or empty
-  std::int64_t number(const char* sql);
+  void run(const char* sql);                ///< one statement or several; rows are dropped
+  std::string word(const char* sql) const;  ///< first column of the first row, clean; or empty
+  std::int64_t number(const char* sql) const;
   void wait_at_most(int milliseconds);  ///< for another process's lock
   bool changed() const;                 ///< the last statement changed a row
   /// The log and its shared memory stay when the last writer leaves, so that readers find them.

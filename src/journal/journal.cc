@@ -52,11 +52,14 @@ void add_targets(Database& database, const std::string& run,
   position = next_position(database, run,
                            "SELECT coalesce(max(position) + 1, 0) FROM hosts WHERE run = ?");
   Statement host(database,
-                 "INSERT INTO hosts (run, position, host, wanted, before)"
-                 " VALUES (?1, ?2, ?3, ?4, ?5)"
-                 " ON CONFLICT (run, host) DO UPDATE SET wanted = ?4, before = ?5");
-  for (const HostRecord& each : hosts)
-    host.run(run, position++, each.name, join(each.wanted, "+"), join(each.before, "+"));
+                 "INSERT INTO hosts (run, position, host, wanted, before, environment)"
+                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+                 " ON CONFLICT (run, host) DO UPDATE SET wanted = ?4, before = ?5,"
+                 " environment = ?6");
+  for (const HostRecord& each : hosts) {
+    host.run(run, position++, each.name, join(each.wanted, "+"), join(each.before, "+"),
+             each.environment);
+  }
 }
 
 void add_text(Database& database, const std::string& run, RunText which, const std::string& text) {

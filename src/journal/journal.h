@@ -72,6 +72,7 @@ struct HostRecord {
   std::string state;  ///< empty: none was announced
   std::string step, message;
   std::int64_t time_ms = 0;
+  std::string environment = {};  ///< its interpreter, as it was asked for
   bool operator==(const HostRecord&) const = default;
 };
 
@@ -86,13 +87,22 @@ struct TransitionRecord {
 };
 
 struct DecisionRecord {
-  std::string what;  ///< "confirm", "roll-back"
+  std::string what;  ///< "confirm", "roll-back", "leave-out", "owe-gpu-proof", "owe-nothing"
   std::vector<std::string> hosts;
   std::string because;
   // As above.
   std::int64_t sequence = 0;
   std::int64_t time_ms = 0;
   bool operator==(const DecisionRecord&) const = default;
+};
+
+/// What the last run that targeted a host and environment left to do there.
+struct DebtRecord {
+  std::string host, environment;
+  std::string run;  ///< id
+  bool release = false, proof = false;
+  std::string because = {};
+  bool operator==(const DebtRecord&) const = default;
 };
 
 /// Reads the journal and writes nothing, neither to it nor beside it, also while others write. What
@@ -117,6 +127,9 @@ class JournalReader {
   std::vector<TransitionRecord> transitions(const std::string& run,
                                             const std::string& host = {}) const;  ///< empty: all
   std::vector<DecisionRecord> decisions(const std::string& run) const;
+
+  /// Of all runs; the oldest run's first.
+  std::vector<DebtRecord> debts() const;
 
  protected:
   explicit JournalReader(std::unique_ptr<Database> database);

@@ -148,11 +148,13 @@ std::vector<ArtifactRecord> JournalReader::artifacts(const std::string& run) con
 
 std::vector<HostRecord> JournalReader::hosts(const std::string& run) const {
   // With max(), SQLite takes the other columns from the row that has it.
-  Statement rows(*database_,
-                 "SELECT hosts.host, wanted, before, to_state, step, message, time_ms FROM hosts"
-                 " LEFT JOIN (SELECT host, to_state, step, message, time_ms, max(sequence)"
-                 " FROM transitions WHERE run = ?1 GROUP BY host) USING (host)"
-                 " WHERE run = ?1 ORDER BY position");
+  const std::string sql = fmt::format(
+      "SELECT hosts.host, wanted, before, to_state, step, message, time_ms, {} FROM hosts"
+      " LEFT JOIN (SELECT host, to_state, step, message, time_ms, max(sequence)"
+      " FROM transitions WHERE run = ?1 GROUP BY host) USING (host)"
+      " WHERE run = ?1 ORDER BY position",
+      has_environments(*database_) ? "environment" : "''");
+  Statement rows(*database_, sql.c_str());
   rows.bind(run);
   std::vector<HostRecord> hosts;
   while (rows.step()) {
@@ -160,6 +162,7 @@ std::vector<HostRecord> JournalReader::hosts(const std::string& run) const {
     host.name = rows.line(0);
     host.wanted = release_set(rows.line(1, longest_set));
     host.before = release_set(rows.line(2, longest_set));
+    host.environment = rows.line(7, longest_path);
     if (!rows.is_null(3)) {
       host.state = rows.line(3);
       host.step = rows.line(4);

@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t application = 0x44734a6c;  // "DsJl"
-constexpr std::int64_t version = 1;
+constexpr std::int64_t version = 2;               // 1 had no environments
 constexpr int whole_run_ms = 1000;  // who has the file alone has it until its run ends
 
 // ds-deploy-journal(5) shows the same.
@@ -67,6 +67,7 @@ CREATE TABLE hosts (
   host TEXT NOT NULL,
   wanted TEXT NOT NULL,
   before TEXT NOT NULL,
+  environment TEXT NOT NULL DEFAULT '',
   PRIMARY KEY (run, host)
 ) WITHOUT ROWID;
 CREATE TABLE transitions (
@@ -153,7 +154,7 @@ void refuse_foreign(Database& database) {
                             database.file().string(), found, version),
                 "use that one, or name another folder", ExitStatus::usage);
   }
-  if (found != version)
+  if (found < 1)
     database.damaged(fmt::format("its schema is {}", found));
 }
 
@@ -212,7 +213,23 @@ void take_alone(Database& database) {
   database.run("PRAGMA locking_mode = EXCLUSIVE");
   if (database.word("PRAGMA journal_mode = PERSIST") != "persist")
     database.damaged("its log cannot be given up");
-  database.run(fmt::format("BEGIN EXCLUSIVE; PRAGMA user_version = {}; COMMIT", version).c_str());
+  database.run(fmt::format("BEGIN EXCLUSIVE; PRAGMA user_version = {}; COMMIT",
+                           database.number("PRAGMA user_version"))
+                   .c_str());
+}
+
+/// What an older ds-deploy made. Another process may do the same.
+void bring_up_to_date(Database& database) {
+  if (database.number("PRAGMA user_version") == version)
+    return;
+  Transaction transaction(database);
+  if (database.number("PRAGMA user_version") < version) {
+    database.run(fmt::format("ALTER TABLE hosts ADD COLUMN environment TEXT NOT NULL DEFAULT '';"
+                             " PRAGMA user_version = {}",
+                             version)
+                     .c_str());
+  }
+  transaction.commit();
 }
 
 }  // namespace
@@ -237,7 +254,12 @@ std::unique_ptr<Database> open_to_write(const fs::path& folder, const std::strin
     take_alone(*database);
   }
   refuse_foreign(*database);
+  bring_up_to_date(*database);
   return database;
+}
+
+bool has_environments(const Database& database) {
+  return database.number("PRAGMA user_version") >= 2;
 }
 
 std::unique_ptr<Database> open_to_read(const fs::path& folder) {

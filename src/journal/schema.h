@@ -15,6 +15,9 @@ namespace ds {
 std::unique_ptr<Database> open_to_write(const std::filesystem::path& folder,
                                         const std::string& network);
 
+/// The table of hosts has them; one of the first version has not.
+bool has_environments(const Database& database);
+
 /// nullptr if there is none.
 std::unique_ptr<Database> open_to_read(const std::filesystem::path& folder);
 

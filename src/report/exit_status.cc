@@ -30,8 +30,14 @@ bool incompatible(const HostOutcome& host) {
 }  // namespace
 
 ExitStatus exit_status(const Report& report) {
-  const auto any = [&report](const std::function<bool(const HostOutcome&)>& test) {
-    return std::any_of(report.hosts.begin(), report.hosts.end(), test);
+  const bool accepted =
+      report.accept_left_out &&
+      std::any_of(report.hosts.begin(), report.hosts.end(),
+                  [&report](const HostOutcome& host) { return is_goal(host.state, report); });
+  const auto any = [&](const std::function<bool(const HostOutcome&)>& test) {
+    return std::any_of(report.hosts.begin(), report.hosts.end(), [&](const HostOutcome& host) {
+      return !(accepted && host.left_out) && test(host);
+    });
   };
   if (any(rollback_failed))
     return ExitStatus::rollback_failed;

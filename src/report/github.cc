@@ -35,7 +35,7 @@ std::vector<Annotation> annotations_of(const Report& report) {
     // What the audit failed is said below, rule by rule.
     if (is_goal(outcome.state, report) || (outcome.step == "audit" && told))
       continue;
-    all.push_back({true, "ds-deploy: " + to_string(outcome.state),
+    all.push_back({!outcome.left_out, "ds-deploy: " + to_string(outcome.state),
                    names_and_number(outcome.hosts, names_limit) + ": " + outcome.line()});
   }
   for (const FoldedFinding& finding : findings) {
@@ -89,7 +89,7 @@ std::string outcomes_table(const Report& report) {
     rows.push_back(fmt::format(
         "| {} | {} | {} |\n", markdown_text(names_and_number(outcome.hosts, names_limit)),
         to_string(outcome.state),
-        outcome.message.empty()
+        outcome.message.empty() && !outcome.left_out
             ? ""
             : markdown_text(outcome.line().substr(to_string(outcome.state).size() + 1))));
   }

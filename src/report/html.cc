@@ -98,6 +98,8 @@ ordered_json hosts_json(const Report& report, const FoldedFindings& folded) {
          {"state", to_string(host.state)},
          {"rank", rank(host.state)},
          {"good", is_goal(host.state, report)},
+         {"left_out", host.left_out},
+         {"owed", host.owed},
          {"step", host.step},
          {"message", host.message},
          {"findings", known ? folded.of[at->second] : std::vector<std::size_t>()},

@@ -75,9 +75,13 @@ Suite suite_of(const HostOutcome& host, const HostAudit* audit, const Report& re
   outcome.state = host.state;
   outcome.step = host.step;
   outcome.message = host.message;
+  outcome.left_out = host.left_out;
+  const Result result = is_goal(host.state, report) ? Result::passed
+                        : host.left_out             ? Result::skipped
+                                                    : Result::failed;
   suite.cases.push_back({report.dry_run ? "can be deployed to" : "is deployed to",
                          to_string(host.state),
-                         is_goal(host.state, report) ? Result::passed : Result::failed,
+                         result,
                          {outcome.line()}});
   if (audit != nullptr)
     add_findings(suite, *audit);

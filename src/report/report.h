@@ -35,6 +35,7 @@ struct Report {
   std::string environment;  ///< "/opt/venv/bin/python", or "3 environments: ..."
   bool dry_run = false;
   HostState goal = HostState::confirmed;  ///< to which the command takes every host
+  bool accept_left_out = false;  ///< hosts that the policy left out count for no exit status
   bool interrupted = false;
   std::optional<Error> stopped;  ///< the run could not go on after the first byte was sent
   std::vector<ReportedWheel> wheels;
@@ -52,7 +53,8 @@ bool is_goal(HostState state, const Report& report);
 
 /// The brief's table: 0 if every host is where the command takes it; else the first of 6, 8, 7, 4,
 /// 130, 5, 3 that applies. A run that was stopped has its error's status in the place of 130. A
-/// host that only went back with others has not failed.
+/// host that only went back with others has not failed. Hosts that were left out count as what they
+/// are (3 or 5), unless they are accepted and some host is where it was to be.
 ExitStatus exit_status(const Report& report);
 
 std::string report_text(const Report& report, bool verbose);

@@ -87,9 +87,11 @@ FoldedFindings fold_findings(const Report& report) {
 }
 
 std::string FoldedOutcome::line() const {
-  if (message.empty())
+  if (message.empty() && !left_out)
     return to_string(state);
-  return to_string(state) + (step.empty() ? "" : " at " + step) + ": " + message;
+  const std::string whole =
+      to_string(state) + (step.empty() ? "" : " at " + step) + (left_out ? ", left out" : "");
+  return whole + (message.empty() ? "" : ": " + message);
 }
 
 std::vector<FoldedOutcome> fold_outcomes(const Report& report) {
@@ -97,12 +99,13 @@ std::vector<FoldedOutcome> fold_outcomes(const Report& report) {
     FoldedOutcome outcome;
     bool can_leave_out = false;
   };
-  std::map<std::tuple<int, std::string, std::string, bool>, Group> groups;
+  std::map<std::tuple<int, bool, std::string, std::string, bool>, Group> groups;
   for (const HostOutcome& host : report.hosts) {
     std::string message = host.message;
     const bool left_out = take_leave_out(message, host.host);
     const std::string step = host.message.empty() ? "" : host.step;
-    Group& group = groups[{rank(host.state), step, message, left_out}];
+    Group& group = groups[{rank(host.state), host.left_out, step, message, left_out}];
+    group.outcome.left_out = host.left_out;
     group.outcome.state = host.state;
     group.outcome.step = step;
     group.outcome.message = message;
@@ -118,6 +121,21 @@ std::vector<FoldedOutcome> fold_outcomes(const Report& report) {
     folded.push_back(std::move(group.outcome));
   }
   return folded;
+}
+
+std::string command_for(const std::string& owed) {
+  return owed == owed_proof ? "ds-deploy verify --owed" : "ds-deploy resume --owed";
+}
+
+std::map<std::string, std::vector<std::string>> hosts_that_owe(const Report& report) {
+  std::map<std::string, std::vector<std::string>> hosts;
+  if (report.dry_run)
+    return hosts;
+  for (const HostOutcome& host : report.hosts) {
+    for (const std::string& owed : host.owed)
+      hosts[owed].push_back(host.host);
+  }
+  return hosts;
 }
 
 std::string names_and_number(const std::vector<std::string>& names, std::size_t limit) {
@@ -143,8 +161,16 @@ std::string verdict_line(const Report& report) {
     return all == 1 ? "1 host is " + goal_word(report)
                     : fmt::format("all {} hosts are {}", all, goal_word(report));
   }
-  return fmt::format("{} of {} {} not {}", all - good, count(all, "host"),
-                     all - good == 1 ? "is" : "are", goal_word(report));
+  const auto left = static_cast<std::size_t>(
+      std::count_if(report.hosts.begin(), report.hosts.end(),
+                    [](const HostOutcome& host) { return host.left_out; }));
+  if (left > 0 && good + left == all) {
+    return fmt::format("{} of {} {} {}, {} left out", good, count(all, "host"),
+                       good == 1 ? "is" : "are", goal_word(report), left);
+  }
+  return fmt::format("{} of {} {} not {}{}", all - good, count(all, "host"),
+                     all - good == 1 ? "is" : "are", goal_word(report),
+                     left == 0 ? "" : fmt::format(", {} of them left out", left));
 }
 
 std::unordered_map<std::string_view, const HostAudit*> audits_by_host(const Report& report) {

@@ -3,6 +3,7 @@
 // What every form of the report says: equal results are one thing, worst first. Pure.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -39,11 +40,18 @@ struct FoldedOutcome {
   HostState state = HostState::skipped;
   std::string step;  ///< empty where there is nothing to say
   std::string message;
+  bool left_out = false;
   std::vector<std::string> hosts;
 
   std::string line() const;  ///< "failed at stage: No space left on device"
 };
 std::vector<FoldedOutcome> fold_outcomes(const Report& report);  ///< worst first
+
+/// The command that brings hosts what they are owed: "ds-deploy resume --owed".
+std::string command_for(const std::string& owed);
+
+/// Hosts that owe the same, by what it is.
+std::map<std::string, std::vector<std::string>> hosts_that_owe(const Report& report);
 
 /// What a host's findings say of one rule, or of one op.
 enum class Cell { fail, unknown, warn, ok, none };

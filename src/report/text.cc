@@ -121,6 +121,13 @@ std::string self_tests_text(const Report& report, bool verbose) {
   return text.empty() ? text : "self-tests\n" + text;
 }
 
+std::string owed_text(const Report& report, bool verbose) {
+  std::string text;
+  for (const auto& [owed, names] : hosts_that_owe(report))
+    text += fmt::format("  {}  {}: {}\n", names_in_line(names, verbose), owed, command_for(owed));
+  return text.empty() ? text : "owed\n" + text;
+}
+
 std::string summary(const Report& report) {
   std::map<HostState, std::size_t> counts;
   std::uint64_t sent = 0;
@@ -132,6 +139,10 @@ std::string summary(const Report& report) {
   for (const auto& [state, number] : counts) {
     pieces.push_back(fmt::format("{} {}", number, to_string(state)));
   }
+  const auto left_out = std::count_if(report.hosts.begin(), report.hosts.end(),
+                                      [](const HostOutcome& host) { return host.left_out; });
+  if (left_out > 0)
+    pieces.back() += fmt::format(" ({} left out)", left_out);
   return fmt::format("{}: {}; {} sent in {}\n", count(report.hosts.size(), "host"),
                      join(pieces, ", "), human_bytes(sent), human_seconds(total(report.seconds)));
 }
@@ -181,6 +192,7 @@ std::string report_text(const Report& report, bool verbose) {
   if (report.dry_run || verbose)
     text += grid_text(report, verbose);
   text += self_tests_text(report, verbose);
+  text += owed_text(report, verbose);
   text += report.dry_run ? "hosts (dry run: nothing was changed)\n" : "hosts\n";
   text += hosts_text(report, verbose) + summary(report);
   return clean(text, std::string::npos);

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/text.h"
+#include "rollout/participation.h"
 #include "rollout/rollout_state.h"
 
 namespace ds {
@@ -44,6 +45,11 @@ std::vector<std::string> wanted_releases(const ReleaseSet* set) {
 
 std::vector<std::string> wanted_on(const std::vector<ReleaseSet>& sets, const std::string& host) {
   return wanted_releases(set_of(sets, host));
+}
+
+bool is_for_gpus(const ReleaseSet& set) {
+  return std::any_of(set.parcels.begin(), set.parcels.end(),
+                     [](const Parcel& parcel) { return parcel.for_gpus; });
 }
 
 const HostAudit* audit_of(const AuditReport& audit, const std::string& host) {
@@ -109,9 +115,30 @@ std::vector<RolloutHost> admit_hosts(const Inventory& inventory, const Fleet& fl
     if (facts->installed.activations.trial)
       entry.trial = facts->installed.activations.trial->id;
     entry.held.insert(facts->installed.sealed.begin(), facts->installed.sealed.end());
+    entry.spares_gpus = !facts->gpus.empty() && !are_gpus_free(*facts);
+    entry.owes_proof = entry.takes_part && options.unproven.contains(host.name);
     hosts.push_back(std::move(entry));
   }
+  hold_busy_back(candidates(hosts), options.policy);
+  for (RolloutHost& host : hosts)
+    host.good &= host.outcome.state != HostState::skipped;
   return hosts;
+}
+
+std::vector<Candidate> candidates(std::vector<RolloutHost>& hosts) {
+  std::vector<Candidate> all;
+  for (RolloutHost& host : hosts)
+    all.push_back({&host.outcome, host.facts});
+  return all;
+}
+
+std::string leave_out(std::vector<RolloutHost>& hosts, const RolloutOptions& options) {
+  const bool proves = options.goal == RolloutOptions::Goal::proven;
+  return leave_out(candidates(hosts), options.policy, proves ? owed_proof : owed_release);
+}
+
+bool has_failed(const RolloutHost& host) {
+  return host.takes_part && !host.good && !host.outcome.left_out;
 }
 
 std::vector<RolloutHost*> good_hosts(std::vector<RolloutHost>& hosts) {
@@ -124,9 +151,8 @@ std::vector<RolloutHost*> good_hosts(std::vector<RolloutHost>& hosts) {
 }
 
 bool too_many_failed(const std::vector<RolloutHost>& hosts, const Policy& policy) {
-  const auto failed = std::count_if(hosts.begin(), hosts.end(), [](const RolloutHost& host) {
-    return host.takes_part && !host.good;
-  });
+  const auto failed = std::count_if(hosts.begin(), hosts.end(),
+                                    [](const RolloutHost& host) { return has_failed(host); });
   return static_cast<std::size_t>(failed) > policy.most_failures(hosts.size());
 }
 
@@ -174,7 +200,7 @@ void share_outcomes(std::vector<RolloutHost>& hosts, const AuditReport& audit) {
 std::string who_failed(const std::vector<RolloutHost>& hosts) {
   std::vector<std::string> names;
   for (const RolloutHost& host : hosts) {
-    if (!host.good)
+    if (!host.good && !host.outcome.left_out)
       names.push_back(host.outcome.host);
   }
   return some_of(names);
@@ -247,18 +273,23 @@ RolloutHost host_to_ask(const Host& host, const ProbeOptions& probe) {
   return asked;
 }
 
-std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,
-                                 const std::vector<ReleaseSet>& sets) {
+Prediction predict(const Fleet& fleet, const AuditReport& audit,
+                   const std::vector<ReleaseSet>& sets, const Policy& policy) {
   std::map<std::string, const HostAudit*> audits;
   for (const HostAudit& one : audit.hosts)
     audits.emplace(one.host, &one);
-  std::vector<HostOutcome> outcomes;
+  Prediction prediction;
   for (const HostFacts& facts : fleet.hosts) {
     const auto audited = audits.find(facts.host);
-    outcomes.push_back(judge(facts, audited == audits.end() ? nullptr : audited->second,
-                             wanted_releases(set_of(sets, facts.host))));
+    prediction.hosts.push_back(judge(facts, audited == audits.end() ? nullptr : audited->second,
+                                     wanted_releases(set_of(sets, facts.host))));
   }
-  return outcomes;
+  std::vector<Candidate> hosts;
+  for (std::size_t at = 0; at < fleet.hosts.size(); ++at)
+    hosts.push_back({&prediction.hosts[at], &fleet.hosts[at]});
+  hold_busy_back(hosts, policy);
+  prediction.stopped = leave_out(hosts, policy);
+  return prediction;
 }
 
 }  // namespace ds

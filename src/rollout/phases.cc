@@ -125,6 +125,14 @@ json confirm_request(const ReleaseSet& set, bool by_pip) {
   return request;
 }
 
+/// One that changed owes what it could not show; one that did not has shown it before, or owes it
+/// still.
+void take_proof(RolloutHost& host, bool spared) {
+  if (!host.confirmed || host.facts->gpus.empty() || !is_for_gpus(*host.set))
+    return;
+  host.owes_proof = spared && (host.activated || host.owes_proof);
+}
+
 }  // namespace
 
 PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy& policy,
@@ -142,6 +150,8 @@ PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy
     PhaseCommand command{requests.at(host.set), {}};
     if (command.request.contains("deepspeed"))
       command.request["deepspeed"]["gpus"] = host.facts->gpus.size();
+    if (host.spares_gpus)
+      command.request["spare_gpus"] = true;
     return command;
   };
   phase.accept = [](RolloutHost& host, const json& answer) {
@@ -151,6 +161,7 @@ PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy
                                         clean_line(said.get<std::string>()));
     }
     host.confirmed = answer.value("ok", false);
+    take_proof(host, host.spares_gpus || answer.value("gpus_taken", false));
   };
   return phase;
 }

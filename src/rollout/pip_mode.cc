@@ -83,6 +83,9 @@ std::string PipInstallation::prepare() {
                {&PipInstallation::confirm_unchanged, "did not confirm what is installed"}};
   for (const auto& [step, complaint] : steps) {
     (this->*step)();
+    const std::string because = leave_out(hosts_, options_);
+    if (!because.empty())
+      return because;
     if (too_many_failed(hosts_, options_.policy) || locked_out_)
       return who_failed(hosts_) + " " + complaint;
   }
@@ -272,12 +275,15 @@ RolloutResult PipInstallation::run(const Inventory& inventory, const Fleet& flee
     host.held.clear();  // releases are none of pip's
     all.push_back(&host);
   }
-  if (std::all_of(hosts_.begin(), hosts_.end(), [](const RolloutHost& h) { return h.good; })) {
+  std::string because = leave_out(hosts_, options_);
+  if (because.empty() && !who_failed(hosts_).empty())
+    because = who_failed(hosts_) + " cannot take it";
+  if (because.empty()) {
     attempt(result);
     give_locks_back(all, transport_);
     share_outcomes(hosts_, audit);
   } else {
-    stop(who_failed(hosts_) + " cannot take it");
+    stop(because);
   }
   try {
     records_.finish(all);

@@ -29,7 +29,10 @@ std::string Preparation::run() {
     if (!wanted)
       continue;
     (this->*step)();
-    if (too_many_failed(hosts_, options_.policy) || locked_out_ || undefended_)
+    const std::string because = leave_out(hosts_, options_);
+    if (!because.empty())
+      return because;
+    if (too_many_failed(hosts_, options_.policy) || locked_out_ || is_undefended())
       return who_failed(hosts_) + " " + complaint;
   }
   return {};
@@ -96,24 +99,31 @@ void Preparation::prove_dead_man() {
     transport_.hang_up(host->host->endpoint);
   }
   do_phase(is_outlived_phase(options_.run), moving);
-  const bool proceed = options_.policy.without_dead_man == Policy::WithoutDeadMan::proceed;
+  const Policy::Treatment& treatment = options_.policy.without_dead_man;
   for (RolloutHost* host : moving) {
     if (!host->good || host->outlives)
       continue;
     const std::string why =
         "no dead-man: a process that was started there did not outlive its session, so that the "
         "host could not go back by itself; let processes of this user stay (loginctl "
-        "enable-linger, no pam_slurm_adopt), or give a policy with without_dead_man: proceed";
-    if (proceed) {
+        "enable-linger, no pam_slurm_adopt), or give --without-dead-man proceed";
+    if (treatment.what == Policy::Treatment::What::proceed) {
       status_.warning(host->outcome.host + ": " + why);
       continue;
     }
-    undefended_ = true;
     host->good = false;
     host->outcome.state = HostState::skipped;
     host->outcome.step = "dead-man";
     host->outcome.message = why;
   }
+}
+
+/// A host that was to move could not go back by itself, and the policy neither proceeds nor leaves
+/// it out.
+bool Preparation::is_undefended() const {
+  return std::any_of(hosts_.begin(), hosts_.end(), [](const RolloutHost& host) {
+    return has_failed(host) && hindrance_of(host.outcome) == "without_dead_man";
+  });
 }
 
 /// What each of `hosts` does not hold; `again`: in place of what lies there.

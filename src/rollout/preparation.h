@@ -37,6 +37,7 @@ class Preparation {
   void take_lock(const std::vector<RolloutHost*>& hosts);
   void recover();
   void prove_dead_man();
+  bool is_undefended() const;
   void stage_on(const std::vector<RolloutHost*>& hosts, bool again);
   void stage();
   void verify();
@@ -53,7 +54,6 @@ class Preparation {
   PhaseDescription lock_;
   bool locked_ = false;
   bool locked_out_ = false;  ///< of a host that another run holds
-  bool undefended_ = false;  ///< a host has no dead-man's switch, and the policy stops then
 };
 
 }  // namespace ds

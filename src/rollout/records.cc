@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rollout/records.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace ds {
@@ -63,6 +65,31 @@ void Records::decide(const std::vector<RolloutHost*>& hosts, const std::string& 
   for (const RolloutHost* host : hosts)
     decision.hosts.push_back(host->outcome.host);
   attempt([&] { journal_->decide(run_, decision); });
+}
+
+void Records::leave_out(const std::vector<RolloutHost*>& hosts) {
+  std::map<std::string, std::vector<RolloutHost*>> groups;
+  for (RolloutHost* host : hosts) {
+    const std::vector<std::string>& owed = host->outcome.owed;
+    const bool release = std::find(owed.begin(), owed.end(), owed_release) != owed.end();
+    if (host->outcome.left_out && release && left_out_.insert(host->outcome.host).second)
+      groups[hindrance_of(host->outcome)].push_back(host);
+  }
+  for (const auto& [kind, group] : groups)
+    decide(group, "leave-out", kind);
+}
+
+void Records::note_proofs(const std::vector<RolloutHost*>& hosts) {
+  std::vector<RolloutHost*> owing, done;
+  for (RolloutHost* host : hosts) {
+    const std::string& name = host->outcome.host;
+    if (host->owes_proof && unproven_.insert(name).second)
+      owing.push_back(host);
+    if (!host->owes_proof && unproven_.erase(name) > 0)
+      done.push_back(host);
+  }
+  decide(owing, "owe-gpu-proof", "");
+  decide(done, "owe-nothing", "");
 }
 
 void Records::finish(const std::vector<RolloutHost*>& hosts) {

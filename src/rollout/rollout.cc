@@ -36,12 +36,15 @@ class Rollout {
 
  private:
   void go();
-  bool all_good() const;
+  std::string admit();
   void stop_before_activation(const std::string& because);
   void end_early(const std::string& because);
   void settle_rollback();
+  void owe_proof(RolloutHost& host);
   void settle(const std::string& because);
+  std::vector<RolloutHost*> proofless(std::vector<RolloutHost*> hosts);
   void clean();
+  void note_what_is_owed();
   void write_end(RolloutResult& result);
 
   const std::vector<ReleaseSet>& sets_;
@@ -55,8 +58,13 @@ class Rollout {
   std::optional<Waves> waves_;  ///< hosts change from here on
 };
 
-bool Rollout::all_good() const {
-  return std::all_of(hosts_.begin(), hosts_.end(), [](const RolloutHost& h) { return h.good; });
+/// Why nobody may begin: hosts that cannot take part, and that the policy does not leave out.
+std::string Rollout::admit() {
+  const std::string because = leave_out(hosts_, options_);
+  const std::string others = who_failed(hosts_);
+  if (!because.empty() || others.empty())
+    return because;
+  return others + " cannot take it";
 }
 
 /// Good hosts stay where they are and say why.
@@ -115,6 +123,20 @@ void Rollout::settle_rollback() {
   }
 }
 
+void Rollout::owe_proof(RolloutHost& host) {
+  host.outcome.owed = {owed_proof};
+  if (options_.goal != RolloutOptions::Goal::proven) {
+    host.outcome.message += (host.outcome.message.empty() ? "" : "; ") +
+                            std::string("its GPUs are in use, or may be, and were not tried");
+    return;
+  }
+  const std::string users = users_of(*host.facts);
+  host.outcome.state = HostState::skipped;
+  host.outcome.step = "busy";
+  host.outcome.message =
+      users.empty() ? "its GPUs may be in use: who uses them cannot be seen" : "in use by " + users;
+}
+
 /// Good hosts at the end: confirmed, or unchanged when no phase wrote anything. Hosts that nobody
 /// asked keep their state and say why.
 void Rollout::settle(const std::string& because) {
@@ -131,12 +153,23 @@ void Rollout::settle(const std::string& because) {
                                            : HostState::confirmed;
       host->outcome.step = back ? "rollback" : "confirm";
       host->outcome.message = host->remark;
+      if (host->owes_proof)
+        owe_proof(*host);
     } else {
       host->outcome.state = back ? HostState::skipped : HostState::staged;
       host->outcome.message =
           "not activated, because " + (because.empty() ? "too many hosts are out" : because);
     }
   }
+}
+
+/// Those that cannot be shown to work by their GPUs owe that before they move.
+std::vector<RolloutHost*> Rollout::proofless(std::vector<RolloutHost*> hosts) {
+  std::erase_if(hosts, [](RolloutHost* host) {
+    host->owes_proof = host->spares_gpus && is_for_gpus(*host->set);
+    return !host->owes_proof;
+  });
+  return hosts;
 }
 
 /// What is old goes where all is well; that it could not costs nothing.
@@ -158,15 +191,19 @@ void Rollout::clean() {
 
 void Rollout::go() {
   began_ = true;
+  records_.leave_out(hosts_of(hosts_));
+  records_.note_proofs(hosts_of(hosts_));
   const std::string because = preparation_.run();
   if (!because.empty() || options_.goal == RolloutOptions::Goal::staged) {
     stop_before_activation(because);
     return;
   }
   // Every good host holds the release, whole. From here on hosts change.
+  records_.leave_out(hosts_of(hosts_));
+  records_.note_proofs(proofless(preparation_.movers()));
   std::size_t failed = 0, unavailable = 0;
   for (const RolloutHost& host : hosts_) {
-    failed += host.takes_part && !host.good;
+    failed += has_failed(host);
     unavailable +=
         host.takes_part && !host.good && (is_lost(host.outcome.state) || !host.trial.empty());
   }
@@ -178,8 +215,25 @@ void Rollout::go() {
   settle(waves_->because());
 }
 
+/// A host that did not come to its release owes what it owed before.
+void Rollout::note_what_is_owed() {
+  records_.leave_out(hosts_of(hosts_));
+  for (RolloutHost& host : hosts_) {
+    const HostState state = host.outcome.state;
+    const bool there =
+        state == HostState::confirmed || state == HostState::unchanged ||
+        (state == HostState::rolled_back && options_.goal == RolloutOptions::Goal::rolled_back) ||
+        options_.goal == RolloutOptions::Goal::proven;
+    if (!there)
+      host.owes_proof = host.takes_part && options_.unproven.contains(host.outcome.host);
+  }
+  records_.note_proofs(hosts_of(hosts_));
+}
+
 void Rollout::write_end(RolloutResult& result) {
   try {
+    if (began_)
+      note_what_is_owed();
     records_.finish(hosts_of(hosts_));
   } catch (const Error& error) {
     result.stopped = result.stopped.value_or(error);
@@ -196,8 +250,9 @@ RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
     if (waves_)
       settle(because);
   };
-  if (!all_good()) {
-    stop_before_activation(who_failed(hosts_) + " cannot take it");
+  const std::string because = admit();
+  if (!because.empty()) {
+    stop_before_activation(because);
   } else {
     try {
       go();

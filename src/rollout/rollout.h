@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,18 +43,29 @@ std::string to_string(HostState state);  ///< as in the report: "rolled-back"
 struct HostOutcome {
   std::string host;
   HostState state = HostState::skipped;
-  std::string step;               ///< connect, facts, audit, lock, recover, dead-man, stage,
+  std::string step;               ///< connect, facts, audit, busy, lock, recover, dead-man, stage,
                                   ///< verify, requirements, activate, confirm, keep, rollback; by
                                   ///< pip also check, send, install
   std::string message;            ///< clean, one line
   bool key_refused = false;       ///< the host key was refused: exit 8
   bool lock_held = false;         ///< another run holds its lock, or came after this one: exit 7
   bool checksum_refused = false;  ///< what arrived or lies there is not what was sent: exit 8
+  bool left_out = false;          ///< the policy lets the run go on without it
+  std::vector<std::string> owed;  ///< what it did not get: owed_release, owed_proof
   std::string release;  ///< what is active at the end, as far as it is known; sha256, several: "+"
   std::vector<std::string> self_tests;  ///< "cpu_adam: passed", "fused_adam: cannot run here: ..."
   std::uint64_t sent_bytes = 0;         ///< of wheels, as they travelled
   std::map<std::string, double> seconds;  ///< by step
 };
+
+inline constexpr const char* owed_release = "release";
+/// Self-tests that need a GPU, which somebody used.
+inline constexpr const char* owed_proof = "gpu-proof";
+
+/// What keeps a host from taking part, by the policy's key that says what happens then:
+/// "unreachable", "incompatible", "busy", "without_dead_man"; empty: nothing, or what no policy
+/// passes over.
+std::string hindrance_of(const HostOutcome& host);
 
 /// An op that DeepSpeed loads by a builder of its own.
 struct DeepSpeedOp {
@@ -71,6 +83,7 @@ struct Parcel {
   // Kept beside the release on every host, for whoever goes back to it.
   std::string ops = {};    ///< the op record in the wheel, as it stands there; empty: it has none
   std::string needs = {};  ///< requirements_json() of the wheel
+  bool for_gpus = false;   ///< it has code for GPUs
 };
 
 /// The wheels that belong together on a host, and the hosts that get them.
@@ -83,8 +96,9 @@ struct ReleaseSet {
 std::vector<std::string> wanted_on(const std::vector<ReleaseSet>& sets, const std::string& host);
 
 struct RolloutOptions {
-  /// `rolled_back`: confirmed at a release of before.
-  enum class Goal { confirmed, staged, rolled_back };
+  /// `rolled_back`: confirmed at a release of before. `proven`: confirmed at what is active, with
+  /// the self-tests that need a GPU.
+  enum class Goal { confirmed, staged, rolled_back, proven };
   Goal goal = Goal::confirmed;
   bool sealed_there = false;  ///< hosts hold their releases; nothing is sent
   std::string run;            ///< id of this run, [A-Za-z0-9-]
@@ -92,9 +106,10 @@ struct RolloutOptions {
   std::string pip_mirror;  ///< package index for what the audit says is to be installed; or empty
   std::filesystem::path scratch;  ///< folder with room for what is sent; empty: the temporary one
   Policy policy;
-  std::string user, machine;   ///< who runs it and from where, for whoever finds a host locked
-  std::size_t keep = 3;        ///< releases that stay on a host beside those that are active
-  std::string owner_group;     ///< whose members own what is written; empty: as it was
+  std::string user, machine;       ///< who runs it and from where, for whoever finds a host locked
+  std::size_t keep = 3;            ///< releases that stay on a host beside those that are active
+  std::string owner_group;         ///< whose members own what is written; empty: as it was
+  std::set<std::string> unproven;  ///< hosts that owe a proof from an earlier run
   bool break_lock = false;     ///< take also a lock of which nobody can tell whether its run lives
   Journal* journal = nullptr;  ///< that has this run and its hosts; nullptr: none is kept
 };
@@ -129,10 +144,15 @@ RolloutResult remove_releases(const Inventory& inventory, const Fleet& fleet,
 std::vector<HostOutcome> predict_removal(const Fleet& fleet, const AuditReport& audit,
                                          const std::vector<std::string>& releases);
 
-/// What the audit alone decides, for a dry run: `ready`, `refused`, `unreachable`, `unchanged`.
-/// Without parcels (the wheel is not built yet) no host is unchanged.
-std::vector<HostOutcome> predict(const Fleet& fleet, const AuditReport& audit,
-                                 const std::vector<ReleaseSet>& sets);
+struct Prediction {
+  std::vector<HostOutcome> hosts;
+  std::string stopped;  ///< why the policy would let no host begin; empty: it would
+};
+
+/// What facts, audit and policy alone decide, for a dry run: `ready`, `refused`, `unreachable`,
+/// `unchanged`, `skipped`. Without parcels (the wheel is not built yet) no host is unchanged.
+Prediction predict(const Fleet& fleet, const AuditReport& audit,
+                   const std::vector<ReleaseSet>& sets, const Policy& policy = {});
 
 /// Reads every file of the active releases on each host and fills in `installed.checked`; a host
 /// that gives no answer keeps none, and a note says why. Changes nothing there.

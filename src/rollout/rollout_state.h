@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "rollout/host_program.h"
+#include "rollout/participation.h"
 #include "rollout/rollout.h"
 
 namespace ds {
@@ -30,6 +31,8 @@ struct RolloutHost {
   bool changed = false;             ///< a phase wrote something
   bool activated = false;           ///< the pointer was moved by this run, or may have been
   bool confirmed = false;           ///< a fresh interpreter was asked and said yes
+  bool spares_gpus = false;         ///< somebody uses its GPUs, or may: confirm leaves them alone
+  bool owes_proof = false;          ///< of what is active there, self-tests that need a GPU
   bool outlives = false;            ///< a process there outlives its session: the dead-man's switch
   std::vector<std::string> active;  ///< what its pointer says, as far as it is known
   std::vector<std::string> wanted;  ///< what it is to say: the releases of the set, sha256
@@ -133,6 +136,9 @@ std::vector<std::string> wanted_releases(const ReleaseSet* set);
 void ask_health(RolloutHost& host, const RolloutOptions& options, Transport& transport,
                 std::function<void()> done);
 
+/// One of its wheels has code for GPUs.
+bool is_for_gpus(const ReleaseSet& set);
+
 /// nullptr if the host was not audited.
 const HostAudit* audit_of(const AuditReport& audit, const std::string& host);
 
@@ -144,6 +150,13 @@ HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
 std::vector<RolloutHost> admit_hosts(const Inventory& inventory, const Fleet& fleet,
                                      const AuditReport& audit, const std::vector<ReleaseSet>& sets,
                                      const RolloutOptions& options);
+
+std::vector<Candidate> candidates(std::vector<RolloutHost>& hosts);
+/// leave_out() of them; what one of a run with this goal owes then.
+std::string leave_out(std::vector<RolloutHost>& hosts, const RolloutOptions& options);
+
+/// Something is wrong of it, and the policy does not pass it over.
+bool has_failed(const RolloutHost& host);
 
 /// Those that take part and of which nothing is wrong.
 std::vector<RolloutHost*> good_hosts(std::vector<RolloutHost>& hosts);

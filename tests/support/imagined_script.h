@@ -56,7 +56,8 @@ inline std::string ImaginedScript::text() const {
       policy.max_unavailable.number, policy.max_unavailable.percent ? "%" : "",
       policy.max_failures.number, policy.max_failures.percent ? "%" : "",
       policy.on_failure == Policy::OnFailure::stop ? "stop" : "roll-back-all",
-      policy.without_dead_man == Policy::WithoutDeadMan::stop ? "stop" : "proceed", policy.retries,
+      policy.without_dead_man.what == Policy::Treatment::What::stop ? "stop" : "proceed",
+      policy.retries,
       policy.health.command.empty()  ? "no"
       : policy.health.on_coordinator ? "here"
                                      : "there",
@@ -131,7 +132,7 @@ class ScriptWriter {
     if (one_in(2))
       policy.on_failure = Policy::OnFailure::stop;
     if (one_in(2))
-      policy.without_dead_man = Policy::WithoutDeadMan::proceed;
+      policy.without_dead_man.what = Policy::Treatment::What::proceed;
     policy.retries = static_cast<int>(below(3));
     if (one_in(3)) {
       policy.health.command = "test -e /run/healthy";

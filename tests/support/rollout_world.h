@@ -90,6 +90,8 @@ struct World {
   std::vector<TestHost> hosts;
   RecordingStatus status;
   std::vector<std::string> unreachable;
+  std::size_t gpus = 0;  ///< that each host has
+  std::optional<UseFacts> use;
   RolloutOptions options;
   Report report;  ///< of the last roll
 
@@ -120,6 +122,8 @@ struct World {
       entry.python = host.python();
       inventory.hosts.push_back(entry);
       fleet.hosts.push_back(facts_of(host));
+      fleet.hosts.back().gpus.resize(gpus);
+      fleet.hosts.back().use = use;
       audit.hosts.push_back({host.name, Verdict::ready, {}, {}});
       for (const std::string& dead : unreachable) {
         if (dead != host.name)

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rollout/participation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+
+namespace ds {
+namespace {
+
+using What = Policy::Treatment::What;
+
+std::vector<HostOutcome*> hindered(const std::vector<Candidate>& hosts, const std::string& kind) {
+  std::vector<HostOutcome*> found;
+  for (const Candidate& host : hosts) {
+    if (hindrance_of(*host.outcome) == kind)
+      found.push_back(host.outcome);
+  }
+  return found;
+}
+
+std::string names_of(const std::vector<HostOutcome*>& hosts) {
+  std::vector<std::string> names;
+  for (const HostOutcome* host : hosts)
+    names.push_back(host->host);
+  return some_of(names);
+}
+
+void mark(const std::vector<HostOutcome*>& hosts, const std::vector<std::string>& owed) {
+  for (HostOutcome* host : hosts) {
+    host->left_out = !owed.empty();
+    host->owed = owed;
+  }
+}
+
+std::string words_for(const std::string& kind) {
+  return kind == "without_dead_man" ? "without a dead-man's switch" : kind;
+}
+
+}  // namespace
+
+std::string hindrance_of(const HostOutcome& host) {
+  const bool early = host.step == "connect" || host.step == "facts" || host.step == "lock";
+  if (host.key_refused || host.lock_held)
+    return {};
+  if (host.state == HostState::unreachable && early)
+    return "unreachable";
+  if (host.state == HostState::refused && host.step == "connect")
+    return "unreachable";
+  if (host.state == HostState::refused && host.step == "audit")
+    return "incompatible";
+  if (host.state == HostState::skipped && host.step == "busy")
+    return "busy";
+  if (host.state == HostState::skipped && host.step == "dead-man")
+    return "without_dead_man";
+  return {};
+}
+
+void hold_busy_back(const std::vector<Candidate>& hosts, const Policy& policy) {
+  if (policy.busy.what == What::proceed)
+    return;
+  for (const Candidate& host : hosts) {
+    const std::string users = users_of(*host.facts);
+    if (host.outcome->state != HostState::ready || users.empty())
+      continue;
+    host.outcome->state = HostState::skipped;
+    host.outcome->step = "busy";
+    host.outcome->message = "in use by " + users;
+  }
+}
+
+std::string leave_out(const std::vector<Candidate>& hosts, const Policy& policy,
+                      const std::string& owed) {
+  std::vector<HostOutcome*> marked;
+  std::string because;
+  for (const TreatmentKey& key : treatment_keys()) {
+    const Policy::Treatment& treatment = policy.*key.place;
+    const std::vector<HostOutcome*> found = hindered(hosts, key.name);
+    if (treatment.what != What::leave_out || found.empty())
+      continue;
+    const std::size_t most = policy.most_left_out(treatment, hosts.size());
+    if (found.size() > most) {
+      because = fmt::format("{} {} {} ({}), and the policy leaves out {} at most",
+                            count(found.size(), "host"), found.size() == 1 ? "is" : "are",
+                            words_for(key.name), names_of(found), most);
+      continue;
+    }
+    mark(found, {owed});
+    marked.insert(marked.end(), found.begin(), found.end());
+  }
+  if (!because.empty())
+    mark(marked, {});
+  return because;
+}
+
+}  // namespace ds
