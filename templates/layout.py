@@ -46,4 +46,19 @@ def mount_of(path):
         inside = path == mount or path.startswith(mount.rstrip("/") + "/")
         if inside and len(mount) >= len(best):
             best, found = mount, (tail[0], tail[1], fields[5])
-    return found
+    return found if best else (kind_of(path), "", "")
+
+
+def kind_of(path):
+    """Of its file system, by stat(1): within a chroot no mount need be listed. "": not known."""
+    import subprocess
+    try:
+        said = subprocess.run(["stat", "-f", "-c", "%T", "--", path], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=5,
+                              check=False).stdout.decode("ascii", "replace").strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    if said.startswith("UNKNOWN"):
+        return ""
+    return {"fuseblk": "fuse.", "v9fs": "9p", "gfs/gfs2": "gfs2", "smb": "cifs",
+            "smb2": "smb3"}.get(said, said)

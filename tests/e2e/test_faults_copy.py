@@ -58,7 +58,8 @@ class Dies(FaultCase):
 
 
 def flip(path):
-    return "printf '#' | dd of=%s bs=1 seek=100 conv=notrunc 2> /dev/null" % path
+    return "chmod u+w %s; printf '#' | dd of=%s bs=1 seek=100 conv=notrunc 2> /dev/null" % (
+        path, path)
 
 
 class OnTheHost(FaultCase):

@@ -13,13 +13,13 @@ import unittest
 
 from support import sshd_hosts
 from support.deploy_case import PROGRAM, DeployCase, clean_environment
-from support.fault_case import until
+from support.fault_case import run_at_start, until
 from support.host_side import HostSide
 from support.recorded_wheel import pack
 
 PIP_IS_MISSING = subprocess.run([sys.executable, "-c", "import ensurepip"],
                                 stderr=subprocess.DEVNULL, check=False).returncode
-# sitecustomize.py of a host's environment, which isolated interpreters run too.
+# What a host's environment runs at its start, isolated interpreters too.
 FLIP = """import sys
 def hear(event, words):
     if event == "open" and str(words[0]).endswith(".whl") and words[1] == "r":
@@ -145,7 +145,7 @@ class PipCase(DeployCase):
     def slow_pip(self, name):
         """pip of that host waits for a file; it, and one that is there once pip has begun."""
         files = {key: str(self.place(name) / key) for key in ("began", "go")}
-        (self.site(name) / "sitecustomize.py").write_text(WAIT % files)
+        run_at_start(self.site(name), WAIT % files)
         return pathlib.Path(files["began"]), pathlib.Path(files["go"])
 
 
@@ -256,7 +256,7 @@ class Installs(PipCase):
 
 class Fails(PipCase):
     def test_a_damaged_copy_is_refused_before_anything_is_installed(self):
-        (self.site("n2") / "sitecustomize.py").write_text(FLIP)
+        run_at_start(self.site("n2"), FLIP)
         hosts = self.take("1.0", exit_status=8)
         self.assert_states(hosts, n1="ready", n2="failed")
         self.assertEqual(hosts["n2"]["step"], "send")
@@ -264,7 +264,7 @@ class Fails(PipCase):
         self.assertIn("the wheel was not installed, because n2 could not take it",
                       hosts["n1"]["message"])
         self.assert_at(None)
-        (self.site("n2") / "sitecustomize.py").unlink()
+        run_at_start(self.site("n2"), "")
         self.assert_nothing_of_ours()
 
         # The bytes themselves, from the moment on that the wheel was found sound.
@@ -385,7 +385,7 @@ class Cut(PipCase):
         until(lambda: host.ask("lock", run="run-2", **by)["ok"], 60)
         self.assert_at("1.0", "n1")
         self.assertEqual(len(list(host.root.glob("wheels.*.new"))), 1)
-        (self.site("n1") / "sitecustomize.py").unlink()
+        run_at_start(self.site("n1"), "")
         self.assert_states(self.take("2.0", "--limit", "n1"), n1="confirmed")
         self.assert_nothing_of_ours("n1")
         (host.root / "wheels.1.new").mkdir()

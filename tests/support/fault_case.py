@@ -21,13 +21,13 @@ from support.recorded_wheel import pack
 
 # What is left in ROOT where nothing is undecided.
 AT_REST = {"releases", "active", "back", "armed.json", "confirmed.json", "rolled-back.json",
-           "decide.lock", "lock.json", "epoch.json", "called-off"}
+           "decide.lock", "history.jsonl", "lock.json", "epoch.json", "called-off"}
 # Sourced by every command of a host; the probe alone has a nonce in its shell.
 ENV_SCRIPT = """if [ -z "${nonce-}" ]; then
 %s
 fi
 """
-# sitecustomize.py of a host's environment: hears of each file that Python is about to touch.
+# Run by a host's environment at its start: hears of each file that Python is about to touch.
 AT = """import fnmatch, os, subprocess, sys
 
 def hear(event, words):
@@ -80,6 +80,17 @@ def remove(path):
 
 def copy(source, target):
     subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+
+
+def run_at_start(site, text):
+    """Every interpreter of the environment runs it; "" ends that. No sitecustomize: some systems
+    have one, which comes first."""
+    start = site / "at_start.pth"
+    if text:
+        (site / "at_start.py").write_text(text)
+        start.write_text("import at_start\n")
+    else:
+        start.unlink()
 
 
 def until(condition, seconds):
@@ -187,8 +198,8 @@ class FaultCase(unittest.TestCase):
         """The host does `then`, once, right before its Python opens, makes or renames such a path;
         $PID is that process."""
         (site,) = self.place(name).glob("env/lib/*/site-packages")
-        (site / "sitecustomize.py").write_text(
-            AT % {"pattern": pattern, "then": then, "mark": str(self.place(name) / "done")})
+        run_at_start(site, AT % {"pattern": pattern, "then": then,
+                                 "mark": str(self.place(name) / "done")})
 
     @classmethod
     def command(cls, sha256, *words, policy=None):
