@@ -42,13 +42,14 @@ def hide_compilers(folder):
 
 
 class DeepSpeedOps:
-    """`request`: {"release", "ops": [{"name", "builder", "module"}], "gpus": how many it has}. What
-    pip installed has an empty release."""
+    """`request`: {"release", "ops": [{"name", "builder", "module"}], "gpus": how many it has, "spared": none
+    of them may be used}. What pip installed has an empty release."""
 
     def __init__(self, request):
         self.release, self.ops, self.gpus = request["release"], request["ops"], request["gpus"]
         self.record = None
         self.builders = None
+        self.spared = request.get("spared", False)
         self.note = ""
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: sys.exit(1))
@@ -80,7 +81,8 @@ class DeepSpeedOps:
         recorded = (self.record or {}).get("accelerator_name")
         if recorded == "cuda" and not self.has_gpu and "DS_ACCELERATOR" not in os.environ:
             os.environ["DS_ACCELERATOR"] = "cuda"
-            self.note = ", with DS_ACCELERATOR=cuda, as this host has no GPU"
+            self.note = ", with DS_ACCELERATOR=cuda, as " + (
+                "its GPUs are in use" if self.spared else "this host has no GPU")
         self.required("deepspeed")
         self.builders = importlib.import_module("deepspeed.ops.op_builder")
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Who works on this host: jobs of Slurm, and processes that have files of this environment mapped.
-# layout.py, probe_driver.py (who) and holder.py stand before this text. Source: proc_pid_maps(5);
+# layout.py, ask_child.py, probe_driver.py (who) and holder.py stand before this text. Source: proc_pid_maps(5);
 # slurmstepd's process titles.
 STEP = re.compile(rb"^slurmstepd: \[(\d+)\.")
+# What ds-deploy runs on a host, for this run or another one.
+OWN = re.compile(rb'exec\(compile\(sys\.stdin\.buffer\.read\(\d+\), '
+                 rb'"(?:probe\.py|ds-deploy)", "exec"\)\)')
 USE_LIMIT = 5  # seconds
 
 
@@ -12,7 +15,7 @@ def places_of_environment(root):
     places = {paths["purelib"], paths["platlib"], os.path.join(root, "releases")}
     if sys.prefix != sys.base_prefix or os.path.isdir(os.path.join(sys.prefix, "conda-meta")):
         places.add(sys.prefix)
-    return sorted({os.fsencode(os.path.realpath(place)) + b"/" for place in places})
+    return sorted({b" " + os.fsencode(os.path.realpath(place)) + b"/" for place in places})
 
 
 def pids_of_ours(root):
@@ -20,35 +23,46 @@ def pids_of_ours(root):
     pids, pid = set(), os.getpid()
     while pid > 1 and pid not in pids:
         pids.add(pid)
-        with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as source:
-            pid = int(source.read().rpartition(")")[2].split()[1])
+        try:
+            with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as source:
+                pid = int(source.read().rpartition(")")[2].split()[1])
+        except OSError:  # hidden (hidepid)
+            break
     notes = [read_note(root, name) for name in (ARMED, LOCK, "outlives.json")]
     return pids | {note["pid"] for note in notes if still_runs(note)}
 
 
 def use_facts(root):
+    """None where it takes too long: reading about a process that hangs can hang too."""
+    said, _ = ask_child(lambda say: say(look_for_users(root)), USE_LIMIT)
+    return said[0] if said else None
+
+
+def look_for_users(root):
     places, ours = places_of_environment(root), pids_of_ours(root)
+    release = re.compile(re.escape(os.fsencode(os.path.realpath(root))) +
+                         rb"/releases/([0-9a-f]{64})/")
+    releases = set()
     jobs, users, seen = set(), [], os.path.exists("/proc/1")  # else /proc hides others (hidepid)
-    latest = time.monotonic() + USE_LIMIT
     for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc")))):
-        if time.monotonic() > latest:
-            seen = False
-            break
         try:
             with open("/proc/%d/cmdline" % pid, "rb") as source:
                 title = source.read(4096)
             step = STEP.match(title)
             if step:
                 jobs.add(int(step.group(1)))
-            if not title or pid in ours:  # the kernel's, and what has ended, have no words
+            if not title or pid in ours or OWN.search(title):  # the kernel's, and what has ended, have no words
                 continue
             with open("/proc/%d/maps" % pid, "rb") as source:
                 maps = source.read(64 << 20)
             if any(place in maps for place in places):
                 users.append(pid)
+            releases.update((name.decode(), pid) for name in set(release.findall(maps)))
         except PermissionError:
             seen = False
         except OSError:
             pass  # it has ended
     return {"jobs": ["Slurm job %d" % job for job in sorted(jobs)[:16]],
-            "processes": [who(pid) for pid in users[:16]], "all_seen": seen}
+            "processes": [who(pid) for pid in users[:16]], "all_seen": seen,
+            "releases": [{"sha256": name, "process": who(pid)}
+                         for name, pid in sorted(releases)[:200]]}

@@ -149,32 +149,37 @@ TEST_CASE("journal: runs are found by the beginning of their id") {
   CHECK(journal.runs(10).size() == 4);
 }
 
-TEST_CASE("journal: what runs left to do, until a newer one targets the host") {
+TEST_CASE("journal: what runs left to do, until a decision says that it is done") {
   const Folder folder;
   Journal journal = Journal::open(folder.path);
   CHECK(journal.debts().empty());
   std::vector<HostRecord> hosts = some_hosts(4);
   for (HostRecord& host : hosts)
     host.environment = "/opt/venv/bin/python";
+  const std::string env = hosts[0].environment;
   journal.begin_run(some_run("r1"), {}, hosts);
   journal.decide("r1", {"leave-out", {"n1", "n2"}, "unreachable", 0, 0});
   journal.decide("r1", {"owe-gpu-proof", {"n0", "n3"}, "", 0, 0});
   journal.decide("r1", {"confirm", {"n0", "n3"}, "", 0, 0});
   journal.decide("r1", {"owe-nothing", {"n3"}, "", 0, 0});
-  const std::string env = hosts[0].environment;
-  const DebtRecord n0{"n0", env, "r1", false, true, ""},
-      n1{"n1", env, "r1", true, false, "unreachable"},
-      n2{"n2", env, "r1", true, false, "unreachable"};
-  CHECK(journal.debts() == std::vector<DebtRecord>{n0, n1, n2});
+  const DebtRecord n1{"n1", env, "r1"}, n2{"n2", env, "r1"}, n0{"n0", env, "r1", true};
+  CHECK(journal.debts() == std::vector<DebtRecord>{n1, n2, n0});
   CHECK(JournalReader::open(folder.path)->hosts("r1")[2].environment == env);
-  // Another environment of the same host is another matter.
+  // A run that only targets them changes nothing of it, and another environment is another matter.
   HostRecord other = hosts[1];
   other.environment = "/opt/other/bin/python";
-  journal.begin_run(some_run("r2"), {}, {other, hosts[2]});
-  CHECK(journal.debts() == std::vector<DebtRecord>{n0, n1});
+  journal.begin_run(some_run("r2"), {}, {other, hosts[2], hosts[0]});
+  CHECK(journal.debts() == std::vector<DebtRecord>{n1, n2, n0});
+  journal.decide("r2", {"served", {"n2"}, "", 0, 0});
   journal.decide("r2", {"leave-out", {"n1"}, "busy", 0, 0});
-  const DebtRecord again{"n1", other.environment, "r2", true, false, "busy"};
-  CHECK(journal.debts() == std::vector<DebtRecord>{n0, n1, again});
+  const DebtRecord again{"n1", other.environment, "r2"};
+  CHECK(journal.debts() == std::vector<DebtRecord>{n1, n0, again});
+  // A newer run's release in place of an older one's; one host can owe both.
+  journal.begin_run(some_run("r3"), {}, {hosts[1]});
+  journal.decide("r3", {"leave-out", {"n1"}, "", 0, 0});
+  journal.decide("r3", {"owe-gpu-proof", {"n1"}, "", 0, 0});
+  const DebtRecord newer{"n1", env, "r3"}, proof{"n1", env, "r3", true};
+  CHECK(journal.debts() == std::vector<DebtRecord>{n0, again, newer, proof});
 }
 
 TEST_CASE("journal: one of the first version is read, and brought up to date by the next run") {

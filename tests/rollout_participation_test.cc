@@ -94,7 +94,7 @@ TEST_CASE("rollout participation: what no policy passes over") {
 
 TEST_CASE("rollout participation: a busy host is held back where something would change") {
   HostFacts facts;
-  facts.use = UseFacts{{"Slurm job 7"}, {"python3 of eve (12)"}, true};
+  facts.use = UseFacts{{"Slurm job 7"}, {"python3 of eve (12)"}, {}, true};
   Gpu gpu;
   gpu.processes = {"python3 of eve (12)", "x (9)"};
   facts.gpus = {gpu, gpu};
@@ -111,19 +111,20 @@ TEST_CASE("rollout participation: a busy host is held back where something would
   CHECK(there.state == HostState::unchanged);
 }
 
-TEST_CASE("rollout participation: whether GPUs are free is known by them, or by all processes") {
+TEST_CASE("rollout participation: whether GPUs are free is theirs to tell") {
   HostFacts facts;
   CHECK(are_gpus_free(facts));  // there is none
   facts.gpus.resize(2);
   CHECK_FALSE(are_gpus_free(facts));
-  facts.use = UseFacts{{}, {}, false};
+  facts.use = UseFacts{{}, {}, {}, true};
   CHECK_FALSE(are_gpus_free(facts));
-  facts.use->all_seen = true;
-  CHECK(are_gpus_free(facts));
-  facts.use->all_seen = false;
   facts.gpus[0].processes.emplace();
   CHECK_FALSE(are_gpus_free(facts));
   facts.gpus[1].processes.emplace();
+  CHECK(are_gpus_free(facts));
+  facts.use->jobs = {"Slurm job 7"};
+  CHECK_FALSE(are_gpus_free(facts));
+  facts.use.reset();
   CHECK(are_gpus_free(facts));
   facts.gpus[1].processes->push_back("process 7");
   CHECK_FALSE(are_gpus_free(facts));
@@ -152,6 +153,36 @@ TEST_CASE("rollout participation: the others get it without those that are left 
         "nothing was activated, because 2 hosts are unreachable (n1, n2), and the policy leaves "
         "out 1 at most");
   CHECK(outcomes[1].owed.empty());
+}
+
+TEST_CASE("rollout participation: a run that brought its release to nobody owes nobody") {
+  World world(3);
+  ShellTransport transport;
+  world.unreachable = {"n3"};
+  world.options.policy.unreachable.what = What::leave_out;
+  std::vector<HostOutcome> outcomes = world.roll(make_wheel(world.folder, "1.0", bad), transport);
+  CHECK(outcomes[0].state == HostState::rolled_back);
+  CHECK(outcomes[2].left_out);
+  CHECK(outcomes[2].owed.empty());
+  // What an earlier run owes it stays owed.
+  world.options.unserved = {"n3"};
+  outcomes = world.roll(make_wheel(world.folder, "2.0", bad), transport);
+  CHECK(outcomes[2].owed == std::vector<std::string>{owed_release});
+}
+
+TEST_CASE("rollout participation: hosts that the audit refuses are not away") {
+  World world(4);
+  ShellTransport transport;
+  const Wheel wheel = make_wheel(world.folder, "1.0", good);
+  world.refused = {"n1", "n2"};
+  world.options.policy.incompatible.what = What::leave_out;
+  world.options.policy.strategy = Policy::Strategy::rolling;
+  world.options.policy.max_in_flight = world.options.policy.max_unavailable = {1, false};
+  const std::vector<HostOutcome> outcomes = world.roll(wheel, transport);
+  CHECK(outcomes[0].left_out);
+  CHECK(outcomes[2].state == HostState::confirmed);
+  CHECK(outcomes[3].state == HostState::confirmed);
+  CHECK(world.exit() == 3);
 }
 
 TEST_CASE("rollout participation: a job keeps its GPUs; what was not shown there is owed") {
@@ -183,7 +214,7 @@ TEST_CASE("rollout participation: a job keeps its GPUs; what was not shown there
   CHECK(host.state == HostState::skipped);
   CHECK(host.step == "busy");
   CHECK(host.owed == std::vector<std::string>{owed_proof});
-  world.use = UseFacts{{}, {}, true};
+  world.processes.emplace();
   host = roll(wheel);
   CHECK(host.state == HostState::unchanged);
   CHECK(host.self_tests == std::vector<std::string>{"demo: passed"});
@@ -194,7 +225,7 @@ TEST_CASE("rollout participation: who has the GPU is not the op's fault") {
   World world(1);
   ShellTransport transport;
   world.gpus = 1;
-  world.use = UseFacts{{}, {}, true};
+  world.processes.emplace();
   for (const char* said : {"CUDA error: out of memory",
                            "all CUDA-capable devices are busy or unavailable (code 1046)"}) {
     const TempDir folder;

@@ -56,6 +56,9 @@ void add_held(Undertaking& undertaking, const HostReleases& wanted, Session& ses
                                                  session.transport(), session.status());
   for (const auto& [host, releases] : wanted) {
     const auto told = held.find(host);
+    const HostFacts* facts = session.fleet().find(host);
+    if (facts == nullptr || facts->state != HostFacts::State::reached)
+      continue;
     if (!releases.empty() && (told == held.end() || told->second.size() != releases.size())) {
       throw Error("nothing was changed: " + host + " did not tell what was noted of its releases",
                   "try again, or leave it out: --exclude " + host, ExitStatus::unreachable);

@@ -41,34 +41,48 @@ Inventory read_hostfile(const std::string& file) {
   return parse_hostfile(read_file(expand_home(file), largest_hostfile), file);
 }
 
-/// "gres:gpu:h100:8(S:0-1)", "8", "gpu:8": GPUs on each node; 0: it does not say.
+/// "gres:gpu:h100:8(S:0-1),gres:shard:16", "8", "gpu:8": GPUs on each node; 0: it does not say.
 int gpus_in(const std::string& text) {
-  int found = 0;
-  for (const std::string& piece : split(text.substr(0, text.find('(')), ':')) {
-    const auto number = parse_integer(piece, 1, 4096);
-    found = number ? static_cast<int>(*number) : found;
+  for (const std::string& entry : split(text, ',')) {
+    const std::string word = entry.substr(0, entry.find('('));
+    const std::size_t colon = word.rfind(':');
+    if (colon != std::string::npos && word.find("gpu:") == std::string::npos)
+      continue;
+    const auto number =
+        parse_integer(colon == std::string::npos ? word : word.substr(colon + 1), 1, 4096);
+    if (number)
+      return static_cast<int>(*number);
   }
-  return found;
+  return 0;
 }
 
-/// By Slurm's own commands. Source: squeue(1), "--format".
+/// By Slurm's own commands; each task of an array has a line of its own. Source: squeue(1),
+/// "--format".
 Inventory nodes_of_job(const std::string& job) {
-  const CommandResult result = run_command(
-      {{"squeue", "-h", "-j", job, "-t", "all", "-o", "%N|%b"}, {}, {}}, std::chrono::seconds(30));
+  const CommandResult result =
+      run_command({{"squeue", "-h", "-j", job, "-t", "R,CG,S,CF", "-o", "%N|%b"}, {}, {}},
+                  std::chrono::seconds(30));
   if (result.exit_status == 127) {
     throw UsageError("--slurm-job asks squeue, which is not in PATH",
                      "run it where Slurm's commands are, or name a hostfile");
   }
-  const std::string line = lines(result.output + "\n").front();
-  const std::string nodes = line.substr(0, line.find('|'));
-  if (!result.ok() || trim(nodes).empty()) {
+  std::vector<std::string> nodes;
+  int gpus = 1;
+  for (const std::string& line : lines(result.output)) {
+    const std::size_t bar = line.find('|');
+    const std::string names(trim(line.substr(0, bar)));
+    if (names.empty())
+      continue;
+    nodes.push_back(names);
+    gpus = std::max(gpus, bar == std::string::npos ? 0 : gpus_in(line.substr(bar + 1)));
+  }
+  if (!result.ok() || nodes.empty()) {
     const std::string said = clean_line(result.errors, 200);
     throw UsageError(
-        fmt::format("Slurm job {} has no nodes{}", job, said.empty() ? "" : ": " + said),
+        fmt::format("Slurm job {} has no nodes now{}", job, said.empty() ? "" : ": " + said),
         "see: squeue");
   }
-  const int gpus = line.find('|') == std::string::npos ? 0 : gpus_in(line.substr(nodes.size() + 1));
-  return slurm_inventory(trim(nodes), "Slurm job " + job, std::max(gpus, 1));
+  return slurm_inventory(join(nodes, ","), "Slurm job " + job, gpus);
 }
 
 std::string variable(const char* name) {

@@ -3,12 +3,14 @@
 // What earlier runs left to do on hosts, by the journal: a release, or a proof by their GPUs.
 #pragma once
 
-#include <map>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "cli/options.h"
 #include "cli/session.h"
+#include "journal/journal.h"
 
 namespace ds {
 
@@ -19,7 +21,11 @@ ExitStatus resume_owed(const Options& options);
 /// `verify --owed`: the self-tests that were not run because somebody used the GPUs.
 ExitStatus prove_owed(const Options& options);
 
-/// Of the session's hosts: "the release of run 20261127-010203-abcdef: ds-deploy resume --owed".
-std::map<std::string, std::string> debts_of_hosts(Session& session);
+/// Which of the session's hosts are owed what.
+struct Debts {
+  std::set<std::string> releases, proofs;
+  std::vector<DebtRecord> all;
+};
+Debts debts_of(const JournalReader& journal, Session& session);
 
 }  // namespace ds

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -13,6 +14,7 @@
 #include "cli/history.h"
 #include "cli/last_run.h"
 #include "cli/pip_mode.h"
+#include "cli/resume_options.h"
 #include "cli/treatments.h"
 
 namespace ds {
@@ -29,6 +31,12 @@ void refuse_removal(const RunRecord& run) {
   if (run.command == "remove") {
     throw UsageError("run " + run.id + " removed releases, which has no rest to go on with",
                      "call it again: ds-deploy remove");
+  }
+  if (run.command == "verify") {
+    throw UsageError("run " + run.id +
+                         " takes no host anywhere, so that there is nothing to go on "
+                         "with",
+                     "call it again: ds-deploy verify --owed");
   }
 }
 
@@ -52,93 +60,6 @@ RunRecord chosen_run(const JournalReader& journal, const Options& options) {
   throw UsageError(options.command == "activate" ? "no run in the journal has staged anything"
                                                  : "there is no run to go on with in the journal",
                    "see: ds-deploy history");
-}
-
-std::string within(const std::string& folder, const std::string& path) {
-  const bool relative =
-      !path.empty() && !path.starts_with('/') && !path.starts_with('~') && path != "none";
-  return relative ? (fs::path(folder) / path).string() : path;
-}
-
-Options as_called(const RunRecord& run) {
-  std::vector<const char*> words;
-  for (const std::string& word : run.words)
-    words.push_back(word.c_str());
-  return parse_options(static_cast<int>(words.size()), words.data());
-}
-
-/// What is said later of hosts that are left out counts.
-void add_flags(const Options& from, Options& options) {
-  for (const auto& [key, text] : from.treatments)
-    options.treatments[key] = text;
-  options.accept_left_out |= from.accept_left_out;
-}
-
-/// As the run that began it all was called, with what was said of those that went on with it, and
-/// what is said now about this one.
-Options options_of(const std::vector<RunRecord>& chain, const JournalReader& journal,
-                   const Options& now) {
-  const RunRecord& run = chain.back();
-  Options options = as_called(run);
-  for (auto later = chain.rbegin() + 1; later != chain.rend(); ++later) {
-    const Options then = as_called(*later);
-    if (then.bwlimit)
-      options.bwlimit = then.bwlimit;
-    if (!then.owner_group.empty())
-      options.owner_group = then.owner_group;
-    add_flags(then, options);
-  }
-  add_flags(now, options);
-  options.command = now.command;
-  options.words = now.words;
-  const bool same_hosts = now.hostfiles.empty() && now.slurm_job.empty() && !now.local_only;
-  options.hosts = same_hosts ? journal.text(run.id, RunText::inventory) : "";
-  options.hostfiles = now.hostfiles;
-  options.slurm_job = now.slurm_job;
-  // The hosts of the journal are those that were chosen; this chooses among them.
-  options.include = now.include;
-  options.exclude = now.exclude;
-  options.limit = now.limit;
-  options.local_only = now.local_only;
-  options.only = now.only;
-  options.owed = now.owed;
-  if (same_hosts || !now.python.empty())
-    options.python = now.python;  // else each host has its own
-  options.sudo |= now.sudo;
-  options.ask_sudo_password |= now.ask_sudo_password;
-  options.ssh_options.insert(options.ssh_options.begin(), now.ssh_options.begin(),
-                             now.ssh_options.end());
-  const Options usual;
-  if (now.ssh_backend != usual.ssh_backend)
-    options.ssh_backend = now.ssh_backend;
-  if (now.fanout != usual.fanout)
-    options.fanout = now.fanout;
-  if (now.connect_timeout != usual.connect_timeout)
-    options.connect_timeout = now.connect_timeout;
-  if (now.login_timeout != usual.login_timeout)
-    options.login_timeout = now.login_timeout;
-  if (now.bwlimit)
-    options.bwlimit = now.bwlimit;
-  options.wheels = now.wheels;
-  options.policy = now.policy;
-  options.ssh_config =
-      now.ssh_config.empty() ? within(run.folder, options.ssh_config) : now.ssh_config;
-  options.data = within(run.folder, options.data);
-  options.state_dir = now.state_dir;
-  options.break_lock = now.break_lock;
-  if (!now.owner_group.empty())
-    options.owner_group = now.owner_group;
-  options.dry_run = now.dry_run;
-  options.json = now.json;
-  options.format = now.format;
-  options.junit = now.junit;
-  options.html = now.html;
-  options.verbose = now.verbose;
-  options.quiet = now.quiet;
-  options.color = now.color;
-  if (options.pip_mirror.find("://...@") != std::string::npos || !now.pip_mirror.empty())
-    options.pip_mirror = now.pip_mirror;
-  return options;
 }
 
 /// The wheels that are named now, and those at `places` that are still there.
@@ -187,9 +108,14 @@ void add_sets(Undertaking& undertaking, const HostReleases& wanted,
 /// Where that run was to take the hosts that are meant now.
 HostReleases wanted_by(const JournalReader& journal, const RunRecord& run, Session& session) {
   HostReleases wanted;
+  std::set<std::string> known;
   for (const HostRecord& host : journal.hosts(run.id)) {
-    if (session.fleet().find(host.name) == nullptr)
+    const HostFacts* facts = session.fleet().find(host.name);
+    if (facts == nullptr)
       continue;
+    known.insert(host.name);
+    if (run.command == "rollback" && facts->state != HostFacts::State::reached)
+      continue;  // it goes nowhere now, and the policy says what that means
     if (run.command == "rollback" && host.wanted.empty() && host.before.empty()) {
       throw UsageError("host " + host.name + " was not reached by run " + run.id +
                            ", so nobody knows where it was to go back to",
@@ -198,7 +124,7 @@ HostReleases wanted_by(const JournalReader& journal, const RunRecord& run, Sessi
     wanted[host.name] = host.wanted;
   }
   for (const HostFacts& facts : session.fleet().hosts) {
-    if (!wanted.contains(facts.host)) {
+    if (!known.contains(facts.host)) {
       throw UsageError(fmt::format("host {} was not part of run {}", facts.host, run.id),
                        "leave the hostfile out: the run's own hosts are in the journal");
     }
@@ -295,6 +221,76 @@ RolloutOptions::Goal goal_of(const std::vector<RunRecord>& chain, const Options&
   return stages && !activates ? Goal::staged : Goal::confirmed;
 }
 
+/// Hosts where a run outside of the chain was confirmed after the chain's last run began, by their
+/// own notes.
+std::set<std::string> changed_since(const Fleet& fleet, const std::vector<RunRecord>& chain) {
+  std::set<std::string> names;
+  for (const HostFacts& facts : fleet.hosts) {
+    const std::optional<Activation>& last = facts.installed.activations.confirmed;
+    const bool later = last && last->at - facts.clock_ahead.value_or(0) > chain.front().began &&
+                       std::none_of(chain.begin(), chain.end(),
+                                    [&last](const RunRecord& run) { return run.id == last->id; });
+    if (later)
+      names.insert(facts.host);
+  }
+  return names;
+}
+
+void write_off(const std::set<std::string>& hosts, const std::string& run, Undertaking& undertaking,
+               Session& session) {
+  if (hosts.empty())
+    return;
+  const std::vector<std::string> names(hosts.begin(), hosts.end());
+  session.status().remark(fmt::format(
+      "{}: another run has changed it since, so that run {} owes it nothing", some_of(names), run));
+  if (undertaking.journal)
+    undertaking.journal->decide(run, {"served", names, "another run changed it since", 0, 0});
+}
+
+/// Nothing: `overtaken` has hosts that are to be left alone, and the rest is to be asked anew.
+std::optional<ExitStatus> attempt(const RunRecord& chosen, const Options& now,
+                                  std::set<std::string>* overtaken) {
+  std::optional<JournalReader> reader = journal_of(now);
+  const std::vector<RunRecord> chain = chain_of(*reader, chosen);
+  const RunRecord& run = chain.back();
+  const Options options = options_of(chain, *reader, now);
+  reader.reset();
+  Session session(options);
+  session.status().remark(fmt::format("goes on with run {} ({})", run.id, run.command));
+  Undertaking undertaking = begin_undertaking(session);
+  if (!undertaking.journal)
+    reader = journal_of(now);
+  const JournalReader& journal = reader ? *reader : *undertaking.journal;
+  undertaking.resumes = chain.front().id;
+  undertaking.goal = goal_of(chain, options);
+  undertaking.audited = !options.no_audit && options.command != "verify";
+  const std::string& latest = chain.front().id;
+  const std::string policy = journal.text(latest, RunText::policy);
+  if (options.policy.empty() && !policy.empty())
+    undertaking.policy = read_policy(policy, "the policy of run " + latest);
+  apply_flags(options, undertaking.policy);
+  if (now.owed) {
+    leave_out_what_hinders(undertaking.policy);
+    apply_flags(now, undertaking.policy);
+  }
+  if (is_by_pip(options))
+    refuse_beside_pip(undertaking.policy, session);
+  ask_hosts(undertaking, session);
+  if (overtaken != nullptr) {
+    *overtaken = changed_since(session.fleet(), chain);
+    write_off(*overtaken, now.action, undertaking, session);
+    if (!overtaken->empty())
+      return std::nullopt;
+  }
+  if (options.command == "verify")
+    add_active(undertaking, session);
+  else
+    add_releases(undertaking, wanted_by(journal, run, session), places_of(journal, run), run.id,
+                 session);
+  undertaking.times.finished("wheel");
+  return carry_out(undertaking, session);
+}
+
 }  // namespace
 
 JournalReader journal_of(const Options& options) {
@@ -321,38 +317,16 @@ ExitStatus resume(const Options& now) {
   return go_on_with(chosen, now);
 }
 
-ExitStatus go_on_with(const RunRecord& chosen, const Options& now) {
-  std::optional<JournalReader> reader = journal_of(now);
-  const std::vector<RunRecord> chain = chain_of(*reader, chosen);
-  const RunRecord& run = chain.back();
-  const Options options = options_of(chain, *reader, now);
-  reader.reset();
-  Session session(options);
-  session.status().remark(fmt::format("goes on with run {} ({})", run.id, run.command));
-  Undertaking undertaking = begin_undertaking(session);
-  if (!undertaking.journal)
-    reader = journal_of(now);
-  const JournalReader& journal = reader ? *reader : *undertaking.journal;
-  undertaking.resumes = chain.front().id;
-  undertaking.goal = goal_of(chain, options);
-  undertaking.audited = !options.no_audit && options.command != "verify";
-  const std::string& latest = chain.front().id;
-  const std::string policy = journal.text(latest, RunText::policy);
-  if (options.policy.empty() && !policy.empty())
-    undertaking.policy = read_policy(policy, "the policy of run " + latest);
-  if (now.owed)
-    leave_out_what_hinders(undertaking.policy);
-  apply_flags(now.owed ? now : options, undertaking.policy);
-  if (is_by_pip(options))
-    refuse_beside_pip(undertaking.policy, session);
-  ask_hosts(undertaking, session);
-  if (options.command == "verify")
-    add_active(undertaking, session);
-  else
-    add_releases(undertaking, wanted_by(journal, run, session), places_of(journal, run), run.id,
-                 session);
-  undertaking.times.finished("wheel");
-  return carry_out(undertaking, session);
+ExitStatus go_on_with(const RunRecord& run, const Options& options) {
+  std::set<std::string> overtaken;
+  const bool pays = options.owed && options.command == "resume";
+  const std::optional<ExitStatus> status = attempt(run, options, pays ? &overtaken : nullptr);
+  if (status)
+    return *status;
+  Options fewer = options;
+  for (const std::string& name : overtaken)
+    fewer.only.erase(name);
+  return fewer.only.empty() ? ExitStatus::ok : attempt(run, fewer, nullptr).value();
 }
 
 }  // namespace ds

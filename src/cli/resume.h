@@ -14,7 +14,8 @@ namespace ds {
 ExitStatus resume(const Options& options);
 
 /// The same with this run, on all of its hosts or on Options::only. The command `verify` takes no
-/// host anywhere: what is active there shows that it works on the GPUs.
+/// host anywhere: what is active there shows that it works on the GPUs. With Options::owed `action`
+/// is the run that owes it: a host that another run has changed since is owed nothing by it.
 ExitStatus go_on_with(const RunRecord& run, const Options& options);
 
 /// Throws a UsageError if there is none.

@@ -28,14 +28,15 @@ void pause(steady_clock::duration time) {
   check_interrupt();
 }
 
-/// Until no host is `meant` any more, or the limit is over.
-void wait_for(const std::string& what, seconds limit, Session& session,
+/// Until no host is `meant` any more, or the limit is over. True if any was asked anew.
+bool wait_for(const std::string& what, seconds limit, Session& session,
               const std::function<bool(const HostFacts&)>& meant) {
   if (limit.count() == 0 || !session.options().facts.empty())
-    return;
+    return false;
   const auto latest = steady_clock::now() + limit;
   const seconds step = std::clamp(limit / 20, seconds(1), longest_pause);
   std::vector<std::string> before;
+  bool asked = false;
   while (true) {
     std::vector<std::string> names;
     for (const HostFacts& facts : session.fleet().hosts) {
@@ -44,7 +45,7 @@ void wait_for(const std::string& what, seconds limit, Session& session,
     }
     const auto left = latest - steady_clock::now();
     if (names.empty() || left <= steady_clock::duration::zero())
-      return;
+      return asked;
     if (names != before) {
       session.status().remark(
           fmt::format("waits for {} ({}), {} at most", some_of(names), what,
@@ -53,6 +54,7 @@ void wait_for(const std::string& what, seconds limit, Session& session,
     }
     pause(std::min<steady_clock::duration>(left, step));
     session.ask_again({names.begin(), names.end()});
+    asked = true;
   }
 }
 
@@ -106,8 +108,8 @@ void wait_for_unreachable(const Policy& policy, Session& session) {
   });
 }
 
-void wait_for_busy(const Policy& policy, const std::vector<ReleaseSet>& sets, Session& session) {
-  wait_for("in use", policy.busy.wait, session, [&sets](const HostFacts& facts) {
+bool wait_for_busy(const Policy& policy, const std::vector<ReleaseSet>& sets, Session& session) {
+  return wait_for("in use", policy.busy.wait, session, [&sets](const HostFacts& facts) {
     return facts.state == HostFacts::State::reached && !users_of(facts).empty() &&
            facts.installed.active != wanted_on(sets, facts.host);
   });

@@ -26,7 +26,8 @@ std::string flags_to_leave_out(const std::vector<HostOutcome>& hosts);
 
 /// Asks hosts that give no answer again and again, as long as the policy waits for them.
 void wait_for_unreachable(const Policy& policy, Session& session);
-/// The same of hosts that a job has, and that are not at what they are to get.
-void wait_for_busy(const Policy& policy, const std::vector<ReleaseSet>& sets, Session& session);
+/// The same of hosts that a job has, and that are not at what they are to get. True if any was
+/// asked anew.
+bool wait_for_busy(const Policy& policy, const std::vector<ReleaseSet>& sets, Session& session);
 
 }  // namespace ds

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "cli/history.h"
 #include "cli/hosts_exports.h"
+#include "cli/owed.h"
 #include "cli/pack_wheel.h"
 #include "cli/pip_mode.h"
 #include "cli/publish.h"
@@ -115,12 +116,14 @@ void say_how_to_go_on(Report& report, Session& session) {
   });
   if (all)
     return;
-  const std::string& folder = session.options().state_dir;
-  const std::string command = "ds-deploy resume " + report.run +
-                              (folder.empty() ? "" : " --state-dir " + shell_quote(folder));
+  const Options& options = session.options();
+  const std::string& folder = options.state_dir;
+  const std::string words = options.owed ? options.command + " --owed" : "resume " + report.run;
+  const std::string command =
+      "ds-deploy " + words + (folder.empty() ? "" : " --state-dir " + shell_quote(folder));
   report.notes.push_back("to go on once the cause is mended: " + command);
   const std::string flags = flags_to_leave_out(report.hosts);
-  if (!flags.empty())
+  if (!flags.empty() && !options.owed)
     report.notes.push_back("to go on without those hosts: " + command + " " + flags);
 }
 
@@ -160,6 +163,17 @@ void audit_hosts(Undertaking& undertaking, Session& session) {
     session.status().warning(warning);
 }
 
+/// Where jobs are all that is in the way. True if hosts were asked anew.
+bool wait_for_jobs(const Undertaking& undertaking, Session& session) {
+  const Prediction now =
+      predict(session.fleet(), undertaking.report.audit, undertaking.releases, undertaking.policy);
+  const bool others = std::any_of(now.hosts.begin(), now.hosts.end(), [](const HostOutcome& host) {
+    return !host.left_out && host.state != HostState::ready && host.state != HostState::unchanged &&
+           hindrance_of(host) != "busy";
+  });
+  return !others && wait_for_busy(undertaking.policy, undertaking.releases, session);
+}
+
 RolloutOptions rollout_options(const Undertaking& undertaking, Session& session) {
   const Options& options = session.options();
   RolloutOptions rollout;
@@ -172,6 +186,8 @@ RolloutOptions rollout_options(const Undertaking& undertaking, Session& session)
   rollout.policy = undertaking.policy;
   rollout.user = user_name();
   rollout.machine = host_name();
+  rollout.command = options.command;
+  rollout.message = clean_line(options.message, 500);
   rollout.keep = static_cast<std::size_t>(options.keep.value_or(3));
   rollout.break_lock = options.break_lock;
   rollout.owner_group = options.owner_group;
@@ -191,29 +207,15 @@ HostState state_of(RolloutOptions::Goal goal) {
   return HostState::confirmed;
 }
 
-/// Before this run takes the debts over.
-std::set<std::string> unproven_hosts(const JournalReader& journal, Session& session) {
-  std::set<std::pair<std::string, std::string>> owing;
-  for (const DebtRecord& debt : journal.debts()) {
-    if (debt.proof)
-      owing.emplace(debt.host, debt.environment);
-  }
-  std::set<std::string> names;
-  for (const Host& host : session.inventory().hosts) {
-    if (owing.contains({host.name, target_python(host, session.probe())}))
-      names.insert(host.name);
-  }
-  return names;
-}
-
 void change_hosts(Undertaking& undertaking, Session& session) {
   Report& report = undertaking.report;
   RolloutOptions options = rollout_options(undertaking, session);
-  std::set<std::string> unproven = unproven_hosts(*undertaking.journal, session);
+  Debts debts = debts_of(*undertaking.journal, session);
   begin_run(*undertaking.journal, report, undertaking.policy, undertaking.releases,
             undertaking.resumes, session);
   options.journal = &*undertaking.journal;
-  options.unproven = std::move(unproven);
+  options.unserved = std::move(debts.releases);
+  options.unproven = std::move(debts.proofs);
   const auto take_there = is_by_pip(session.options()) ? install_by_pip : roll_out;
   take_result(take_there(session.inventory(), session.fleet(), report.audit, undertaking.releases,
                          options, session.transport(), session.status()),
@@ -304,9 +306,9 @@ ExitStatus carry_out(Undertaking& undertaking, Session& session) {
   Report& report = undertaking.report;
   report.goal = state_of(undertaking.goal);
   report.accept_left_out = undertaking.policy.accept_left_out;
-  if (!report.dry_run)
-    wait_for_busy(undertaking.policy, undertaking.releases, session);
   audit_hosts(undertaking, session);
+  if (!report.dry_run && wait_for_jobs(undertaking, session))
+    audit_hosts(undertaking, session);
   if (is_by_pip(session.options()))
     report.notes.emplace_back(by_pip_note);
   if (report.dry_run)

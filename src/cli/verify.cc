@@ -42,7 +42,7 @@ HostReleases last_known(const Options& options, const std::set<std::string>& hos
         known[host.name] = there ? host.wanted : host.before;
       // What a host is at after another end is not the journal's to say.
       if (!host.state.empty() && host.state != "ready" && host.state != "staged" &&
-          host.state != "refused")
+          host.state != "refused" && host.state != "skipped" && host.state != "unreachable")
         decided.insert(host.name);
     }
   }

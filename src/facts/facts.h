@@ -177,12 +177,18 @@ struct JitFacts {
   bool operator==(const JitFacts&) const = default;
 };
 
+struct ReleaseUse {
+  std::string sha256, process;  ///< that has files of it mapped: "python3 of alice (4711)"
+  bool operator==(const ReleaseUse&) const = default;
+};
+
 /// Who works on it.
 struct UseFacts {
   std::vector<std::string> jobs;  ///< of a scheduler: "Slurm job 4711"
   /// With files of the environment mapped: "python3 of alice (4711)"
   std::vector<std::string> processes;
-  bool all_seen = false;  ///< nobody's processes were hidden from the probe
+  std::vector<ReleaseUse> releases = {};  ///< of ours there
+  bool all_seen = false;                  ///< nobody's processes were hidden from the probe
   bool operator==(const UseFacts&) const = default;
 };
 
@@ -236,7 +242,7 @@ bool is_capability(const std::string& text);
 /// 4711, python3 of alice (4711) on its GPUs"; empty: nobody's.
 std::string users_of(const HostFacts& host);
 
-/// Nobody may be using its GPUs: all that could was seen, or each GPU tells that it has no process.
+/// Nobody uses its GPUs: each of them tells that it has no process, and nobody else was seen.
 bool are_gpus_free(const HostFacts& host);
 
 struct Fleet {
@@ -248,6 +254,7 @@ struct ProbeOptions {
   std::string python;            ///< --python; wins over the host's own
   std::string inherited_python;  ///< $VIRTUAL_ENV's or $CONDA_PREFIX's, for hosts that name none
   std::chrono::milliseconds time_limit = std::chrono::seconds(60);
+  std::string own_job = {};  ///< of Slurm: hosts are this run's by it, and not in use
 };
 
 /// The interpreter of the environment to deploy to on `host`, or "" if none is named.

@@ -49,10 +49,17 @@ void fields(JitFacts& jit, Visit&& visit) {
 }
 
 template <typename Visit>
+void fields(ReleaseUse& use, Visit&& visit) {
+  visit("sha256", use.sha256);
+  visit("process", use.process);
+}
+
+template <typename Visit>
 void fields(UseFacts& use, Visit&& visit) {
   visit("jobs", use.jobs);
   visit("processes", use.processes);
   visit("all_seen", use.all_seen);
+  visit("releases", use.releases);
 }
 
 template <typename Visit>

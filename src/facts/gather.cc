@@ -106,6 +106,8 @@ Fleet gather_facts(const Inventory& inventory, const ProbeOptions& options, Tran
                       facts = facts_from(result, nonce);
                       facts.host = inventory.hosts[i].name;
                       facts.python.asked = python;
+                      if (facts.use && !options.own_job.empty())
+                        std::erase(facts.use->jobs, "Slurm job " + options.own_job);
                       const bool reached = facts.state == HostFacts::State::reached;
                       status.item_finished(facts.host, reached ? "reached" : facts.problem,
                                            !reached);

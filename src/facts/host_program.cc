@@ -19,6 +19,8 @@ Exec host_program(const Host& host, const std::string& python, const SharedText&
   exec.script = "cd /\n";
   if (!host.env_script.empty())
     exec.script += ". " + shell_path(host.env_script) + " < /dev/null\n";
+  // What a job asks for is its own.
+  exec.script += "unset DS_DEPLOY_RELEASE\n";
   // With -c the first entry of sys.path is "", the current folder.
   exec.script += fmt::format(
       "exec {} {} -c 'import sys; sys.path[:] = [entry for entry in sys.path if entry]; "

@@ -27,9 +27,7 @@ std::string users_of(const HostFacts& host) {
 }
 
 bool are_gpus_free(const HostFacts& host) {
-  if (!users_of(host).empty())
-    return false;
-  return (host.use && host.use->all_seen) ||
+  return users_of(host).empty() &&
          std::all_of(host.gpus.begin(), host.gpus.end(),
                      [](const Gpu& gpu) { return gpu.processes.has_value(); });
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What runs left to do: decisions of the last run that targeted a host and environment. A newer run
-// takes the debts of its hosts over.
+// What runs left to do on hosts: it stays so until a later decision says that it is done.
+#include <map>
+
 #include "journal/database.h"
 #include "journal/journal.h"
 #include "journal/schema.h"
@@ -10,17 +11,14 @@ namespace ds {
 namespace {
 
 constexpr std::size_t longest_path = 4096;
-constexpr std::size_t longest_message = 4096;
 
-constexpr const char* decisions_of_last_runs =
-    "WITH last AS (SELECT host, environment, max(number) AS number FROM hosts"
-    " JOIN runs ON runs.id = hosts.run GROUP BY host, environment)"
-    " SELECT last.host, environment, runs.id, what, because FROM last"
-    " JOIN runs USING (number)"
-    " JOIN decision_hosts ON decision_hosts.run = runs.id AND decision_hosts.host = last.host"
-    " JOIN decisions ON decisions.run = runs.id AND decisions.sequence = decision_hosts.sequence"
-    " WHERE what IN ('leave-out', 'owe-gpu-proof', 'owe-nothing')"
-    " ORDER BY number, last.host, environment, decisions.sequence";
+constexpr const char* decisions_on_debts =
+    "SELECT hosts.host, environment, runs.id, what FROM decisions"
+    " JOIN decision_hosts USING (run, sequence)"
+    " JOIN hosts ON hosts.run = decisions.run AND hosts.host = decision_hosts.host"
+    " JOIN runs ON runs.id = decisions.run"
+    " WHERE what IN ('leave-out', 'served', 'owe-gpu-proof', 'owe-nothing')"
+    " ORDER BY runs.number, decisions.sequence, hosts.position";
 
 }  // namespace
 
@@ -28,21 +26,24 @@ std::vector<DebtRecord> JournalReader::debts() const {
   std::vector<DebtRecord> debts;
   if (!has_environments(*database_))
     return debts;
-  Statement rows(*database_, decisions_of_last_runs);
+  std::map<std::pair<std::string, std::string>, std::size_t> releases, proofs;
+  Statement rows(*database_, decisions_on_debts);
   while (rows.step()) {
-    const std::string host = rows.line(0), environment = rows.line(1, longest_path);
-    if (debts.empty() || debts.back().host != host || debts.back().environment != environment ||
-        debts.back().run != rows.line(2)) {
-      debts.push_back({.host = host, .environment = environment, .run = rows.line(2)});
-    }
-    DebtRecord& debt = debts.back();
     const std::string what = rows.line(3);
-    debt.release |= what == "leave-out";
-    debt.proof = what == "owe-gpu-proof" || (debt.proof && what != "owe-nothing");
-    if (what == "leave-out")
-      debt.because = rows.line(4, longest_message);
+    const bool proof = what.starts_with("owe");
+    const std::pair key(rows.line(0), rows.line(1, longest_path));
+    auto& known = proof ? proofs : releases;
+    const auto before = known.find(key);
+    if (before != known.end()) {
+      debts[before->second].run.clear();
+      known.erase(before);
+    }
+    if (what != "leave-out" && what != "owe-gpu-proof")
+      continue;
+    known[key] = debts.size();
+    debts.push_back({key.first, key.second, rows.line(2), proof});
   }
-  std::erase_if(debts, [](const DebtRecord& debt) { return !debt.release && !debt.proof; });
+  std::erase_if(debts, [](const DebtRecord& debt) { return debt.run.empty(); });
   return debts;
 }
 

@@ -87,7 +87,8 @@ struct TransitionRecord {
 };
 
 struct DecisionRecord {
-  std::string what;  ///< "confirm", "roll-back", "leave-out", "owe-gpu-proof", "owe-nothing"
+  std::string what;  ///< "confirm", "roll-back"; of debts "leave-out", "served", "owe-gpu-proof",
+                     ///< "owe-nothing"
   std::vector<std::string> hosts;
   std::string because;
   // As above.
@@ -96,12 +97,11 @@ struct DecisionRecord {
   bool operator==(const DecisionRecord&) const = default;
 };
 
-/// What the last run that targeted a host and environment left to do there.
+/// What a run left to do on a host, in an environment of it.
 struct DebtRecord {
   std::string host, environment;
-  std::string run;  ///< id
-  bool release = false, proof = false;
-  std::string because = {};
+  std::string run;     ///< id
+  bool proof = false;  ///< of what is there, by its GPUs; else the run's release
   bool operator==(const DebtRecord&) const = default;
 };
 
@@ -128,7 +128,7 @@ class JournalReader {
                                             const std::string& host = {}) const;  ///< empty: all
   std::vector<DecisionRecord> decisions(const std::string& run) const;
 
-  /// Of all runs; the oldest run's first.
+  /// Those of all runs that are not paid, the oldest run's first.
   std::vector<DebtRecord> debts() const;
 
  protected:

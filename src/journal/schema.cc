@@ -171,7 +171,8 @@ bool says_ours(const Database& database) {
   const std::string header = database.header();
   return header.starts_with("SQLite format 3") &&
          big_endian(std::string_view(header).substr(68, 4)) == application &&
-         big_endian(std::string_view(header).substr(60, 4)) == version;
+         big_endian(std::string_view(header).substr(60, 4)) >= 1 &&
+         big_endian(std::string_view(header).substr(60, 4)) <= version;
 }
 
 /// By the file alone: opening another application's database may already change it.

@@ -77,6 +77,9 @@ std::string report_markdown(const Report& report);  ///< for GITHUB_STEP_SUMMARY
 std::string fold_hosts(const std::vector<std::string>& names,
                        std::size_t limit = std::string::npos);
 
+/// The command that brings hosts what they are owed: "ds-deploy resume --owed".
+std::string command_for(const std::string& owed);
+
 /// ReportedWheel of a wheel that was inspected.
 ReportedWheel reported_wheel(const Wheel& wheel, const Requirements& requirements,
                              const std::vector<std::string>& hosts = {});

@@ -47,9 +47,6 @@ struct FoldedOutcome {
 };
 std::vector<FoldedOutcome> fold_outcomes(const Report& report);  ///< worst first
 
-/// The command that brings hosts what they are owed: "ds-deploy resume --owed".
-std::string command_for(const std::string& owed);
-
 /// Hosts that owe the same, by what it is.
 std::map<std::string, std::vector<std::string>> hosts_that_owe(const Report& report);
 

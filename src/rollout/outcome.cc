@@ -119,9 +119,6 @@ std::vector<RolloutHost> admit_hosts(const Inventory& inventory, const Fleet& fl
     entry.owes_proof = entry.takes_part && options.unproven.contains(host.name);
     hosts.push_back(std::move(entry));
   }
-  hold_busy_back(candidates(hosts), options.policy);
-  for (RolloutHost& host : hosts)
-    host.good &= host.outcome.state != HostState::skipped;
   return hosts;
 }
 
@@ -130,6 +127,15 @@ std::vector<Candidate> candidates(std::vector<RolloutHost>& hosts) {
   for (RolloutHost& host : hosts)
     all.push_back({&host.outcome, host.facts});
   return all;
+}
+
+void hold_busy_back(const std::vector<RolloutHost*>& moving, const Policy& policy) {
+  std::vector<Candidate> all;
+  for (RolloutHost* host : moving)
+    all.push_back({&host->outcome, host->facts});
+  hold_busy_back(all, policy);
+  for (RolloutHost* host : moving)
+    host->good &= host->outcome.state != HostState::skipped;
 }
 
 std::string leave_out(std::vector<RolloutHost>& hosts, const RolloutOptions& options) {

@@ -127,10 +127,13 @@ json confirm_request(const ReleaseSet& set, bool by_pip) {
 
 /// One that changed owes what it could not show; one that did not has shown it before, or owes it
 /// still.
-void take_proof(RolloutHost& host, bool spared) {
-  if (!host.confirmed || host.facts->gpus.empty() || !is_for_gpus(*host.set))
+void take_proof(RolloutHost& host, bool spared, bool moved) {
+  if (!host.confirmed)
     return;
-  host.owes_proof = spared && (host.activated || host.owes_proof);
+  if (!is_for_gpus(*host.set))
+    host.owes_proof = false;
+  else if (!host.facts->gpus.empty())
+    host.owes_proof = spared && (moved || host.owes_proof);
 }
 
 }  // namespace
@@ -148,20 +151,23 @@ PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy
   phase.moves_pointer = true;
   phase.command = [requests](const RolloutHost& host) {
     PhaseCommand command{requests.at(host.set), {}};
-    if (command.request.contains("deepspeed"))
-      command.request["deepspeed"]["gpus"] = host.facts->gpus.size();
+    if (command.request.contains("deepspeed")) {
+      command.request["deepspeed"]["gpus"] = host.spares_gpus ? 0 : host.facts->gpus.size();
+      command.request["deepspeed"]["spared"] = host.spares_gpus;
+    }
     if (host.spares_gpus)
       command.request["spare_gpus"] = true;
     return command;
   };
-  phase.accept = [](RolloutHost& host, const json& answer) {
+  phase.accept = [by_pip](RolloutHost& host, const json& answer) {
     host.outcome.self_tests.clear();
     for (const auto& [op, said] : answer.at("self_tests").items()) {
       host.outcome.self_tests.push_back(clean_line(op) + ": " +
                                         clean_line(said.get<std::string>()));
     }
     host.confirmed = answer.value("ok", false);
-    take_proof(host, host.spares_gpus || answer.value("gpus_taken", false));
+    take_proof(host, host.spares_gpus || answer.value("gpus_taken", false),
+               host.activated || (by_pip && host.changed));
   };
   return phase;
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/interrupt.h"
+#include "rollout/debts.h"
 #include "rollout/pip_phases.h"
 #include "rollout/records.h"
 
@@ -99,6 +100,7 @@ void PipInstallation::check() {
                  run_phase(phase, hosts, transport_, status_);
                });
   records_.note(good_hosts(hosts_));
+  hold_busy_back(movers(), options_.policy);
 }
 
 /// Hosts that have it all are not written to, so that they have no lock either.
@@ -237,6 +239,8 @@ void PipInstallation::settle() {
       host.outcome.state = host.changed ? HostState::confirmed : HostState::unchanged;
       host.outcome.step = "confirm";
       host.outcome.message = host.remark;
+      if (host.owes_proof)
+        host.outcome.owed = {owed_proof};
     } else if (host.outcome.state == HostState::unknown && host.outcome.step == "install") {
       host.outcome.message += "; pip may be at work there still: once it has ended, deploy again";
     } else if (host.changed && !host.good) {
@@ -286,6 +290,8 @@ RolloutResult PipInstallation::run(const Inventory& inventory, const Fleet& flee
     stop(because);
   }
   try {
+    if (because.empty())
+      note_debts(hosts_, options_, records_);
     records_.finish(all);
   } catch (const Error& error) {
     result.stopped = result.stopped.value_or(error);

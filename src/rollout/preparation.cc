@@ -11,18 +11,19 @@ std::string Preparation::run() {
   using Goal = RolloutOptions::Goal;
   const bool stages = !options_.sealed_there;
   const bool activates = options_.goal != Goal::staged;
+  const bool changes = options_.goal != Goal::proven;
   const struct {
     bool wanted;
     void (Preparation::*step)();
     const char* complaint;
   } steps[] = {
-      {true, &Preparation::lock, "could not be locked"},
-      {true, &Preparation::recover, "could not go back to what it had before an earlier run"},
-      {activates, &Preparation::prove_dead_man, "has no dead-man's switch"},
+      {changes, &Preparation::lock, "could not be locked"},
+      {changes, &Preparation::recover, "could not go back to what it had before an earlier run"},
+      {activates && changes, &Preparation::prove_dead_man, "has no dead-man's switch"},
       {stages, &Preparation::stage, "could not stage it"},
       {stages, &Preparation::verify, "could not stage it"},
       {!stages, &Preparation::verify_sealed, "does not hold it whole"},
-      {stages && activates, &Preparation::install_requirements,
+      {stages && activates && changes, &Preparation::install_requirements,
        "could not install what it requires"},
       {activates, &Preparation::confirm_unchanged, "did not confirm what is active"}};
   for (const auto& [wanted, step, complaint] : steps) {
@@ -190,7 +191,8 @@ void Preparation::confirm_unchanged() {
   std::erase_if(without_hook, [](const RolloutHost* host) {
     return host->facts->installed.hook || host->wanted.empty();
   });
-  do_announced(activate_phase(options_), without_hook);
+  if (options_.goal != RolloutOptions::Goal::proven)
+    do_announced(activate_phase(options_), without_hook);
   std::erase_if(settled, [](const RolloutHost* host) { return !host->good; });
   do_phase(confirm_phase(sets_, options_.policy), settled);
 }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rollout/records.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 
 namespace ds {
@@ -67,16 +65,14 @@ void Records::decide(const std::vector<RolloutHost*>& hosts, const std::string& 
   attempt([&] { journal_->decide(run_, decision); });
 }
 
-void Records::leave_out(const std::vector<RolloutHost*>& hosts) {
+void Records::note_releases(const std::vector<RolloutHost*>& owing,
+                            const std::vector<RolloutHost*>& served) {
   std::map<std::string, std::vector<RolloutHost*>> groups;
-  for (RolloutHost* host : hosts) {
-    const std::vector<std::string>& owed = host->outcome.owed;
-    const bool release = std::find(owed.begin(), owed.end(), owed_release) != owed.end();
-    if (host->outcome.left_out && release && left_out_.insert(host->outcome.host).second)
-      groups[hindrance_of(host->outcome)].push_back(host);
-  }
+  for (RolloutHost* host : owing)
+    groups[hindrance_of(host->outcome)].push_back(host);
   for (const auto& [kind, group] : groups)
     decide(group, "leave-out", kind);
+  decide(served, "served", "");
 }
 
 void Records::note_proofs(const std::vector<RolloutHost*>& hosts) {

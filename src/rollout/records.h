@@ -29,8 +29,9 @@ class Records {
   /// `what`: "confirm" or "roll-back".
   void decide(const std::vector<RolloutHost*>& hosts, const std::string& what,
               const std::string& because);
-  /// Hosts that the policy leaves out, once each.
-  void leave_out(const std::vector<RolloutHost*>& hosts);
+  /// Hosts that are owed the release, and those that were and have it now.
+  void note_releases(const std::vector<RolloutHost*>& owing,
+                     const std::vector<RolloutHost*>& served);
   /// Which of them owe a proof by their GPUs, as far as it is not written.
   void note_proofs(const std::vector<RolloutHost*>& hosts);
   /// Writes what is noted.
@@ -45,7 +46,7 @@ class Records {
   std::string run_;
   std::map<std::string, std::string> known_;  ///< state of each host, as it is or will be written
   std::vector<TransitionRecord> pending_;
-  std::set<std::string> left_out_, unproven_;  ///< as it is written
+  std::set<std::string> unproven_;  ///< as it is written
 };
 
 }  // namespace ds

@@ -98,6 +98,73 @@ class LeftOut(DeployCase):
         said = self.python(self.pythons["n3"], "-c", "import foreign; print(foreign.VERSION)")
         self.assertEqual(said, "2.0\n")
 
+    def test_a_debt_outlives_runs_that_do_not_pay_it(self):
+        self.fleet.stop("n3")
+        owing = self.take("--unreachable", "leave-out", exit_status=5)["run"]
+        newer = self.pure_wheel(version="2.0")
+        self.take(wheel=newer, exit_status=5)  # stops, as n3 is down
+        self.assertIn(owing, self.state_of()["n3"]["owed"])
+        # One that nobody can confirm owes nothing itself.
+        policy = self.write("p.yaml", "unreachable: leave-out\nhealth: {command: exit 1}\n")
+        report = self.take("--policy", policy, wheel=newer, exit_status=4)
+        self.assertEqual(report["hosts"][2]["owed"], ["release"])  # of the first run
+        self.assertIn(owing, self.state_of()["n3"]["owed"])
+        self.fleet.start("n3")
+        paid = self.go_on("resume", "--owed", "--limit", "n[1-3]")
+        self.assertEqual(self.states(paid), {"n3": "confirmed"})
+        done = self.run_program("resume", "--owed", *self.ssh)
+        self.assertEqual((done.returncode, done.stderr), (0, "no host is owed a release\n"))
+
+    def test_a_debt_that_another_coordinator_overtook(self):
+        self.fleet.stop("n3")
+        self.take("--unreachable", "leave-out", exit_status=5)
+        self.fleet.start("n3")
+        newer = self.pure_wheel(version="2.0")
+        done = self.run_program("deploy", "--hostfile", self.hosts, "-F", self.fleet.config,
+                                "--state-dir", self.folder / "other", "--wheel", newer)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = self.run_program("resume", "--owed", *self.ssh)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("n3: another run has changed it since, so that run", done.stderr)
+        said = self.python(self.pythons["n3"], "-c", "import foreign; print(foreign.VERSION)")
+        self.assertEqual(said, "2.0\n")
+        self.assertEqual(self.state_of()["n3"]["owed"], "")
+
+    def test_of_a_stage_that_was_activated(self):
+        words = ["--hostfile", self.hosts, *self.ssh, "--wheel", self.wheel, "--unreachable",
+                 "leave-out"]
+        self.fleet.stop("n3")
+        staged = self.deploy("stage", *words, exit_status=5)
+        self.assertEqual(self.left_out(staged), {"n3": ["release"]})
+        self.go_on("activate", exit_status=5)
+        self.fleet.start("n3")
+        self.assertEqual(self.states(self.go_on("resume", "--owed")), {"n3": "confirmed"})
+
+    def test_a_rollback_without_one(self):
+        self.take()
+        self.take(wheel=self.pure_wheel(version="2.0"))
+        self.fleet.stop("n3")
+        words = ["--hostfile", self.hosts, *self.ssh]
+        done = self.run_program("rollback", *words, "--json")
+        self.assertEqual(done.returncode, 5, done.stderr)
+        run = json.loads(done.stdout)["run"]
+        report = self.go_on("resume", run, "--unreachable", "leave-out", exit_status=5)
+        self.assertEqual(self.states(report), {"n1": "rolled-back", "n2": "rolled-back",
+                                               "n3": "unreachable", "n4": "rolled-back"})
+        self.fleet.start("n3")
+        done = self.run_program("resume", "--owed", *self.ssh)
+        self.assertEqual(done.returncode, 5)
+        self.assertIn("nobody knows where it was to go back to", done.stderr)
+
+    def test_status_without_a_journal_that_can_be_read(self):
+        self.take()
+        (self.folder / "state" / "journal.db").write_bytes(b"x" * 5000)
+        for name in ("journal.db-wal", "journal.db-shm"):
+            (self.folder / "state" / name).unlink(missing_ok=True)
+        done = self.run_program("status", "--hostfile", self.hosts, *self.ssh)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("warning: what hosts are owed is not known", done.stderr)
+
     def test_too_many(self):
         self.fleet.stop("n3")
         self.fleet.stop("n4")

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -90,8 +91,9 @@ struct World {
   std::vector<TestHost> hosts;
   RecordingStatus status;
   std::vector<std::string> unreachable;
-  std::size_t gpus = 0;  ///< that each host has
-  std::optional<UseFacts> use;
+  std::vector<std::string> refused;                   ///< by the audit
+  std::size_t gpus = 0;                               ///< that each host has
+  std::optional<std::vector<std::string>> processes;  ///< on each GPU
   RolloutOptions options;
   Report report;  ///< of the last roll
 
@@ -123,8 +125,11 @@ struct World {
       inventory.hosts.push_back(entry);
       fleet.hosts.push_back(facts_of(host));
       fleet.hosts.back().gpus.resize(gpus);
-      fleet.hosts.back().use = use;
+      for (Gpu& gpu : fleet.hosts.back().gpus)
+        gpu.processes = processes;
       audit.hosts.push_back({host.name, Verdict::ready, {}, {}});
+      if (std::find(refused.begin(), refused.end(), host.name) != refused.end())
+        audit.hosts.back().verdict = Verdict::refused;
       for (const std::string& dead : unreachable) {
         if (dead != host.name)
           continue;
