@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The dead-man's switch: an activation stays only if the coordinator says so within its time, else
 # the host goes back by itself. The host alone decides which of the two came first, by one rename.
-# durable.py, activation.py and holder.py stand before this text.
+# durable.py, activation.py, holder.py and history.py stand before this text.
 import base64
 import contextlib
 import fcntl
@@ -57,7 +57,7 @@ def confirmed_before(root, previous, back_to=None):
     return earlier[:at]
 
 
-def put_on_trial(root, activation, releases, previous, seconds, back=False):
+def put_on_trial(root, activation, releases, previous, seconds, back=False, by=None):
     """The note of what is about to happen, on disk before it happens."""
     if on_trial(root):
         raise Refused("another activation of this environment is not decided yet")
@@ -67,7 +67,7 @@ def put_on_trial(root, activation, releases, previous, seconds, back=False):
     record = {"schema": "ds-deploy.activation/1", "id": activation, "releases": releases,
               "previous": previous, "boot": boot_id(),
               "before": confirmed_before(root, previous, releases if back else None),
-              "back": bool(back),
+              "back": bool(back), "by": by or {},
               "deadline": awake_since_boot() + seconds, "seconds": seconds, "at": time.time()}
     write_record(root, UNCONFIRMED, record)
     if os.path.lexists(os.path.join(root, ROLLED_BACK)):
@@ -81,6 +81,7 @@ def keep(root, activation):
         if trial and trial["id"] == activation and seconds_left(trial) > 0:
             os.rename(os.path.join(root, UNCONFIRMED), os.path.join(root, CONFIRMED))
             sync_folder(root)
+            note_history(root, "confirmed", trial)
             return {"state": "confirmed"}
     trial = on_trial(root)
     if trial and trial["id"] == activation:
@@ -185,6 +186,7 @@ def go_back(root, because, activation, confirmed_too=False):
         except OSError:  # no space to say why
             os.rename(overdue, ended)
         sync_folder(root)
+        note_history(root, "rolled-back", trial, back=True)
     return trial
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The process that outlives the session. durable.py, activation.py and dead_man.py stand before this
+# The process that outlives the session. durable.py, activation.py, holder.py, history.py and dead_man.py stand before this
 # text; its words: "watch" or "probe", ROOT, identity.
 import os
 import sys

@@ -78,7 +78,8 @@ def activate(request, root):
         previous = read_pointer(root)
         if previous == wanted:
             return dict(scripts, previous=previous, changed=changed)
-        put_on_trial(root, identity, wanted, previous, seconds, request.get("back", False))
+        put_on_trial(root, identity, wanted, previous, seconds, request.get("back", False),
+                     who_asks(request))
     try:
         if request["armed"]:
             start_and_see(root, request["dead_man"], ["watch", root, identity], ARMED)
@@ -88,6 +89,7 @@ def activate(request, root):
                 raise Refused("it was taken back before it was active")
             write_note(root, "active", point_at(wanted))
             note_use(root, previous + wanted)
+            note_history(root, "activated", trial)
     except BaseException as error:
         go_back(root, "it could not be activated: %s" % error, identity)
         raise
@@ -144,7 +146,7 @@ def records(request, root):
 PHASES = {"lock": lock, "unlock": unlock, "recover": recover, "show-outliving": show_outliving,
           "is-outlived": is_outlived, "lacking": lacking, "stage": stage, "verify": verify,
           "activate": activate, "keep": confirmed, "rollback": roll_back, "check": check,
-          "records": records,
+          "records": records, "history": history, "pin": pin,
           "clean": clean, "remove": remove, "pip-lacking": lacking_by_pip, "pip-send": take_wheel,
           "pip-install": install_by_pip, "pip-verify": verify_by_pip}
 STREAMED = ("stage", "pip-send")  # bytes follow the request

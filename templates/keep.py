@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Which releases of an environment stay, and how the others are removed: the seal first, so that a
 # kill leaves none that counts and is not whole. layout.py, durable.py, trust.py, receive.py,
-# release.py, activation.py and dead_man.py stand before this text.
+# release.py, activation.py, dead_man.py and pins.py stand before this text.
 import contextlib
 import os
 import re
@@ -15,6 +15,7 @@ LEFT = re.compile(r"^(?:\.stage-([0-9a-f]{64})|([0-9a-f]{64})\.part|([0-9a-f]{64
 # File systems that several machines can have mounted; place_rules.cc has the same.
 SHARED = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "wekafs", "cifs", "smb3", "9p", "afs", "panfs",
           "pvfs2", "gfs2", "ocfs2", "virtiofs", "fuse.")
+ASKED = re.compile(rb"(?:^|\0)DS_DEPLOY_RELEASE=([^\0]*)")
 NOT_ASKED = "other machines may use it (%s), and not all of them were asked"
 
 
@@ -40,16 +41,21 @@ def shared_by(root):
 
 
 def mapped_releases(root):
-    """SHA-256 -> a process that has files of it mapped, of those that this user may see."""
+    """SHA-256 -> a process that has files of it mapped, or that asked for it by DS_DEPLOY_RELEASE, of
+    those that this user may see."""
     place = os.fsencode(os.path.join(os.path.realpath(root), "releases"))
     inside = re.compile(re.escape(place) + rb"/([0-9a-f]{64})/")
-    found = {}
+    found, there = {}, present(root)
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/%s/maps" % pid, "rb") as maps:
                 found.update((name.decode(), int(pid)) for name in inside.findall(maps.read()))
+            with open("/proc/%s/environ" % pid, "rb") as variables:
+                asked = ASKED.search(variables.read())
         except OSError:
             continue  # another user's, or it has ended
+        for word in re.findall(rb"[0-9a-f]{12,64}", asked.group(1)) if asked else ():
+            found.update((name, int(pid)) for name in there if name.startswith(word.decode()))
     return found
 
 
@@ -126,7 +132,7 @@ def used_because(root, request, releases):
 
 def mapped_because(request, mapped):
     why = {sha256: "another host that shares it uses it" for sha256 in request.get("in_use", ())}
-    why.update((sha256, "process %d has files of it mapped" % pid)
+    why.update((sha256, "process %d uses it" % pid)
                for sha256, pid in mapped.items())
     return why
 
@@ -205,6 +211,7 @@ def remove_leftover(folder, name):
 def reasons(request, root, there, mapped):
     """SHA-256 -> why it stays."""
     why = used_because(root, request, there)
+    why.update((sha256, "a job was promised it (ds-deploy pin)") for sha256 in pins_of(root))
     why.update(mapped_because(request, mapped))
     why.update(wanted_because(root, request["keep"]))
     return why

@@ -13,22 +13,24 @@ import sysconfig
 
 MARKER = b"\n# ds-deploy launcher\n"
 COMMAND = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")
+CHECK = "ds-deploy-check"
 FIRST_LINE = 127  # bytes that every Linux reads of it: execve(2)
 
 
-def interpreter_line():
+def interpreter_line(flags):
     """As pip writes it: /bin/sh starts an interpreter whose path no first line can hold."""
     path = os.fsencode(sys.executable)
-    if len(path) + len("#!\n") <= FIRST_LINE and not re.search(rb"\s", path):
-        return b"#!" + path
-    quoted = os.fsencode(shlex.quote(sys.executable))
+    if len(path) + len(flags) + len("#!\n") <= FIRST_LINE and not re.search(rb"\s", path):
+        return b"#!" + path + flags
+    quoted = os.fsencode(shlex.quote(sys.executable)) + flags
     return b"#!/bin/sh\n'''exec' " + quoted + b" \"$0\" \"$@\"\n' '''"
 
 
-def launcher_text(template, root, name):
-    for key, value in (("@ROOT@", ascii(os.path.realpath(root))), ("@NAME@", ascii(name))):
-        template = template.replace(key, value)
-    return template.encode("ascii").replace(b"@SHEBANG@", interpreter_line())
+def launcher_text(template, root, name, flags=b""):
+    hook = os.path.join(sysconfig.get_paths()["purelib"], "_ds_deploy.py")
+    for key, value in (("@ROOT@", os.path.realpath(root)), ("@NAME@", name), ("@HOOK@", hook)):
+        template = template.replace(key, ascii(value))
+    return template.encode("ascii").replace(b"@SHEBANG@", interpreter_line(flags))
 
 
 def is_launcher(path, root):
@@ -58,19 +60,22 @@ def commands_of(folder):
 
 
 def install_launchers(request, root):
-    """For each command of the releases whose name is free. What is in the way costs the command,
-    never the activation."""
+    """For each command of the releases whose name is free, and our own ds-deploy-check. What is in
+    the way costs the command, never the activation."""
     names = set()
     for sha256 in request["releases"]:
         names |= commands_of(release_folder(root, sha256))
+    texts = {name: launcher_text(request["launcher"], root, name) for name in names}
+    # Without site-packages it starts in half the time.
+    texts[CHECK] = launcher_text(request["check"], root, CHECK, b" -IS")
     changed, left, problems = False, [], []
-    for name in sorted(names):
+    for name in sorted(texts):
         path = os.path.join(sysconfig.get_path("scripts"), name)
         if not COMMAND.match(name) or (os.path.lexists(path) and not is_launcher(path, root)):
             left.append(name)
             continue
         try:
-            changed |= write_launcher(path, launcher_text(request["launcher"], root, name))
+            changed |= write_launcher(path, texts[name])
             give_as_root_is(path, root)
         except OSError as error:
             problems.append("%s: %s" % (error.strerror, path))

@@ -167,6 +167,7 @@ printf '\n%s begin\n' "$nonce"
 [ -z "$env_script" ] || environment
 LC_ALL=C
 export LC_ALL
+unset DS_DEPLOY_RELEASE
 say kernel "$(uname -r)"
 say machine "$(uname -m)"
 say hostname "$(uname -n)"

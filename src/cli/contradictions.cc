@@ -91,6 +91,15 @@ void refuse_contradictions(const Options& options) {
                                              : "no release was named"),
         "name releases, or give --all");
   }
+  if (options.owed &&
+      (options.local_only || !options.hostfiles.empty() || !options.slurm_job.empty())) {
+    throw UsageError("--owed goes by the journal, which has the hosts",
+                     "choose among them with --limit or --exclude");
+  }
+  if (options.command == "pin" && !options.facts.empty()) {
+    throw UsageError("--facts replays what hosts said once; a release is kept on hosts that answer",
+                     "leave --facts out");
+  }
   const bool changes =
       options.command == "deploy" || options.command == "stage" || options.command == "rollback";
   if (changes && !options.facts.empty() && !options.dry_run) {

@@ -70,6 +70,10 @@ struct Options {
   bool all = false;                ///< of remove: everything that is of ours
   bool receipt = false;            ///< of show: the report of the run
   std::string state_dir;           ///< of the journal; empty: state_home()
+  int days = 30;                   ///< for which pin keeps a release
+  bool processes = false;          ///< of status: which of them use which release
+  bool on_hosts = false;           ///< of history: what the hosts noted
+  std::string message;             ///< why, for the hosts' histories
   int number = 20;                 ///< of runs that history shows
   bool with_requirements = false;  ///< hosts' pip installs what the wheels require
   std::string pip_mirror;          ///< the package index wherever this run lets pip fetch; or empty
@@ -88,6 +92,7 @@ struct Options {
   bool json = false;
   std::string format;       ///< of a report: text, json or github; never empty once it is parsed
   std::string junit, html;  ///< files of a report; "-": the standard output
+  std::string events;       ///< file for progress as JSON lines; empty: none
   bool verbose = false;
   bool quiet = false;
   std::string color = "auto";

@@ -23,6 +23,8 @@ Deploy
                   ds-deploy rollback --hostfile cluster
   remove        takes releases that nobody uses off hosts
                   ds-deploy remove 0123456789ab --hostfile cluster
+  pin           keeps a release on hosts for a job, whatever is activated meanwhile
+                  ds-deploy pin 0123456789ab --hostfile cluster
 Look
   facts         what every host is
                   ds-deploy facts --hostfile cluster --json

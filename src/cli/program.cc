@@ -9,10 +9,12 @@
 #include "artifact/artifact.h"
 #include "base/text.h"
 #include "cli/history.h"
+#include "cli/host_history.h"
 #include "cli/jit.h"
 #include "cli/look.h"
 #include "cli/owed.h"
 #include "cli/pack_wheel.h"
+#include "cli/pin.h"
 #include "cli/pip_mode.h"
 #include "cli/plan_source.h"
 #include "cli/plan_wheel.h"
@@ -100,7 +102,7 @@ ExitStatus run_program(const Options& options) {
   if (options.command == "cache")
     return manage_cache(session);
   if (options.command == "history")
-    return show_history(options);
+    return options.on_hosts ? show_host_history(session) : show_history(options);
   if (options.command == "show")
     return show_run(options);
   if (options.command == "jit")
@@ -111,6 +113,8 @@ ExitStatus run_program(const Options& options) {
     return show_facts(session);
   if (options.command == "status")
     return show_status(session);
+  if (options.command == "pin")
+    return pin(session);
   if (options.command == "report")
     return show_report(session);
   if (options.command == "ping")

@@ -14,14 +14,8 @@ namespace {
 
 using Releases = std::vector<std::string>;
 
-/// What a host goes back to, or why it cannot.
-struct Target {
-  Releases releases;
-  std::string problem;
-};
-
 /// What was confirmed before that which is active.
-Target previous_of(const InstalledFacts& installed) {
+ReleaseTarget previous_of(const InstalledFacts& installed) {
   const Activations& notes = installed.activations;
   if (notes.trial)
     return {notes.trial->previous, {}};
@@ -32,8 +26,8 @@ Target previous_of(const InstalledFacts& installed) {
   return {notes.confirmed->before.back(), {}};
 }
 
-Target release_there(const InstalledFacts& installed, const std::string& beginning) {
-  Target target;
+ReleaseTarget release_there(const InstalledFacts& installed, const std::string& beginning) {
+  ReleaseTarget target;
   for (const std::string& sha256 : installed.sealed) {
     if (sha256.starts_with(beginning))
       target.releases.push_back(sha256);
@@ -43,14 +37,6 @@ Target release_there(const InstalledFacts& installed, const std::string& beginni
   if (target.releases.size() > 1)
     target.problem = "several releases there begin with " + clean_line(beginning, 64);
   return target;
-}
-
-Target target_of(const HostFacts& facts, const std::string& to) {
-  if (to == "pip")
-    return {};
-  if (to.empty() || to == "previous")
-    return previous_of(facts.installed);
-  return release_there(facts.installed, to);
 }
 
 void refuse_without_target(const std::map<std::string, std::vector<std::string>>& problems) {
@@ -102,7 +88,7 @@ HostReleases targets(Session& session) {
   for (const HostFacts& facts : session.fleet().hosts) {
     if (facts.state != HostFacts::State::reached)
       continue;
-    const Target target = target_of(facts, options.to);
+    const ReleaseTarget target = target_of(facts, options.to);
     if (!target.problem.empty()) {
       problems[target.problem].push_back(facts.host);
       continue;
@@ -117,6 +103,14 @@ HostReleases targets(Session& session) {
 }
 
 }  // namespace
+
+ReleaseTarget target_of(const HostFacts& facts, const std::string& to) {
+  if (to == "pip")
+    return {};
+  if (to.empty() || to == "previous")
+    return previous_of(facts.installed);
+  return release_there(facts.installed, to);
+}
 
 ExitStatus roll_back(Session& session) {
   Undertaking undertaking = begin_undertaking(session);

@@ -80,8 +80,12 @@ std::string inherited_python() {
 
 Session::Session(const Options& options)
     : options_(options), status_(make_status(status_options(options), stderr)) {
+  if (!options.events.empty())
+    status_ = with_events(std::move(status_), expand_home(options.events));
   probe_.python = asked_python(options);
   probe_.inherited_python = inherited_python();
+  const char* job = std::getenv("SLURM_JOB_ID");
+  probe_.own_job = !options.slurm_job.empty() ? options.slurm_job : job == nullptr ? "" : job;
   transport_ = make_transport(transport_options(options));
 }
 

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "cli/history.h"
 #include "cli/owed.h"
 #include "cli/reach.h"
 #include "report/report.h"
@@ -73,8 +74,8 @@ std::vector<Row> fold(const std::vector<HostStatus>& hosts) {
   std::vector<Row> rows;
   std::map<std::string, std::size_t> at;
   for (const HostStatus& host : hosts) {
-    const std::string key =
-        host.release + "\n" + host.state + "\n" + host.message + "\n" + host.owed;
+    const std::string key = host.release + "\n" + host.state + "\n" + host.message + "\n" +
+                            host.owed + "\n" + join(host.processes, "\n");
     const auto [found, fresh] = at.emplace(key, rows.size());
     if (fresh)
       rows.push_back({&host, {}});
@@ -96,6 +97,8 @@ std::string text_of(const std::vector<HostStatus>& hosts) {
                         said);
     if (!row.first->owed.empty())
       text += "    owed " + row.first->owed + "\n";
+    for (const std::string& process : row.first->processes)
+      text += "    " + process + "\n";
   }
   if (releases.size() > 1) {
     std::vector<std::string> pieces;
@@ -117,10 +120,41 @@ std::string json_of(const char* schema, const std::vector<HostStatus>& hosts, Ex
                     {"release", host.release},
                     {"message", host.message},
                     {"owed", host.owed}});
+    if (!host.processes.empty())
+      list.back()["processes"] = host.processes;
   }
   const ordered_json whole = {
       {"schema", schema}, {"exit", static_cast<int>(exit)}, {"hosts", list}};
   return whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::vector<std::string> processes_of(const HostFacts& facts) {
+  std::vector<std::string> processes;
+  if (!facts.use)
+    return {"which processes use a release is not known"};
+  for (const ReleaseUse& use : facts.use->releases)
+    processes.push_back(short_names({use.sha256}) + ": " + use.process);
+  if (!facts.use->all_seen)
+    processes.emplace_back("other users' processes were not seen, or not all of them");
+  return processes;
+}
+
+/// By host; nothing where the journal cannot be read, which costs no more.
+std::map<std::string, std::string> owed_to(Session& session) {
+  std::map<std::string, std::string> owed;
+  try {
+    const auto journal = JournalReader::open(state_folder(session.options()));
+    for (const DebtRecord& debt :
+         journal ? debts_of(*journal, session).all : std::vector<DebtRecord>()) {
+      const char* kind = debt.proof ? owed_proof : owed_release;
+      std::string& text = owed[debt.host];
+      text += fmt::format("{}the {} of run {}: {}", text.empty() ? "" : ", ", kind, debt.run,
+                          command_for(kind));
+    }
+  } catch (const Error& error) {
+    session.status().warning("what hosts are owed is not known: " + error.what());
+  }
+  return owed;
 }
 
 }  // namespace
@@ -183,10 +217,12 @@ HostStatus host_status(const HostFacts& facts) {
 ExitStatus show_status(Session& session) {
   const Fleet& fleet = session.fleet();
   std::vector<HostStatus> hosts;
-  std::map<std::string, std::string> owed = debts_of_hosts(session);
+  std::map<std::string, std::string> owed = owed_to(session);
   for (const HostFacts& facts : fleet.hosts) {
     hosts.push_back(host_status(facts));
     hosts.back().owed = owed[facts.host];
+    if (session.options().processes)
+      hosts.back().processes = processes_of(facts);
   }
   ExitStatus exit = status_of(fleet);
   const bool decided =

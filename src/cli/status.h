@@ -18,6 +18,7 @@ struct HostStatus {
   /// what kept it from answering: unreachable, refused, failed
   std::string state;
   std::string message;
+  std::vector<std::string> processes;  ///< "0123456789ab: python3 of alice (4711)", if asked for
   std::string owed;     ///< what runs of this coordinator left to do, and the command that does it
   bool decided = true;  ///< nothing has to happen there any more
 };

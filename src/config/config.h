@@ -113,6 +113,7 @@ struct TreatmentKey {
   std::string name;  ///< "unreachable"
   Policy::Treatment Policy::*place;
   bool may_wait, may_proceed;
+  std::string summary;  ///< one line of help
 };
 const std::vector<TreatmentKey>& treatment_keys();
 

@@ -49,10 +49,14 @@ bool read_wait(std::string_view word, Treatment& into) {
 
 const std::vector<TreatmentKey>& treatment_keys() {
   static const std::vector<TreatmentKey> keys = {
-      {"unreachable", &Policy::unreachable, true, false},
-      {"incompatible", &Policy::incompatible, false, false},
-      {"busy", &Policy::busy, true, true},
-      {"without_dead_man", &Policy::without_dead_man, false, true}};
+      {"unreachable", &Policy::unreachable, true, false,
+       "hosts that give no answer or refuse the login: stop, leave-out[=N|N%], wait=TIME (stop)"},
+      {"incompatible", &Policy::incompatible, false, false,
+       "hosts that the audit refuses: stop, leave-out[=N|N%] (stop)"},
+      {"busy", &Policy::busy, true, true,
+       "hosts that a job has: proceed, stop, leave-out[=N|N%], wait=TIME (proceed)"},
+      {"without_dead_man", &Policy::without_dead_man, false, true,
+       "hosts that could not go back by themselves: stop, leave-out[=N|N%], proceed (stop)"}};
   return keys;
 }
 

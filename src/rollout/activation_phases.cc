@@ -15,8 +15,8 @@ namespace {
 /// The program of the process that outlives a session.
 std::string dead_man_program() {
   std::string text;
-  for (const char* file :
-       {"layout.py", "durable.py", "activation.py", "holder.py", "dead_man.py", "dead_man_main.py"})
+  for (const char* file : {"layout.py", "durable.py", "activation.py", "holder.py", "history.py",
+                           "dead_man.py", "dead_man_main.py"})
     text += template_text(file);
   return text;
 }
@@ -131,7 +131,13 @@ PhaseDescription activate_phase(const RolloutOptions& options) {
                       {"back", options.goal == RolloutOptions::Goal::rolled_back},
                       {"confirm_timeout", options.policy.confirm_timeout.count()},
                       {"dead_man", dead_man_program()},
+                      {"by",
+                       {{"user", options.user},
+                        {"machine", options.machine},
+                        {"command", options.command},
+                        {"message", options.message}}},
                       {"launcher", std::string(template_text("launcher.py"))},
+                      {"check", std::string(template_text("check.py"))},
                       {"hook", std::string(template_text("hook.py"))}};
   phase.command = [more =
                        std::make_shared<const std::string>(texts.dump())](const RolloutHost& host) {

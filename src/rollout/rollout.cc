@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/text.h"
+#include "rollout/debts.h"
 #include "rollout/preparation.h"
 #include "rollout/rollout_state.h"
 #include "rollout/waves.h"
@@ -44,7 +45,6 @@ class Rollout {
   void settle(const std::string& because);
   std::vector<RolloutHost*> proofless(std::vector<RolloutHost*> hosts);
   void clean();
-  void note_what_is_owed();
   void write_end(RolloutResult& result);
 
   const std::vector<ReleaseSet>& sets_;
@@ -60,6 +60,12 @@ class Rollout {
 
 /// Why nobody may begin: hosts that cannot take part, and that the policy does not leave out.
 std::string Rollout::admit() {
+  std::vector<RolloutHost*> moving = hosts_of(hosts_);
+  const bool stages = options_.goal == RolloutOptions::Goal::staged;
+  std::erase_if(moving, [stages](const RolloutHost* host) {
+    return !host->good || (holds_all(*host) && (stages || !moves(*host)));
+  });
+  hold_busy_back(moving, options_.policy);
   const std::string because = leave_out(hosts_, options_);
   const std::string others = who_failed(hosts_);
   if (!because.empty() || others.empty())
@@ -133,8 +139,10 @@ void Rollout::owe_proof(RolloutHost& host) {
   const std::string users = users_of(*host.facts);
   host.outcome.state = HostState::skipped;
   host.outcome.step = "busy";
-  host.outcome.message =
-      users.empty() ? "its GPUs may be in use: who uses them cannot be seen" : "in use by " + users;
+  host.outcome.message = !users.empty() ? "in use by " + users
+                         : host.facts->gpus.empty()
+                             ? "it shows no GPU now"
+                             : "its GPUs may be in use: they do not tell which processes they have";
 }
 
 /// Good hosts at the end: confirmed, or unchanged when no phase wrote anything. Hosts that nobody
@@ -191,7 +199,6 @@ void Rollout::clean() {
 
 void Rollout::go() {
   began_ = true;
-  records_.leave_out(hosts_of(hosts_));
   records_.note_proofs(hosts_of(hosts_));
   const std::string because = preparation_.run();
   if (!because.empty() || options_.goal == RolloutOptions::Goal::staged) {
@@ -199,13 +206,12 @@ void Rollout::go() {
     return;
   }
   // Every good host holds the release, whole. From here on hosts change.
-  records_.leave_out(hosts_of(hosts_));
   records_.note_proofs(proofless(preparation_.movers()));
   std::size_t failed = 0, unavailable = 0;
   for (const RolloutHost& host : hosts_) {
     failed += has_failed(host);
-    unavailable +=
-        host.takes_part && !host.good && (is_lost(host.outcome.state) || !host.trial.empty());
+    unavailable += host.takes_part && !host.good && hindrance_of(host.outcome) != "incompatible" &&
+                   (is_lost(host.outcome.state) || !host.trial.empty());
   }
   waves_.emplace(preparation_.movers(), limits_for(options_.policy, hosts_.size(), failed),
                  unavailable, sets_, options_, records_, transport_, status_);
@@ -215,25 +221,10 @@ void Rollout::go() {
   settle(waves_->because());
 }
 
-/// A host that did not come to its release owes what it owed before.
-void Rollout::note_what_is_owed() {
-  records_.leave_out(hosts_of(hosts_));
-  for (RolloutHost& host : hosts_) {
-    const HostState state = host.outcome.state;
-    const bool there =
-        state == HostState::confirmed || state == HostState::unchanged ||
-        (state == HostState::rolled_back && options_.goal == RolloutOptions::Goal::rolled_back) ||
-        options_.goal == RolloutOptions::Goal::proven;
-    if (!there)
-      host.owes_proof = host.takes_part && options_.unproven.contains(host.outcome.host);
-  }
-  records_.note_proofs(hosts_of(hosts_));
-}
-
 void Rollout::write_end(RolloutResult& result) {
   try {
     if (began_)
-      note_what_is_owed();
+      note_debts(hosts_, options_, records_);
     records_.finish(hosts_of(hosts_));
   } catch (const Error& error) {
     result.stopped = result.stopped.value_or(error);

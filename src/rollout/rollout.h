@@ -107,9 +107,11 @@ struct RolloutOptions {
   std::filesystem::path scratch;  ///< folder with room for what is sent; empty: the temporary one
   Policy policy;
   std::string user, machine;       ///< who runs it and from where, for whoever finds a host locked
+  std::string command, message;    ///< what is called, and why, for the hosts\' histories
   std::size_t keep = 3;            ///< releases that stay on a host beside those that are active
   std::string owner_group;         ///< whose members own what is written; empty: as it was
   std::set<std::string> unproven;  ///< hosts that owe a proof from an earlier run
+  std::set<std::string> unserved;  ///< hosts that an earlier run owes its release
   bool break_lock = false;     ///< take also a lock of which nobody can tell whether its run lives
   Journal* journal = nullptr;  ///< that has this run and its hosts; nullptr: none is kept
 };
@@ -175,6 +177,37 @@ using HeldReleases = std::map<std::string, std::vector<ReleaseRecord>>;  ///< by
 HeldReleases read_release_records(const Inventory& inventory, const ProbeOptions& probe,
                                   const HostReleases& releases, Transport& transport,
                                   Status& status);
+
+struct PinnedHost {
+  std::string host;
+  std::string problem;     ///< why it keeps nothing; empty: it does
+  std::int64_t until = 0;  ///< by its clock, seconds since 1970
+};
+
+/// Each of these hosts keeps these releases for so many days more, whatever is activated meanwhile.
+std::vector<PinnedHost> pin_releases(const Inventory& inventory, const ProbeOptions& probe,
+                                     const HostReleases& releases, int days, Transport& transport,
+                                     Status& status);
+
+/// A line of a host's history; hostile text, cleaned.
+struct HistoryEntry {
+  std::int64_t at = 0;  ///< by the host's clock, seconds since 1970
+  std::string run;
+  std::string event;  ///< activated, confirmed, rolled-back
+  std::vector<std::string> from,
+      to;  ///< release sets, sha256; empty: what pip installed, or nothing
+  std::string because;
+  std::string user, machine, command, message;  ///< of the coordinator
+  std::string login, sudo_user;                 ///< on the host
+  bool operator==(const HistoryEntry&) const = default;
+};
+using HostHistories = std::map<std::string, std::vector<HistoryEntry>>;  ///< by host
+
+/// The newest `most` of each host's, the oldest of them first; a host that does not answer is not
+/// in it.
+HostHistories read_histories(const Inventory& inventory, const ProbeOptions& probe,
+                             const Fleet& fleet, std::size_t most, Transport& transport,
+                             Status& status);
 
 /// The manifest that is sent over SSH: path, size, mode, SHA-256 of each file, bound to the
 /// wheel's SHA-256. {"schema":"ds-deploy.manifest/1",...}

@@ -152,6 +152,8 @@ std::vector<RolloutHost> admit_hosts(const Inventory& inventory, const Fleet& fl
                                      const RolloutOptions& options);
 
 std::vector<Candidate> candidates(std::vector<RolloutHost>& hosts);
+/// hold_busy_back() of hosts where something is to change.
+void hold_busy_back(const std::vector<RolloutHost*>& moving, const Policy& policy);
 /// leave_out() of them; what one of a run with this goal owes then.
 std::string leave_out(std::vector<RolloutHost>& hosts, const RolloutOptions& options);
 

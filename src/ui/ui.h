@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -38,6 +39,11 @@ struct StatusOptions {
 };
 
 std::unique_ptr<Status> make_status(StatusOptions options, std::FILE* stream);
+
+/// What `shown` gets goes to the file too, an event a line, as JSON. Error (usage) if it cannot be
+/// written; one that cannot be written later is a warning.
+std::unique_ptr<Status> with_events(std::unique_ptr<Status> shown,
+                                    const std::filesystem::path& file);
 
 /// "auto", "always" or "never"; NO_COLOR, CLICOLOR_FORCE and TERM=dumb are respected under "auto".
 bool wants_color(std::string_view mode, int fd);

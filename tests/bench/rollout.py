@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a rollout costs: the coordinator, the hosts beside pip, and the moment of activation.
 
-    python3 tests/bench/rollout.py --build build [--only fake|real|line|host] [--rounds 3]
+    python3 tests/bench/rollout.py --build build [--only fake|real|line|host|check] [--rounds 3]
 
 `fake`: 1,000 hosts that answer at once, with a real journal. `real`: 100 sshd hosts of this machine,
 each with an environment of its own, from one release to another and once with nothing to do. `line`:
 a request to activate, told to 100 sshd hosts that wait. `host`: one host takes a wheel of 50 MB in
-and activates it, beside pip, in four environments in turn.
+and activates it, beside pip, in four environments in turn. `check`: ds-deploy-check, beside an
+interpreter that does nothing.
 """
 import argparse
 import json
@@ -160,6 +161,31 @@ class Bench:
             table.add(name, spread(own), spread([one / run.cpu for one, run in zip(own, pip)]))
         table.show()
 
+    def check(self):
+        import time
+        from support.host_side import HostSide
+        (self.folder / "check").mkdir()
+        host = HostSide(self.folder / "check")
+        release = host.seal("a")
+        self.expect(host.activate([release], "run-1"))
+        self.expect(host.ask("keep", activation="run-1"))
+        programs = host.prefix / "bin"
+        commands = {"an interpreter that does nothing": [programs / "python", "-I", "-S", "-c", ""],
+                    "ds-deploy-check": [programs / "ds-deploy-check"],
+                    "ds-deploy-check --expect SHA": [programs / "ds-deploy-check", "--expect",
+                                                     release[:12]]}
+        took = {name: [] for name in commands}
+        for _ in range(50):
+            for name, words in commands.items():
+                began = time.monotonic()
+                subprocess.run(list(map(str, words)), stdout=subprocess.DEVNULL, check=True)
+                took[name].append((time.monotonic() - began) * 1000)
+        table = Table("A check of a host without a coordinator, 50 in turn: min / median / max",
+                      ["what", "ms"])
+        for name, values in took.items():
+            table.add(name, spread(values, "%.1f"))
+        table.show()
+
     def packed_wheel(self):
         import zipfile
         plain = pack(self.folder, "1.0", 45_450_000)
@@ -233,13 +259,13 @@ def main():
     parser.add_argument("--build", default="build", help="build folder with tests (build)")
     parser.add_argument("--hosts", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("fake", "real", "line", "host"))
+    parser.add_argument("--only", choices=("fake", "real", "line", "host", "check"))
     options = parser.parse_args()
     os.environ["DS_DEPLOY_TEST_BUILD"] = str(pathlib.Path(options.build).resolve())
     folder = pathlib.Path(tempfile.mkdtemp(prefix="ds-deploy-bench."))
     try:
         bench = Bench(options, folder)
-        for what in ("fake", "real", "line", "host"):
+        for what in ("fake", "real", "line", "host", "check"):
             if options.only in (None, what):
                 getattr(bench, what)()
     finally:

@@ -189,7 +189,7 @@ class Clean(KeepCase):
         self.seal("ab")
         child = self.mapping(self.releases / ("a" * 64) / "file")
         self.assertEqual(self.clean(keep=0), "b")
-        self.assertEqual(self.because["a"], "process %d has files of it mapped" % child.pid)
+        self.assertEqual(self.because["a"], "process %d uses it" % child.pid)
         self.assertEqual(self.answer["in_use"], ["a" * 64])
         child.stdin.close()
         child.wait()
@@ -324,7 +324,7 @@ class Remove(KeepCase):
         answer = self.remove(["a" * 64, "b" * 64])
         self.assertEqual(answer["removed"], ["b" * 64])
         self.assertEqual(answer["stays"], [{"what": "a" * 64, "because":
-                                            "process %d has files of it mapped" % child.pid}])
+                                            "process %d uses it" % child.pid}])
 
     def test_active_ones_are_refused(self):
         a, b = self.deployed()
@@ -374,7 +374,7 @@ class Remove(KeepCase):
                          [{"what": str(self.host.root / "notes.txt"),
                            "because": "ds-deploy did not write it"},
                           {"what": a,
-                           "because": "process %d has files of it mapped" % child.pid}])
+                           "because": "process %d uses it" % child.pid}])
         self.assertFalse((self.site / "ds_deploy.pth").exists())
         self.assertEqual(sorted(os.listdir(self.host.root)), ["notes.txt", "releases"])
         child.stdin.close()

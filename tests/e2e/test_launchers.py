@@ -170,7 +170,7 @@ class Launchers(LauncherCase):
         text = "[console_scripts]\n" + "".join("%s = demo.main:main\n" % name for name in names)
         before = set(os.listdir(self.bin))
         answer = self.activate(self.stage("1.0", entry_points=text + "good = demo.main:main\n"))
-        self.assertEqual(set(os.listdir(self.bin)) - before, {"good"})
+        self.assertEqual(set(os.listdir(self.bin)) - before, {"good", "ds-deploy-check"})
         self.assertEqual(answer["scripts_left"], sorted(set(names) - {"x" * 250}))
         self.assertIn("File name too long: %s" % (self.bin / ("x" * 250)),
                       answer["scripts_problem"])

@@ -51,7 +51,7 @@ class LoginEnvironment(DeployCase):
 
     @staticmethod
     def content(path):
-        if path.parent.name == "env" and path.suffix in (".json", ".lock"):
+        if path.parent.name == "env" and path.suffix in (".json", ".jsonl", ".lock"):
             return b""
         if path.suffix == ".json":
             return json.dumps(dict(json.loads(path.read_text()), run="")).encode()

@@ -212,7 +212,7 @@ class TakeOver(ReaderCase):
 
     def of_pip(self):
         return {path: found for path, found in DeployCase.tree(self.host.prefix).items()
-                if os.path.isfile(path) and "ds_deploy" not in path}
+                if os.path.isfile(path) and "ds_deploy" not in path.replace("-", "_")}
 
     def remove_hook(self):
         for pattern in ("ds_deploy.*", "_ds_deploy.py", "__pycache__/_ds_deploy.*"):

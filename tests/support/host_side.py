@@ -9,9 +9,9 @@ import zipfile
 
 TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "templates"
 FILES = ("layout.py", "durable.py", "trust.py", "receive.py", "unpack.py", "earlier.py",
-         "release.py", "activation.py", "holder.py", "dead_man.py", "lock.py", "launchers.py",
-         "keep.py", "remove.py", "call_pip.py", "by_pip.py", "host.py")
-OUTLIVING = ("layout.py", "durable.py", "activation.py", "holder.py", "dead_man.py",
+         "release.py", "activation.py", "holder.py", "history.py", "dead_man.py", "pins.py",
+         "lock.py", "launchers.py", "keep.py", "remove.py", "call_pip.py", "by_pip.py", "host.py")
+OUTLIVING = ("layout.py", "durable.py", "activation.py", "holder.py", "history.py", "dead_man.py",
              "dead_man_main.py")
 
 
@@ -106,7 +106,8 @@ class HostSide:
         """What the phase activate is asked."""
         return dict(more, releases=releases, activation=identity, armed=armed,
                     confirm_timeout=seconds, dead_man=text_of(OUTLIVING),
-                    hook=text_of(["hook.py"]), launcher=text_of(["launcher.py"]))
+                    hook=text_of(["hook.py"]), launcher=text_of(["launcher.py"]),
+                    check=text_of(["check.py"]))
 
     def activate(self, releases, identity, seconds=60, armed=True, **more):
         return self.ask("activate", **self.activation(releases, identity, seconds, armed, **more))

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/pin.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/text.h"
+#include "cli/reach.h"
+#include "cli/rollback.h"
+#include "cli/status.h"
+#include "report/report.h"
+#include "rollout/rollout.h"
+
+namespace ds {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr std::size_t digits = 16;  // 12 are enough for the hook
+
+struct Row {
+  std::string host, state;
+  std::vector<std::string> releases;
+  std::string message;
+};
+
+/// What each host is to keep; the rows of those where nothing is.
+HostReleases targets(const Fleet& fleet, const std::string& release, std::vector<Row>& rows) {
+  HostReleases wanted;
+  for (const HostFacts& facts : fleet.hosts) {
+    if (facts.state != HostFacts::State::reached) {
+      rows.push_back({facts.host, word_for(facts.state), {}, facts.problem});
+      continue;
+    }
+    ReleaseTarget target = target_of(facts, release);
+    if (target.problem.empty() && target.releases.empty())
+      target.problem = "what pip installed cannot be kept by ds-deploy";
+    if (!target.problem.empty())
+      rows.push_back({facts.host, "failed", {}, target.problem});
+    else
+      wanted[facts.host] = target.releases;
+  }
+  return wanted;
+}
+
+/// DS_DEPLOY_RELEASE: each host takes those of them that it has.
+std::string variable_for(const std::vector<Row>& rows) {
+  std::vector<std::string> names;
+  for (const Row& row : rows) {
+    for (const std::string& sha256 :
+         row.state == "pinned" ? row.releases : std::vector<std::string>()) {
+      const std::string name = sha256.substr(0, digits);
+      if (std::find(names.begin(), names.end(), name) == names.end())
+        names.push_back(name);
+    }
+  }
+  return names.empty() ? "" : "DS_DEPLOY_RELEASE=" + join(names, ",");
+}
+
+std::string text_of(const std::vector<Row>& rows, const std::string& variable) {
+  std::map<std::pair<std::string, std::string>, std::vector<std::string>> groups;
+  for (const Row& row : rows)
+    groups[{row.state, row.message}].push_back(row.host);
+  std::string text;
+  for (const auto& [said, hosts] : groups) {
+    text += fmt::format("{}  {}{}{}\n", fold_hosts(hosts, 60), said.first,
+                        said.second.empty() ? "" : ": ", said.second);
+  }
+  if (variable.empty())
+    return text;
+  return text + fmt::format(
+                    "a job that wants it sets, in its script\n    export {}\nor in "
+                    "~/.deepspeed_env\n    {}\n",
+                    variable, variable);
+}
+
+ExitStatus exit_of(const Fleet& fleet, const std::vector<Row>& rows) {
+  if (status_of(fleet) == ExitStatus::key_refused)
+    return ExitStatus::key_refused;
+  const auto any = [&rows](const char* state) {
+    return std::any_of(rows.begin(), rows.end(),
+                       [state](const Row& row) { return row.state == state; });
+  };
+  if (any("failed"))
+    return ExitStatus::host_failed;
+  return status_of(fleet);
+}
+
+}  // namespace
+
+ExitStatus pin(Session& session) {
+  const Options& options = session.options();
+  const Fleet& fleet = session.fleet();
+  std::vector<Row> rows;
+  const HostReleases wanted = targets(fleet, options.action, rows);
+  for (const PinnedHost& host : pin_releases(session.inventory(), session.probe(), wanted,
+                                             options.days, session.transport(), session.status())) {
+    const bool good = host.problem.empty();
+    const std::string until =
+        fmt::format("{} stays until {:%Y-%m-%d} at least", short_names(wanted.at(host.host)),
+                    fmt::gmtime(std::min<std::int64_t>(host.until, 253402300799)));
+    rows.push_back(
+        {host.host, good ? "pinned" : "failed", wanted.at(host.host), good ? until : host.problem});
+  }
+  const std::string variable = variable_for(rows);
+  const ExitStatus exit = exit_of(fleet, rows);
+  std::string said = text_of(rows, variable);
+  if (options.json) {
+    ordered_json list = ordered_json::array();
+    for (const Row& row : rows) {
+      list.push_back({{"name", row.host},
+                      {"state", row.state},
+                      {"releases", row.releases},
+                      {"message", row.message}});
+    }
+    const ordered_json whole = {{"schema", "ds-deploy.pin/1"},
+                                {"exit", static_cast<int>(exit)},
+                                {"variable", variable},
+                                {"hosts", list}};
+    said = whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  }
+  std::fputs(said.c_str(), stdout);
+  std::fflush(stdout);
+  return exit;
+}
+
+}  // namespace ds
