@@ -150,8 +150,10 @@ class Confirmed(DeployCase):
         self.record()
 
     def gpus_of_torch(self, number):
-        self.write("site/torch/cuda.py", "def device_count(): return %d\n"
-                                         "def is_available(): return %r\n" % (number, number > 0))
+        self.write("site/torch/cuda.py", "import os\n"
+                   "def device_count(): return is_available() * %d\n"
+                   "def is_available(): return %r and "
+                   "os.environ.get('CUDA_VISIBLE_DEVICES') != ''\n" % (number, number > 0))
 
     def record(self, **changes):
         self.package("git_version_info_installed", "".join(
@@ -160,12 +162,14 @@ class Confirmed(DeployCase):
     def package(self, name, text):
         return self.write("%s/deepspeed/%s.py" % (self.release, name), text)
 
-    def start(self, *ops, gpus=0, path=(), python=sys.executable, release=RELEASE, **environment):
+    def start(self, *ops, gpus=0, spared=False, path=(), python=sys.executable, release=RELEASE,
+              **environment):
         source = b"".join((ROOT / "templates" / name).read_bytes()
                           for name in ("confirm_calls.py", "confirm_deepspeed.py",
                                        "confirm.py"))
         request = {"nonce": "nonce", "dists": [], "imports": [], "self_tests": {}, "deepspeed": {
-            "release": release, "ops": ops or [ADAM_OP], "gpus": gpus}}
+            "release": release, "ops": ops or [ADAM_OP], "gpus": gpus, "spared": spared},
+            "spare_gpus": spared}
         places = [*path, self.folder / self.release, self.folder / "site"]
         return source + json.dumps(request).encode() + b"\n", dict(
             args=[str(python), "-B", "-c", "import sys; exec(compile(sys.stdin.buffer.read(%d), "
@@ -245,6 +249,19 @@ class Confirmed(DeployCase):
                                             "torch sees none of its GPUs$")
         self.gpus_of_torch(2)
         self.assertEqual(self.said(gpus=2), "passed: one step of Adam")
+
+    def test_gpus_that_somebody_uses_are_left_alone(self):
+        self.record(accelerator_name="cuda")
+        self.gpus_of_torch(2)
+        note = ", with DS_ACCELERATOR=cuda, as its GPUs are in use"
+        self.assertEqual(self.said(spared=True), "passed: one step of Adam" + note)
+        self.assertEqual(self.said(FUSED_OP, spared=True), "passed: loaded" + note)
+        self.package("ops/cpu_adam_op", ADAM + "def create_adam(*words):\n"
+                     "    raise RuntimeError('CUDA error: out of memory')\n")
+        answer = self.confirm(gpus=2)
+        self.assertEqual((answer["ok"], answer["gpus_taken"]), (True, True))
+        self.assertEqual(answer["self_tests"], {
+            "cpu_adam": "not run: somebody has the GPU: CUDA error: out of memory"})
 
     def test_the_op_is_not_recorded(self):
         self.record(installed_ops={"cpu_adam": False})
