@@ -27,7 +27,9 @@ def note_history(root, event, trial, back=False):
     """A record of dead_man.py; `back`: to what was active before. Never refuses: what was done counts,
     and a full disk leaves a gap."""
     before, after = trial["previous"], trial["releases"]
-    entry = dict(trial.get("by") or {}, at=int(time.time()), run=trial["id"], event=event)
+    by = trial.get("by")
+    entry = dict(by if isinstance(by, dict) else {})
+    entry.update(at=int(time.time()), run=trial["id"], event=event)
     entry.update({"from": after, "to": before} if back else {"from": before, "to": after})
     if back:
         entry["because"] = str(trial.get("because", ""))[:500]

@@ -29,6 +29,15 @@ def entries(folder):
         return []
 
 
+def active():
+    try:
+        with open(ROOT + "/active", encoding="ascii") as pointer:
+            return [name for name in pointer.read(65536).split()
+                    if len(name) == 64 and name.isalnum()]
+    except (OSError, ValueError):
+        return []
+
+
 def distributions(release):
     """Names of what a release brings, as far as folders tell."""
     found = {name.partition("-")[0] for name in entries(release) if name.endswith(".dist-info")}
@@ -76,11 +85,9 @@ def activate():
         import os
         import sys
 
-        with open(ROOT + "/active", encoding="ascii") as pointer:
-            names = [name for name in pointer.read(65536).split()
-                     if len(name) == 64 and name.isalnum()]
+        names = active()
         asked = os.environ.get("DS_DEPLOY_RELEASE")
-        if asked:
+        if asked and "DS_DEPLOY_PHASE" not in os.environ:  # not a health command's
             names, why = pinned(asked, names)
             if why:
                 refuse(asked, why)

@@ -26,11 +26,13 @@ def pins_of(root):
 
 
 def pin(request, root):
-    """releases: those that stay for `days` more; what was promised for longer stays longer."""
+    """releases: those that stay for `days` more; what was promised for longer stays longer. The
+    hook of an older run, or none, would let a job have another one."""
     with deciding(root):
         for sha256 in request["releases"]:
             if read_seal(root, sha256) is None:
                 raise Refused("release %s is not here" % sha256[:12])
+        install_hook(request, root)
         until = time.time() + request["days"] * DAY_SECONDS
         pins = pins_of(root)
         for sha256 in request["releases"]:

@@ -33,36 +33,41 @@ def pids_of_ours(root):
 
 
 def use_facts(root):
-    """None where it takes too long: reading about a process that hangs can hang too."""
-    said, _ = ask_child(lambda say: say(look_for_users(root)), USE_LIMIT)
-    return said[0] if said else None
+    """What was found in time: reading about a process that hangs can hang too."""
+    said, _ = ask_child(lambda say: look_for_users(root, say), USE_LIMIT)
+    found = {"jobs": [], "processes": [], "releases": [], "all_seen": False}
+    for key, value in said:
+        if key == "all_seen":
+            found[key] = value
+        elif value not in found[key] and len(found[key]) < 200:
+            found[key].append(value)
+    return dict(found, jobs=found["jobs"][:16], processes=found["processes"][:16])
 
 
-def look_for_users(root):
+def look_for_users(root, say):
+    """Tells each finding as it comes, as the pair of its key and what it is."""
     places, ours = places_of_environment(root), pids_of_ours(root)
     release = re.compile(re.escape(os.fsencode(os.path.realpath(root))) +
                          rb"/releases/([0-9a-f]{64})/")
-    releases = set()
-    jobs, users, seen = set(), [], os.path.exists("/proc/1")  # else /proc hides others (hidepid)
+    seen = os.path.exists("/proc/1")  # else /proc hides others (hidepid)
     for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc")))):
         try:
             with open("/proc/%d/cmdline" % pid, "rb") as source:
                 title = source.read(4096)
             step = STEP.match(title)
             if step:
-                jobs.add(int(step.group(1)))
-            if not title or pid in ours or OWN.search(title):  # the kernel's, and what has ended, have no words
+                say(["jobs", "Slurm job %d" % int(step.group(1))])
+            # The kernel's, and what has ended, have no words.
+            if not title or pid in ours or OWN.search(title):
                 continue
             with open("/proc/%d/maps" % pid, "rb") as source:
                 maps = source.read(64 << 20)
             if any(place in maps for place in places):
-                users.append(pid)
-            releases.update((name.decode(), pid) for name in set(release.findall(maps)))
+                say(["processes", who(pid)])
+            for name in sorted(set(release.findall(maps))):
+                say(["releases", {"sha256": name.decode(), "process": who(pid)}])
         except PermissionError:
             seen = False
         except OSError:
             pass  # it has ended
-    return {"jobs": ["Slurm job %d" % job for job in sorted(jobs)[:16]],
-            "processes": [who(pid) for pid in users[:16]], "all_seen": seen,
-            "releases": [{"sha256": name, "process": who(pid)}
-                         for name, pid in sorted(releases)[:200]]}
+    say(["all_seen", seen])

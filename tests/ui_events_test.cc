@@ -40,6 +40,14 @@ TEST_CASE("ui: events are the progress, a line each") {
                                  R"({"event":"warning","text":"look out"})"});
 }
 
+TEST_CASE("ui: events are added to those of before") {
+  const TempDir folder;
+  const std::filesystem::path file = folder.path() / "events";
+  for (const char* text : {"one", "two"})
+    with_events(std::make_unique<RecordingStatus>(), file)->remark(text);
+  CHECK(lines(read_file(file)).size() == 2);
+}
+
 TEST_CASE("ui: events that cannot be written") {
   CHECK_THROWS_AS(with_events(std::make_unique<RecordingStatus>(), "/nonexistent/events"), Error);
   auto shown = std::make_unique<RecordingStatus>();

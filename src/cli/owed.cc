@@ -28,8 +28,14 @@ void say(const std::string& text) {
 
 /// What was staged is owed active once the rest of the run was activated.
 RunRecord latest_of(const JournalReader& journal, const RunRecord& run) {
+  const auto was_kept = [&journal](const RunRecord& later) {
+    const std::vector<HostRecord> hosts = journal.hosts(later.id);
+    return std::any_of(hosts.begin(), hosts.end(), [](const HostRecord& host) {
+      return host.state == "confirmed" || host.state == "unchanged";
+    });
+  };
   for (const RunRecord& later : journal.runs(1000)) {
-    if (later.command != "activate")
+    if (later.command != "activate" || !was_kept(later))
       continue;
     for (const RunRecord& one : chain_of(journal, later)) {
       if (one.id == run.id)

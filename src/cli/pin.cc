@@ -49,17 +49,41 @@ HostReleases targets(const Fleet& fleet, const std::string& release, std::vector
   return wanted;
 }
 
-/// DS_DEPLOY_RELEASE: each host takes those of them that it has.
-std::string variable_for(const std::vector<Row>& rows) {
-  std::vector<std::string> names;
+/// What jobs ask for: each host takes those of them that it keeps, the first ones count.
+std::vector<std::string> asked_for(const std::vector<Row>& rows) {
+  std::vector<std::string> all;
   for (const Row& row : rows) {
-    for (const std::string& sha256 :
-         row.state == "pinned" ? row.releases : std::vector<std::string>()) {
-      const std::string name = sha256.substr(0, digits);
-      if (std::find(names.begin(), names.end(), name) == names.end())
-        names.push_back(name);
+    for (const std::string& sha256 : row.releases) {
+      if (std::find(all.begin(), all.end(), sha256) == all.end())
+        all.push_back(sha256);
     }
   }
+  return all;
+}
+
+/// A host that keeps another one's release would take that. Of a set of several it is not known
+/// here which is of which distribution, so that none of another host's may be there.
+bool is_ambiguous(const std::vector<Row>& rows, const Fleet& fleet) {
+  const std::vector<std::string> all = asked_for(rows);
+  return std::any_of(rows.begin(), rows.end(), [&](const Row& row) {
+    const HostFacts* facts = fleet.find(row.host);
+    if (facts == nullptr || row.releases.empty())
+      return false;
+    std::vector<std::string> kept;
+    for (const std::string& sha256 : all) {
+      const std::vector<std::string>& sealed = facts->installed.sealed;
+      if (std::find(sealed.begin(), sealed.end(), sha256) != sealed.end())
+        kept.push_back(sha256);
+    }
+    return row.releases.size() == 1 ? kept.empty() || kept.front() != row.releases.front()
+                                    : kept != row.releases;
+  });
+}
+
+std::string variable_for(const std::vector<Row>& rows) {
+  std::vector<std::string> names;
+  for (const std::string& sha256 : asked_for(rows))
+    names.push_back(sha256.substr(0, digits));
   return names.empty() ? "" : "DS_DEPLOY_RELEASE=" + join(names, ",");
 }
 
@@ -108,9 +132,15 @@ ExitStatus pin(Session& session) {
     rows.push_back(
         {host.host, good ? "pinned" : "failed", wanted.at(host.host), good ? until : host.problem});
   }
-  const std::string variable = variable_for(rows);
-  const ExitStatus exit = exit_of(fleet, rows);
+  const bool ambiguous = is_ambiguous(rows, fleet);
+  const std::string variable = ambiguous ? "" : variable_for(rows);
+  const ExitStatus exit = ambiguous ? ExitStatus::host_failed : exit_of(fleet, rows);
   std::string said = text_of(rows, variable);
+  if (ambiguous) {
+    session.status().warning(
+        "these hosts keep each other's releases too, so that no one value of DS_DEPLOY_RELEASE "
+        "gives each its own: name one release, or some of the hosts with --limit");
+  }
   if (options.json) {
     ordered_json list = ordered_json::array();
     for (const Row& row : rows) {

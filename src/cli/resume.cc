@@ -221,13 +221,12 @@ RolloutOptions::Goal goal_of(const std::vector<RunRecord>& chain, const Options&
   return stages && !activates ? Goal::staged : Goal::confirmed;
 }
 
-/// Hosts where a run outside of the chain was confirmed after the chain's last run began, by their
-/// own notes.
+/// Hosts where a run outside of the chain was confirmed after the chain began, by their own notes.
 std::set<std::string> changed_since(const Fleet& fleet, const std::vector<RunRecord>& chain) {
   std::set<std::string> names;
   for (const HostFacts& facts : fleet.hosts) {
     const std::optional<Activation>& last = facts.installed.activations.confirmed;
-    const bool later = last && last->at - facts.clock_ahead.value_or(0) > chain.front().began &&
+    const bool later = last && last->at - facts.clock_ahead.value_or(0) > chain.back().began &&
                        std::none_of(chain.begin(), chain.end(),
                                     [&last](const RunRecord& run) { return run.id == last->id; });
     if (later)

@@ -190,6 +190,7 @@ RolloutOptions rollout_options(const Undertaking& undertaking, Session& session)
   rollout.message = clean_line(options.message, 500);
   rollout.keep = static_cast<std::size_t>(options.keep.value_or(3));
   rollout.break_lock = options.break_lock;
+  rollout.pays = options.owed;
   rollout.owner_group = options.owner_group;
   return rollout;
 }

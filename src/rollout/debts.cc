@@ -25,6 +25,8 @@ bool came_there(const RolloutHost& host, RolloutOptions::Goal goal) {
 
 void note_debts(std::vector<RolloutHost>& hosts, const RolloutOptions& options, Records& records) {
   const bool proves = options.goal == RolloutOptions::Goal::proven;
+  // What is only staged takes the place of nothing that is to be active.
+  const bool stages = options.goal == RolloutOptions::Goal::staged && !options.pays;
   const bool any = std::any_of(hosts.begin(), hosts.end(), [&options](const RolloutHost& host) {
     return came_there(host, options.goal);
   });
@@ -32,12 +34,14 @@ void note_debts(std::vector<RolloutHost>& hosts, const RolloutOptions& options, 
   for (RolloutHost& host : hosts) {
     const bool there = came_there(host, options.goal);
     const bool before = options.unserved.contains(host.outcome.host);
-    if (host.outcome.left_out && !proves) {
-      if (any && host.takes_part)
-        owing.push_back(&host);
-      else if (!any && !before)
-        host.outcome.owed.clear();
-    } else if (there && before && !proves) {
+    const bool hindered = host.outcome.left_out || (before && !there);
+    if (proves) {
+      // Nobody is owed another release by it.
+    } else if (hindered && any && host.takes_part && !(before && stages)) {
+      owing.push_back(&host);
+    } else if (host.outcome.left_out && !any && !before) {
+      host.outcome.owed.clear();
+    } else if (there && before && !stages) {
       served.push_back(&host);
     }
     if (!there && !proves)

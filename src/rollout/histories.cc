@@ -51,8 +51,13 @@ HostHistories read_histories(const Inventory& inventory, const ProbeOptions& pro
     if (!answer.value("ok", false))
       return;
     std::vector<HistoryEntry>& entries = histories[host.outcome.host];
-    for (const json& entry : answer.at("entries"))
-      entries.push_back(entry_of(entry));
+    for (const json& entry : answer.at("entries")) {
+      try {
+        entries.push_back(entry_of(entry));
+      } catch (const json::exception&) {
+        // Damage, or another's writing; the others tell all the same.
+      }
+    }
   };
   std::deque<RolloutHost> hosts;
   std::vector<RolloutHost*> asked;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <deque>
 
+#include "base/text.h"
 #include "rollout/rollout_state.h"
 
 namespace ds {
@@ -18,8 +19,10 @@ std::vector<PinnedHost> pin_releases(const Inventory& inventory, const ProbeOpti
   phase.name = "pin";
   phase.done_word = "keeps it";
   phase.command = [&releases, days](const RolloutHost& host) {
-    return PhaseCommand{
-        {{"phase", "pin"}, {"releases", releases.at(host.outcome.host)}, {"days", days}}};
+    return PhaseCommand{{{"phase", "pin"},
+                         {"releases", releases.at(host.outcome.host)},
+                         {"days", days},
+                         {"hook", std::string(template_text("hook.py"))}}};
   };
   phase.accept = [&until](RolloutHost& host, const json& answer) {
     if (answer.value("ok", false)) {

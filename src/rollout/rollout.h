@@ -112,6 +112,7 @@ struct RolloutOptions {
   std::string owner_group;         ///< whose members own what is written; empty: as it was
   std::set<std::string> unproven;  ///< hosts that owe a proof from an earlier run
   std::set<std::string> unserved;  ///< hosts that an earlier run owes its release
+  bool pays = false;               ///< what earlier runs owe is what this one brings
   bool break_lock = false;     ///< take also a lock of which nobody can tell whether its run lives
   Journal* journal = nullptr;  ///< that has this run and its hosts; nullptr: none is kept
 };

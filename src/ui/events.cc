@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The same progress as JSON lines, for programs that follow a run.
+#include <fcntl.h>
+
 #include <cerrno>
 #include <chrono>
 #include <nlohmann/json.hpp>
@@ -25,10 +27,16 @@ std::int64_t now_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(since).count();
 }
 
+/// One that nobody reads must hold up no run: what cannot be written at once is an error.
+std::FILE* open_events(const std::filesystem::path& file) {
+  const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
+  return fd < 0 ? nullptr : ::fdopen(fd, "a");
+}
+
 class EventStatus : public Status {
  public:
   EventStatus(std::unique_ptr<Status> shown, const std::filesystem::path& file)
-      : shown_(std::move(shown)), name_(file), file_(std::fopen(file.c_str(), "we")) {
+      : shown_(std::move(shown)), name_(file), file_(open_events(file)) {
     if (file_ == nullptr) {
       throw Error("cannot write events to " + name_.string() + ": " + errno_text(errno),
                   "name another file with --events", ExitStatus::usage);

@@ -85,9 +85,9 @@ class HostHistory(DeployCase):
             lines.write(b'{"at": 5, "run": "r\\u001b[2J", "event": "e", "from": [], "to": ["..%s"]}'
                         % (b"/" * 62))
         done = self.run_program("history", "--hosts", "--hostfile", self.hostfile)
-        self.assertEqual(done.returncode, 5)
+        self.assertEqual(done.returncode, 0, done.stderr)
         self.assertNotIn("\x1b", done.stdout + done.stderr)
-        self.assertIn("n3", done.stdout)
+        self.assertIn("n[1-3]", done.stdout)
         # A line that a kill cut short spoils none that follows.
         with self.file_of("n3").open("ab") as lines:
             lines.write(b'{"at": 5, "ru')

@@ -140,6 +140,33 @@ class LeftOut(DeployCase):
         self.fleet.start("n3")
         self.assertEqual(self.states(self.go_on("resume", "--owed")), {"n3": "confirmed"})
 
+    def test_of_a_stage_that_nobody_could_activate(self):
+        self.fleet.stop("n3")
+        self.deploy("stage", "--hostfile", self.hosts, *self.ssh, "--wheel", self.wheel,
+                    "--unreachable", "leave-out", exit_status=5)
+        policy = self.write("p.yaml", "unreachable: leave-out\nhealth: {command: exit 1}\n")
+        self.go_on("activate", "--policy", policy, exit_status=4)
+        self.fleet.start("n3")
+        self.assertEqual(self.states(self.go_on("resume", "--owed")), {"n3": "staged"})
+
+    def test_a_newer_run_that_fails_there_owes_its_own(self):
+        self.fleet.stop("n3")
+        self.take("--unreachable", "leave-out", exit_status=5)
+        self.fleet.start("n3")
+        newer = self.pure_wheel(version="2.0")
+        policy = self.write("p.yaml", "max_failures: 1\n"
+                            "health: {command: '[ \"$DS_DEPLOY_HOST\" != n3 ]'}\n")
+        report = self.take("--policy", policy, wheel=newer, exit_status=4)
+        self.assertIn(report["run"], self.state_of()["n3"]["owed"])
+        # What is only staged pays nothing of it.
+        self.deploy("stage", "--hostfile", self.hosts, *self.ssh, "--wheel", newer)
+        self.assertIn(report["run"], self.state_of()["n3"]["owed"])
+        good = self.write("q.yaml", "retries: 1\n")
+        paid = self.go_on("resume", "--owed", "--policy", good)
+        self.assertEqual(self.states(paid), {"n3": "confirmed"})
+        said = self.python(self.pythons["n3"], "-c", "import foreign; print(foreign.VERSION)")
+        self.assertEqual(said, "2.0\n")
+
     def test_a_rollback_without_one(self):
         self.take()
         self.take(wheel=self.pure_wheel(version="2.0"))

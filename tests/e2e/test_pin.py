@@ -116,6 +116,40 @@ class Pin(PinCase):
         self.assertEqual(said["hosts"][0]["releases"], [first])
         self.assertIn("is not there", str(self.run_it("pin", "abcdef", exit_status=4)))
 
+    def test_the_hook_of_an_older_ds_deploy(self):
+        first, _ = self.take("1.0"), self.take("2.0")
+        hook = next((self.folder / "env").rglob("_ds_deploy.py"))
+        now = hook.read_text()
+        hook.write_text(now.replace("DS_DEPLOY_RELEASE", "NOTHING_OF_THE_KIND"))
+        self.assertEqual(self.pinned(first), "2.0\n")
+        self.run_it("pin", first)
+        self.assertEqual(hook.read_text(), now)
+        self.assertEqual(self.pinned(first), "1.0\n")
+        # Without a pointer, too; and not for a health command of a policy.
+        self.assertEqual(self.ask(DS_DEPLOY_RELEASE=first, DS_DEPLOY_PHASE="confirm"), "2.0\n")
+        (self.root / "active").unlink()
+        self.assertEqual(self.pinned(first), "1.0\n")
+
+    def test_hosts_that_keep_each_others(self):
+        first = self.take("1.0")
+        hosts = self.hosts
+        other = self.make_environment("other")
+        self.hosts = self.write("both", "n1 slots=1 transport=local python=%s\n"
+                                "n2 slots=1 transport=local python=%s\n" % (self.python_path, other))
+        self.take("2.0")
+        self.take("3.0", "foreign", "--limit", "n2")
+        done = self.run_program("pin", "previous", "--hostfile", self.hosts)
+        self.assertEqual(done.returncode, 0, done.stderr)  # n1 keeps 1.0, n2 keeps 2.0 alone
+        self.hosts = hosts
+        self.take("3.0")
+        self.hosts = self.folder / "both"
+        self.take("1.0", "foreign", "--limit", "n2")
+        self.take("4.0", "foreign", "--limit", "n2")
+        done = self.run_program("pin", "previous", "--hostfile", self.hosts)
+        self.assertEqual(done.returncode, 4, done.stdout)
+        self.assertIn("keep each other's releases too", done.stderr)
+        self.assertNotIn("DS_DEPLOY_RELEASE=" + first[:16], done.stdout)
+
     def test_a_note_that_is_damaged_keeps_everything(self):
         self.take("1.0")
         (self.root / "pins.json").write_text("[1")
