@@ -12,9 +12,9 @@ namespace ds {
 
 /// At the end of a run. A host that was left out is owed the release if the run brought it to
 /// another one, and so is one that was owed an earlier one and did not come to this one; if it did
-/// not, nothing new is owed. Who came where the run took it is owed no release any more, and a proof
-/// only if this run could not show it; all others are owed what they were owed before. A run that
-/// stages pays only what a stage owes.
+/// not, nothing new is owed. Who came where the run took it is owed no release any more, and a
+/// proof only if this run could not show it; all others are owed what they were owed before. A run
+/// that stages pays only what a stage owes.
 void note_debts(std::vector<RolloutHost>& hosts, const RolloutOptions& options, Records& records);
 
 }  // namespace ds
