@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <fnmatch.h>
 
@@ -317,6 +318,12 @@ std::string human_bytes(std::uint64_t bytes) {
       return fmt::format("{:.1f} {}", value, unit);
   }
   return fmt::format("{:.1f} TB", value / 1000);
+}
+
+std::string utc_time(std::int64_t at) {
+  constexpr std::int64_t year_9999 = 253402300799;
+  return at <= 0 || at > year_9999 ? std::string()
+                                   : fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::gmtime(at));
 }
 
 std::string human_seconds(double seconds) {

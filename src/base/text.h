@@ -68,6 +68,9 @@ std::string shell_path(std::string_view path);
 std::string count(std::size_t number, std::string_view noun);
 std::string human_bytes(std::uint64_t bytes);  ///< "41.2 MB", powers of 1000
 std::string human_seconds(double seconds);     ///< "0.4 s", "2 min 05 s"
+/// Seconds since 1970 as "2026-11-24 03:15:00", UTC; empty for what is no time up to the year 9999:
+/// clocks of hosts may say anything.
+std::string utc_time(std::int64_t at);
 
 /// Matches `*`, `?` and `[...]` as fnmatch(3) does.
 bool glob_match(const std::string& pattern, const std::string& text);

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/pin.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "base/text.h"
 #include "cli/reach.h"
@@ -126,11 +124,15 @@ ExitStatus pin(Session& session) {
   for (const PinnedHost& host : pin_releases(session.inventory(), session.probe(), wanted,
                                              options.days, session.transport(), session.status())) {
     const bool good = host.problem.empty();
-    const std::string until =
-        fmt::format("{} stays until {:%Y-%m-%d} at least", short_names(wanted.at(host.host)),
-                    fmt::gmtime(std::min<std::int64_t>(host.until, 253402300799)));
-    rows.push_back(
-        {host.host, good ? "pinned" : "failed", wanted.at(host.host), good ? until : host.problem});
+    const std::string until = utc_time(host.until);
+    const std::vector<std::string>& releases = wanted.at(host.host);
+    if (good) {
+      rows.push_back({host.host, "pinned", releases,
+                      fmt::format("{} stays until {} at least", short_names(releases),
+                                  until.substr(0, until.find(' ')))});
+    } else {
+      rows.push_back({host.host, "failed", {}, host.problem});
+    }
   }
   const bool ambiguous = is_ambiguous(rows, fleet);
   const std::string variable = ambiguous ? "" : variable_for(rows);

@@ -154,7 +154,9 @@ class Pin(PinCase):
         self.take("1.0")
         (self.root / "pins.json").write_text("[1")
         self.assertEqual(self.take("2.0")[:0], "")
-        self.assertIn("pins.json is damaged", str(self.run_it("pin", "previous", exit_status=4)))
+        said = self.run_it("pin", "previous", exit_status=4)
+        self.assertIn("pins.json is damaged", said["hosts"][0]["message"])
+        self.assertEqual((said["variable"], said["hosts"][0]["releases"]), ("", []))
 
     def test_processes(self):
         release = self.take("1.0")
