@@ -14,7 +14,6 @@ import sys
 import time
 
 BACK = "back"            # the pointer of before, ready to be renamed when the disk is full
-OUTLIVES = "outlives.json"
 CALLED_OFF = "called-off"  # an activation that must not begin any more
 PROBE_SECONDS = 900      # a process that only shows that it is still there
 

@@ -5,10 +5,18 @@
 import grp
 import json
 import os
+import re
 
 ARMED = "armed.json"  # the process that watches the deadline of an activation
+OUTLIVES = "outlives.json"  # one that only shows that it does
 LOCK = "lock.json"    # who holds it, or held it last and did not give it back
 EPOCH = "epoch.json"  # the highest that came, and whose it is
+
+
+def paths_of_releases(root):
+    """What names a release in the maps of a process, proc_pid_maps(5): its SHA-256."""
+    place = os.fsencode(os.path.join(os.path.realpath(root), "releases"))
+    return re.compile(re.escape(place) + rb"/([0-9a-f]{64})/")
 
 
 def start_of(pid):

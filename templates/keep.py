@@ -8,7 +8,6 @@ import re
 import stat
 import time
 
-DAY = 86400
 # What runs that were killed leave: the first three are under the lock of a release's .part.
 LEFT = re.compile(r"^(?:\.stage-([0-9a-f]{64})|([0-9a-f]{64})\.part|([0-9a-f]{64})\.json\.\d+\.new"
                   r"|.+\.\d+\.new)$")
@@ -43,9 +42,7 @@ def shared_by(root):
 def mapped_releases(root):
     """SHA-256 -> a process that has files of it mapped, or that asked for it by DS_DEPLOY_RELEASE, of
     those that this user may see."""
-    place = os.fsencode(os.path.join(os.path.realpath(root), "releases"))
-    inside = re.compile(re.escape(place) + rb"/([0-9a-f]{64})/")
-    found, there = {}, present(root)
+    inside, found, there = paths_of_releases(root), {}, present(root)
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/%s/maps" % pid, "rb") as maps:
@@ -211,7 +208,7 @@ def remove_leftover(folder, name):
 def reasons(request, root, there, mapped):
     """SHA-256 -> why it stays."""
     why = used_because(root, request, there)
-    why.update((sha256, "a job was promised it (ds-deploy pin)") for sha256 in pins_of(root))
+    why.update((sha256, PROMISED) for sha256 in pins_of(root))
     why.update(mapped_because(request, mapped))
     why.update(wanted_because(root, request["keep"]))
     return why

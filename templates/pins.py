@@ -6,7 +6,8 @@ import os
 import time
 
 PINS = "pins.json"  # {SHA-256: until when, seconds since 1970}
-DAY_SECONDS = 86400
+DAY = 86400
+PROMISED = "a job was promised it (ds-deploy pin)"
 
 
 def pins_of(root):
@@ -33,7 +34,7 @@ def pin(request, root):
             if read_seal(root, sha256) is None:
                 raise Refused("release %s is not here" % sha256[:12])
         install_hook(request, root)
-        until = time.time() + request["days"] * DAY_SECONDS
+        until = time.time() + request["days"] * DAY
         pins = pins_of(root)
         for sha256 in request["releases"]:
             pins[sha256] = max(until, pins.get(sha256, 0))

@@ -28,7 +28,7 @@ def pids_of_ours(root):
                 pid = int(source.read().rpartition(")")[2].split()[1])
         except OSError:  # hidden (hidepid)
             break
-    notes = [read_note(root, name) for name in (ARMED, LOCK, "outlives.json")]
+    notes = [read_note(root, name) for name in (ARMED, LOCK, OUTLIVES)]
     return pids | {note["pid"] for note in notes if still_runs(note)}
 
 
@@ -47,8 +47,7 @@ def use_facts(root):
 def look_for_users(root, say):
     """Tells each finding as it comes, as the pair of its key and what it is."""
     places, ours = places_of_environment(root), pids_of_ours(root)
-    release = re.compile(re.escape(os.fsencode(os.path.realpath(root))) +
-                         rb"/releases/([0-9a-f]{64})/")
+    release = paths_of_releases(root)
     seen = os.path.exists("/proc/1")  # else /proc hides others (hidepid)
     for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc")))):
         try:

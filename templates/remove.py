@@ -44,8 +44,7 @@ def remove_releases(request, root, chosen):
                if not can_remove(release_folder(root, sha256)))
     why.update((sha256, mapped[sha256]) for sha256 in chosen if sha256 in mapped)
     if request["releases"] is not None:  # else all goes that nobody uses
-        why.update((sha256, "a job was promised it (ds-deploy pin)")
-                   for sha256 in pins_of(root) if sha256 in chosen)
+        why.update((sha256, PROMISED) for sha256 in pins_of(root) if sha256 in chosen)
     sizes = {sha256: inodes(release_folder(root, sha256)) for sha256 in sorted(set(chosen))
              if sha256 not in why}
     why.update(take_away(root, list(sizes)))

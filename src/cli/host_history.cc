@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/host_history.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -60,10 +59,8 @@ std::vector<Row> rows_of(const HostHistories& histories, const Fleet& fleet) {
 }
 
 std::string when(std::int64_t at) {
-  // Clocks of hosts may say anything.
-  constexpr std::int64_t year_9999 = 253402300799;
-  return at <= 0 || at > year_9999 ? "at an unknown time"
-                                   : fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", fmt::gmtime(at));
+  const std::string time = utc_time(at);
+  return time.empty() ? "at an unknown time" : time + " UTC";
 }
 
 std::string who(const HistoryEntry& entry) {

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -176,14 +175,12 @@ void add_lock(CLI::App& app, Options& options) {
 /// Of the policy's keys, where one word says it all.
 void add_treatments(CLI::App& app, Options& options) {
   for (const TreatmentKey& key : treatment_keys()) {
-    std::string flag = "--" + key.name;
-    std::replace(flag.begin(), flag.end(), '_', '-');
     const auto set = [&options, &key](const std::string& text) {
       Policy tried;
       apply_treatment(tried, key, text);
       options.treatments[key.name] = text;
     };
-    app.add_option_function<std::string>(flag, set, key.summary);
+    app.add_option_function<std::string>(key.flag(), set, key.summary);
   }
   app.add_flag("--accept-left-out", options.accept_left_out,
                "hosts that were left out count for no exit status");

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/status.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -26,10 +25,8 @@ std::string short_name(const std::vector<std::string>& releases) {
 }
 
 std::string when(std::int64_t at) {
-  // Clocks of hosts may say anything.
-  constexpr std::int64_t year_9999 = 253402300799;
-  return at <= 0 || at > year_9999 ? "at an unknown time"
-                                   : fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(at));
+  const std::string time = utc_time(at);
+  return time.empty() ? "at an unknown time" : time.substr(0, time.rfind(':')) + " UTC";
 }
 
 void take_trial(const Activation& trial, HostStatus& status) {

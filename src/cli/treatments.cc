@@ -94,10 +94,8 @@ std::string flags_to_leave_out(const std::vector<HostOutcome>& hosts) {
   }
   std::vector<std::string> flags;
   for (const TreatmentKey& key : treatment_keys()) {
-    std::string flag = "--" + key.name + " leave-out";
-    std::replace(flag.begin(), flag.end(), '_', '-');
     if (kinds.contains(key.name))
-      flags.push_back(flag);
+      flags.push_back(key.flag() + " leave-out");
   }
   return join(flags, " ");
 }

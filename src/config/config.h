@@ -114,6 +114,8 @@ struct TreatmentKey {
   Policy::Treatment Policy::*place;
   bool may_wait, may_proceed;
   std::string summary;  ///< one line of help
+
+  std::string flag() const;  ///< "--without-dead-man"
 };
 const std::vector<TreatmentKey>& treatment_keys();
 

@@ -60,6 +60,12 @@ const std::vector<TreatmentKey>& treatment_keys() {
   return keys;
 }
 
+std::string TreatmentKey::flag() const {
+  std::string flag = "--" + name;
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  return flag;
+}
+
 std::optional<Treatment> parse_treatment(const TreatmentKey& key, std::string_view text) {
   Treatment treatment;
   if (text == "stop")
@@ -83,10 +89,9 @@ std::string treatment_forms(const TreatmentKey& key) {
 void apply_treatment(Policy& policy, const TreatmentKey& key, const std::string& text) {
   const auto treatment = parse_treatment(key, text);
   if (!treatment) {
-    std::string flag = key.name;
-    std::replace(flag.begin(), flag.end(), '_', '-');
-    throw UsageError(fmt::format("--{} is '{}', which it cannot be", flag, clean_line(text, 80)),
-                     treatment_forms(key));
+    throw UsageError(
+        fmt::format("{} is '{}', which it cannot be", key.flag(), clean_line(text, 80)),
+        treatment_forms(key));
   }
   policy.*key.place = *treatment;
 }

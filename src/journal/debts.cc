@@ -10,8 +10,6 @@
 namespace ds {
 namespace {
 
-constexpr std::size_t longest_path = 4096;
-
 constexpr const char* decisions_on_debts =
     "SELECT hosts.host, environment, runs.id, what FROM decisions"
     " JOIN decision_hosts USING (run, sequence)"

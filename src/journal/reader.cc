@@ -15,7 +15,6 @@ namespace {
 constexpr std::int64_t last_second = 253402300799;  // of the year 9999
 constexpr std::int64_t last_ms = last_second * 1000 + 999;
 constexpr std::int64_t last_pid = 1 << 22;  // PID_MAX_LIMIT
-constexpr std::size_t longest_path = 4096;
 constexpr std::size_t longest_message = 4096;
 constexpr std::size_t longest_word = 128 * 1024;  // MAX_ARG_STRLEN
 constexpr std::size_t longest_set = 64 * 1024;

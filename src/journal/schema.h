@@ -15,6 +15,9 @@ namespace ds {
 std::unique_ptr<Database> open_to_write(const std::filesystem::path& folder,
                                         const std::string& network);
 
+/// Of a path, or an environment, as readers take it.
+inline constexpr std::size_t longest_path = 4096;
+
 /// The table of hosts has them; one of the first version has not.
 bool has_environments(const Database& database);
 

@@ -127,6 +127,12 @@ std::string command_for(const std::string& owed) {
   return owed == owed_proof ? "ds-deploy verify --owed" : "ds-deploy resume --owed";
 }
 
+std::size_t number_left_out(const Report& report) {
+  return static_cast<std::size_t>(
+      std::count_if(report.hosts.begin(), report.hosts.end(),
+                    [](const HostOutcome& host) { return host.left_out; }));
+}
+
 std::map<std::string, std::vector<std::string>> hosts_that_owe(const Report& report) {
   std::map<std::string, std::vector<std::string>> hosts;
   if (report.dry_run)
@@ -161,9 +167,7 @@ std::string verdict_line(const Report& report) {
     return all == 1 ? "1 host is " + goal_word(report)
                     : fmt::format("all {} hosts are {}", all, goal_word(report));
   }
-  const auto left = static_cast<std::size_t>(
-      std::count_if(report.hosts.begin(), report.hosts.end(),
-                    [](const HostOutcome& host) { return host.left_out; }));
+  const std::size_t left = number_left_out(report);
   if (left > 0 && good + left == all) {
     return fmt::format("{} of {} {} {}, {} left out", good, count(all, "host"),
                        good == 1 ? "is" : "are", goal_word(report), left);

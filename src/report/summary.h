@@ -47,6 +47,8 @@ struct FoldedOutcome {
 };
 std::vector<FoldedOutcome> fold_outcomes(const Report& report);  ///< worst first
 
+std::size_t number_left_out(const Report& report);  ///< by the policy
+
 /// Hosts that owe the same, by what it is.
 std::map<std::string, std::vector<std::string>> hosts_that_owe(const Report& report);
 

@@ -139,8 +139,7 @@ std::string summary(const Report& report) {
   for (const auto& [state, number] : counts) {
     pieces.push_back(fmt::format("{} {}", number, to_string(state)));
   }
-  const auto left_out = std::count_if(report.hosts.begin(), report.hosts.end(),
-                                      [](const HostOutcome& host) { return host.left_out; });
+  const std::size_t left_out = number_left_out(report);
   if (left_out > 0)
     pieces.back() += fmt::format(" ({} left out)", left_out);
   return fmt::format("{}: {}; {} sent in {}\n", count(report.hosts.size(), "host"),

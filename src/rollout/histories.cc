@@ -2,7 +2,6 @@
 //
 // What hosts noted of each move of their pointer: templates/history.py.
 #include <algorithm>
-#include <deque>
 
 #include "base/text.h"
 #include "rollout/rollout_state.h"
@@ -59,15 +58,11 @@ HostHistories read_histories(const Inventory& inventory, const ProbeOptions& pro
       }
     }
   };
-  std::deque<RolloutHost> hosts;
-  std::vector<RolloutHost*> asked;
-  for (const Host& host : inventory.hosts) {
+  const auto meant = [&fleet](const Host& host) {
     const HostFacts* facts = fleet.find(host.name);
-    if (facts != nullptr && !facts->python.executable.empty())
-      asked.push_back(&hosts.emplace_back(host_to_ask(host, probe)));
-  }
-  run_phase(phase, asked, transport, status);
-  for (const RolloutHost& host : hosts) {
+    return facts != nullptr && !facts->python.executable.empty();
+  };
+  for (const RolloutHost& host : ask_each(phase, inventory, probe, meant, transport, status)) {
     if (!host.good)
       histories.erase(host.outcome.host);
   }

@@ -143,6 +143,12 @@ std::string leave_out(std::vector<RolloutHost>& hosts, const RolloutOptions& opt
   return leave_out(candidates(hosts), options.policy, proves ? owed_proof : owed_release);
 }
 
+std::string why_none_begins(std::vector<RolloutHost>& hosts, const RolloutOptions& options) {
+  const std::string because = leave_out(hosts, options);
+  const std::string others = who_failed(hosts);
+  return because.empty() && !others.empty() ? others + " cannot take it" : because;
+}
+
 bool has_failed(const RolloutHost& host) {
   return host.takes_part && !host.good && !host.outcome.left_out;
 }
@@ -277,6 +283,20 @@ RolloutHost host_to_ask(const Host& host, const ProbeOptions& probe) {
   asked.outcome.host = host.name;
   asked.python = target_python(host, probe);
   return asked;
+}
+
+std::deque<RolloutHost> ask_each(const PhaseDescription& phase, const Inventory& inventory,
+                                 const ProbeOptions& probe,
+                                 const std::function<bool(const Host&)>& meant,
+                                 Transport& transport, Status& status) {
+  std::deque<RolloutHost> hosts;
+  std::vector<RolloutHost*> asked;
+  for (const Host& host : inventory.hosts) {
+    if (meant(host))
+      asked.push_back(&hosts.emplace_back(host_to_ask(host, probe)));
+  }
+  run_phase(phase, asked, transport, status);
+  return hosts;
 }
 
 Prediction predict(const Fleet& fleet, const AuditReport& audit,

@@ -2,7 +2,6 @@
 //
 // Releases that jobs are promised: templates/pins.py.
 #include <algorithm>
-#include <deque>
 
 #include "base/text.h"
 #include "rollout/rollout_state.h"
@@ -29,16 +28,12 @@ std::vector<PinnedHost> pin_releases(const Inventory& inventory, const ProbeOpti
       until[host.outcome.host] = std::max<std::int64_t>(answer.at("until").get<std::int64_t>(), 0);
     }
   };
-  std::deque<RolloutHost> hosts;
-  std::vector<RolloutHost*> asked;
-  for (const Host& host : inventory.hosts) {
+  const auto meant = [&releases](const Host& host) {
     const auto wanted = releases.find(host.name);
-    if (wanted != releases.end() && !wanted->second.empty())
-      asked.push_back(&hosts.emplace_back(host_to_ask(host, probe)));
-  }
-  run_phase(phase, asked, transport, status);
+    return wanted != releases.end() && !wanted->second.empty();
+  };
   std::vector<PinnedHost> pinned;
-  for (const RolloutHost& host : hosts) {
+  for (const RolloutHost& host : ask_each(phase, inventory, probe, meant, transport, status)) {
     const std::string& name = host.outcome.host;
     pinned.push_back({name, host.good ? "" : host.outcome.message, until[name]});
   }

@@ -279,9 +279,7 @@ RolloutResult PipInstallation::run(const Inventory& inventory, const Fleet& flee
     host.held.clear();  // releases are none of pip's
     all.push_back(&host);
   }
-  std::string because = leave_out(hosts_, options_);
-  if (because.empty() && !who_failed(hosts_).empty())
-    because = who_failed(hosts_) + " cannot take it";
+  const std::string because = why_none_begins(hosts_, options_);
   if (because.empty()) {
     attempt(result);
     give_locks_back(all, transport_);

@@ -23,7 +23,7 @@ std::string Preparation::run() {
       {stages, &Preparation::stage, "could not stage it"},
       {stages, &Preparation::verify, "could not stage it"},
       {!stages, &Preparation::verify_sealed, "does not hold it whole"},
-      {stages && activates && changes, &Preparation::install_requirements,
+      {stages && activates, &Preparation::install_requirements,
        "could not install what it requires"},
       {activates, &Preparation::confirm_unchanged, "did not confirm what is active"}};
   for (const auto& [wanted, step, complaint] : steps) {

@@ -2,8 +2,6 @@
 //
 // What is noted of a wheel beside its release when it is staged, so that a host can be brought back
 // to it without the wheel.
-#include <deque>
-
 #include "base/text.h"
 #include "rollout/rollout_state.h"
 
@@ -58,15 +56,11 @@ HeldReleases read_release_records(const Inventory& inventory, const ProbeOptions
       found[host.outcome.host].push_back(record_from(answer.at("records").at(sha256), sha256));
     }
   };
-  std::deque<RolloutHost> hosts;
-  std::vector<RolloutHost*> asked;
-  for (const Host& entry : inventory.hosts) {
-    const auto wanted = releases.find(entry.name);
-    if (wanted == releases.end() || wanted->second.empty())
-      continue;
-    asked.push_back(&hosts.emplace_back(host_to_ask(entry, probe)));
-  }
-  run_phase(phase, asked, transport, status);
+  const auto meant = [&releases](const Host& host) {
+    const auto wanted = releases.find(host.name);
+    return wanted != releases.end() && !wanted->second.empty();
+  };
+  ask_each(phase, inventory, probe, meant, transport, status);
   return found;
 }
 

@@ -37,7 +37,7 @@ class Rollout {
 
  private:
   void go();
-  std::string admit();
+  std::string admit();  ///< why nobody may begin
   void stop_before_activation(const std::string& because);
   void end_early(const std::string& because);
   void settle_rollback();
@@ -58,7 +58,6 @@ class Rollout {
   std::optional<Waves> waves_;  ///< hosts change from here on
 };
 
-/// Why nobody may begin: hosts that cannot take part, and that the policy does not leave out.
 std::string Rollout::admit() {
   std::vector<RolloutHost*> moving = hosts_of(hosts_);
   const bool stages = options_.goal == RolloutOptions::Goal::staged;
@@ -66,11 +65,7 @@ std::string Rollout::admit() {
     return !host->good || (holds_all(*host) && (stages || !moves(*host)));
   });
   hold_busy_back(moving, options_.policy);
-  const std::string because = leave_out(hosts_, options_);
-  const std::string others = who_failed(hosts_);
-  if (!because.empty() || others.empty())
-    return because;
-  return others + " cannot take it";
+  return why_none_begins(hosts_, options_);
 }
 
 /// Good hosts stay where they are and say why.

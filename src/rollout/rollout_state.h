@@ -3,6 +3,7 @@
 // What a rollout knows of each host while it runs, and how one phase is done on many of them.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -95,6 +96,12 @@ nlohmann::json manifest_of(const Wheel& wheel);
 
 /// A host that is asked one thing, outside of a rollout.
 RolloutHost host_to_ask(const Host& host, const ProbeOptions& probe);
+/// Asks those of the inventory that are `meant` so, at once; how each did, in the inventory's
+/// order.
+std::deque<RolloutHost> ask_each(const PhaseDescription& phase, const Inventory& inventory,
+                                 const ProbeOptions& probe,
+                                 const std::function<bool(const Host&)>& meant,
+                                 Transport& transport, Status& status);
 
 /// {"schema":"ds-deploy.release/1",...}
 nlohmann::json release_record(const Parcel& parcel);
@@ -156,6 +163,8 @@ std::vector<Candidate> candidates(std::vector<RolloutHost>& hosts);
 void hold_busy_back(const std::vector<RolloutHost*>& moving, const Policy& policy);
 /// leave_out() of them; what one of a run with this goal owes then.
 std::string leave_out(std::vector<RolloutHost>& hosts, const RolloutOptions& options);
+/// Why nobody may begin: hosts that cannot take part, and that the policy does not leave out.
+std::string why_none_begins(std::vector<RolloutHost>& hosts, const RolloutOptions& options);
 
 /// Something is wrong of it, and the policy does not pass it over.
 bool has_failed(const RolloutHost& host);
