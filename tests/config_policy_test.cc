@@ -47,11 +47,18 @@ TEST_CASE("policy: the ones that come along") {
   CHECK(rolling.max_unavailable == Share{25, true});
   CHECK(rolling.max_failures == Share{2, false});
   CHECK(rolling.confirm_timeout == seconds(390));
-  // What it shows as a model can be used.
-  std::string text = rolling.text;
-  for (const char* line : {"# health:", "#   command:", "#   on:", "#   time_limit:"})
-    text.erase(text.find(line), 2);
-  CHECK(read(text).health.command.starts_with("nvidia-smi "));
+  const Policy canary = shipped("canary.yaml");
+  CHECK(canary.strategy == Policy::Strategy::canary);
+  CHECK(canary.bake == seconds(300));
+  CHECK(canary.waves == Policy{}.waves);
+  CHECK(canary.max_unavailable == Share{25, true});
+  CHECK(canary.max_failures == Share{1, false});
+  // What they show as a model can be used.
+  for (std::string text : {rolling.text, canary.text}) {
+    for (const char* line : {"# health:", "#   command:", "#   on:", "#   time_limit:"})
+      text.erase(text.find(line), 2);
+    CHECK(read(text).health.command.starts_with("nvidia-smi "));
+  }
 }
 
 TEST_CASE("policy: defaults go by the strategy") {
@@ -70,6 +77,51 @@ TEST_CASE("policy: defaults go by the strategy") {
   // In whatever order they stand.
   CHECK(read("on_failure: roll-back-all\nmax_in_flight: 2\nstrategy: rolling\n").on_failure ==
         Policy::OnFailure::roll_back_all);
+}
+
+TEST_CASE("policy: a canary and its waves") {
+  const Policy usual = read("strategy: canary\n");
+  CHECK(usual.on_failure == Policy::OnFailure::stop_class);
+  CHECK(usual.max_in_flight == Share{100, true});
+  CHECK(usual.waves ==
+        std::vector<Share>{Share{1, false}, Share{5, true}, Share{25, true}, Share{100, true}});
+  CHECK(usual.bake == seconds(0));
+  CHECK_FALSE(usual.prove_rollback);
+  CHECK(usual.wave_sizes(512) == std::vector<std::size_t>{1, 25, 128, 512});
+  CHECK(usual.wave_sizes(3) == std::vector<std::size_t>{1, 1, 1, 3});
+  const Policy policy = read(
+      "strategy: canary\nwaves: [4, '10%']\nbake: 10m\nprove_rollback: true\non_failure: stop\n"
+      "max_in_flight: 8\n");
+  CHECK(policy.waves == std::vector<Share>{Share{4, false}, Share{10, true}});
+  CHECK(policy.bake == seconds(600));
+  CHECK(policy.prove_rollback);
+  CHECK(policy.on_failure == Policy::OnFailure::stop);
+  CHECK(policy.max_in_flight == Share{8, false});
+  CHECK(read("strategy: rolling\non_failure: stop-class\n").on_failure ==
+        Policy::OnFailure::stop_class);
+  CHECK(refusal("strategy: canary\nwaves: []\n") ==
+        "p.yaml:2:8: 0 waves; write 1 to 100 numbers of hosts such as [1, 5%, 25%, 100%]");
+  CHECK(refusal("strategy: canary\nwaves: 5%\nbake: 0\nprove_rollback: yes\n") ==
+        "p.yaml:2:8: a text where a list of waves is wanted; write 1 to 100 numbers of hosts such "
+        "as [1, 5%, 25%, 100%]\n"
+        "p.yaml:3:7: '0' is no time from 1 s to 24 h; write seconds such as 90, or 90s, 5m, 1h\n"
+        "p.yaml:4:17: 'yes' is not known here; write true or false");
+  CHECK(refusal("strategy: canary\nwaves: [1, 0, 5%, [2]]\n") ==
+        "p.yaml:2:12: '0' is no number of hosts from 1 on; write a whole number such as 4, or a "
+        "share from 1% to 100%, such as 10%\n"
+        "p.yaml:2:19: a list where one value is wanted; write the value behind the colon, or "
+        "remove the key");
+  CHECK(refusal("strategy: rolling\nbake: 5m\n") ==
+        "p.yaml:2:1: bake contradicts strategy: rolling, by which one host follows the other; "
+        "remove it, or write strategy: canary");
+  CHECK(refusal("waves: [1]\nmax_unavailable: 2\n") ==
+        "p.yaml:1:1: waves contradicts strategy: all-at-once, by which all hosts go together; "
+        "remove it, or write strategy: canary\n"
+        "p.yaml:2:1: max_unavailable contradicts strategy: all-at-once, by which all hosts go "
+        "together; remove it, or write strategy: rolling");
+  CHECK(refusal("strategy: canary\nmax_in_flight: 4\nmax_unavailable: 3\n") ==
+        "p.yaml:2:16: max_in_flight is more than max_unavailable (4 > 3); a host in flight is not "
+        "at a confirmed release; lower the one or raise the other");
 }
 
 TEST_CASE("policy: every key") {

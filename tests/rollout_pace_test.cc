@@ -25,11 +25,12 @@ struct Fleet {
   std::vector<At> at;
   std::vector<bool> failed;
   struct Open {
-    enum { activate, prove, keep, take_back } what;
+    enum { activate, prove, keep, take_back, rehearse, watch } what;
     std::size_t host;
   };
   std::vector<Open> open;
-  std::size_t most_in_flight = 0, kept_early = 0;
+  std::size_t most_in_flight = 0, kept_early = 0, begun_early = 0, unrehearsed = 0;
+  std::set<std::size_t> rehearsed;
   std::string trace;
 
   Fleet(PaceLimits limits, std::size_t hosts, std::size_t before)
@@ -44,7 +45,7 @@ struct Fleet {
   void look() {
     const PaceOrders orders = pace.orders();
     for (const std::size_t host : orders.activate)
-      open.push_back({Open::activate, host});
+      begin(host);
     for (const std::size_t host : orders.keep) {
       open.push_back({Open::keep, host});
       kept_early += limits.together && std::any_of(open.begin(), open.end(), [](const Open& one) {
@@ -53,10 +54,34 @@ struct Fleet {
     }
     for (const std::size_t host : orders.take_back)
       open.push_back({Open::take_back, host});
+    for (const std::size_t host : orders.rehearse)
+      open.push_back({Open::rehearse, host});
+    if (open.empty()) {  // then it is looked at them
+      for (const std::size_t host : pace.baking())
+        open.push_back({Open::watch, host});
+    }
     std::size_t in_flight = 0;
     for (const Open& one : open)
-      in_flight += one.what != Open::keep || at[one.host] == At::trial;
+      in_flight += (one.what != Open::keep && one.what != Open::watch) || at[one.host] == At::trial;
     most_in_flight = std::max(most_in_flight, in_flight);
+  }
+
+  /// What must be over before it may begin is.
+  void begin(std::size_t host) {
+    open.push_back({Open::activate, host});
+    std::size_t first = 0;
+    for (const std::size_t end : limits.waves) {
+      if (host < end)
+        break;
+      first = end;
+    }
+    for (std::size_t earlier = 0; earlier < first; ++earlier) {
+      const bool moving = std::any_of(open.begin(), open.end(),
+                                      [earlier](const Open& one) { return one.host == earlier; });
+      begun_early += moving || at[earlier] == At::trial;
+    }
+    for (std::size_t early = 0; early < std::min(first, limits.canary); ++early)
+      unrehearsed += limits.rehearses && at[early] == At::fresh && !rehearsed.contains(early);
   }
 
   std::size_t out() const {
@@ -74,7 +99,7 @@ struct Fleet {
   void answer(std::size_t which, bool well) {
     const Open one = open[which];
     open.erase(open.begin() + static_cast<std::ptrdiff_t>(which));
-    trace += std::to_string(one.host) + "apkb"[one.what] + (well ? '+' : '-');
+    trace += std::to_string(one.host) + "apkbrw"[one.what] + (well ? '+' : '-');
     switch (one.what) {
       case Open::activate:
         at[one.host] = At::trial;
@@ -97,8 +122,20 @@ struct Fleet {
         break;
       case Open::take_back:
         // One that stayed goes from one confirmed release to another, in one rename.
-        at[one.host] = well ? At::old : at[one.host] == At::fresh ? At::fresh : At::lost;
+        at[one.host] = well                                             ? At::old
+                       : at[one.host] == At::fresh && !failed[one.host] ? At::fresh
+                                                                        : At::lost;
         well ? pace.returned(one.host) : pace.stuck(one.host);
+        break;
+      case Open::rehearse:
+        at[one.host] = well ? At::old : At::lost;
+        failed[one.host] = !well;
+        rehearsed.insert(one.host);
+        well ? pace.returned(one.host) : pace.stuck(one.host);
+        break;
+      case Open::watch:
+        failed[one.host] = !well;
+        well ? pace.baked(one.host) : pace.spoiled(one.host);
         break;
     }
     look();
@@ -113,6 +150,8 @@ void check_moment(const Fleet& fleet) {
   CHECK(fleet.out() <= std::max(fleet.limits.unavailable, fleet.before));
   CHECK(fleet.pace.unavailable() >= fleet.out());
   CHECK(fleet.kept_early == 0);
+  CHECK(fleet.begun_early == 0);
+  CHECK(fleet.unrehearsed == 0);
 }
 
 void check_end(const Fleet& fleet) {
@@ -124,9 +163,12 @@ void check_end(const Fleet& fleet) {
   for (std::size_t host = 0; host < fleet.at.size(); ++host)
     CHECK((!fleet.failed[host] || fleet.at[host] != At::fresh));
   if (!fleet.pace.stopped() && fleet.before < fleet.limits.unavailable) {
-    CHECK(fleet.pace.failures() <= fleet.limits.failures);
+    bool of_class = false;
+    for (std::size_t host = 0; host < fleet.at.size(); ++host)
+      of_class |= fleet.pace.stopped(host);
+    CHECK((fleet.pace.failures() <= fleet.limits.failures || of_class));
     // A host that is lost for good takes its place in the budget with it.
-    CHECK((fleet.pace.waiting() == 0 || fleet.number(At::lost) > 0));
+    CHECK((fleet.pace.waiting() == 0 || fleet.number(At::lost) > 0 || of_class));
   }
 }
 
@@ -159,6 +201,44 @@ TEST_CASE("pace: three hosts, every order of events with every failure") {
         CHECK(ends > 1000);
       }
     }
+  }
+}
+
+TEST_CASE("pace: three hosts in waves, the first watched and rehearsed, every order of events") {
+  for (const bool class_stops : {true, false}) {
+    for (std::size_t failures = 0; failures < 2; ++failures) {
+      PaceLimits limits{3, 3, failures, false, !class_stops};
+      limits.waves = {1, 3};
+      limits.canary = 1;
+      limits.bakes = limits.rehearses = true;
+      limits.class_stops = class_stops;
+      limits.classes = {0, 0, 1};
+      std::size_t ends = 0;
+      explore(Fleet(limits, 3, 0), ends);
+      CHECK(ends > 100);
+    }
+  }
+}
+
+TEST_CASE("pace: a class that fails stops, the others go on; a second one stops the run") {
+  PaceLimits limits{8, 8, 0, false, false};
+  limits.waves = {2, 8};
+  limits.canary = 2;
+  limits.class_stops = true;
+  limits.classes = {0, 1, 0, 0, 0, 1, 1, 1};
+  for (const bool second : {false, true}) {
+    Fleet fleet(limits, 8, 0);
+    while (!fleet.open.empty()) {
+      const Fleet::Open one = fleet.open.front();
+      const bool bad = one.host == 1 || (second && one.host == 3);
+      fleet.answer(0, one.what != Fleet::Open::prove || !bad);
+    }
+    check_end(fleet);
+    CHECK(fleet.pace.stopped() == second);
+    CHECK(fleet.pace.stopped(5));
+    CHECK(fleet.number(At::fresh) == (second ? 3 : 4));
+    CHECK(fleet.at[5] == At::old);
+    CHECK(fleet.pace.waiting() == 3);
   }
 }
 

@@ -20,14 +20,24 @@ struct Paced : World {
   Wheel one, two;
   std::vector<HostOutcome> outcomes;
   std::size_t most_on_trial = 0;
+  std::string order;  ///< in which they were seen on trial: "1324"
 
-  explicit Paced(const std::string& policy, const std::string& code = good) : World(4) {
+  /// `drivers`: by host, so that those with others are of another class.
+  explicit Paced(const std::string& policy, const std::string& code = good,
+                 std::map<std::string, std::string> its_drivers = {})
+      : World(4) {
+    drivers = std::move(its_drivers);
     one = make_wheel(folder, "1.0", good);
     two = make_wheel(folder, "2.0", code);
     ShellTransport plain;
     roll(one, plain);
     options.policy = read_policy(policy, "policy.yaml");
-    ShellTransport transport([this](const Endpoint&, std::string&) { count_trials(); });
+    ShellTransport transport([this](const Endpoint& host, std::string&) {
+      count_trials();
+      if (fs::exists(folder.path() / host.name / ".ds-deploy/env/unconfirmed.json") &&
+          (order.empty() || order.back() != host.name[1]))
+        order += host.name[1];
+    });
     outcomes = roll(two, transport);
   }
   void count_trials() {
@@ -153,4 +163,71 @@ TEST_CASE("policy: a step that was cut is tried again, as often as the policy sa
       CHECK((outcomes[1].message == "the connection broke") == (retries == 0));
     }
   }
+}
+
+namespace {
+
+/// n1 and n2 are of one class, n3 and n4 of another.
+const std::map<std::string, std::string> two_classes = {
+    {"n1", "580.65.06"}, {"n2", "580.65.06"}, {"n3", "535.104.05"}, {"n4", "535.104.05"}};
+
+}  // namespace
+
+TEST_CASE("policy: a canary is one host of each class, then come waves") {
+  const Paced world("strategy: canary\nwaves: [1]\nmax_in_flight: 1\n", good, two_classes);
+  CHECK(world.states() == "confirmed confirmed confirmed confirmed");
+  CHECK(world.at() == "2222");
+  CHECK(world.order == "1324");
+  CHECK(world.most_on_trial == 1);
+}
+
+TEST_CASE("policy: the class of a canary that fails stops, the other one goes on") {
+  const Paced world("strategy: canary\n",
+                    "import sys\ndef self_test():\n"
+                    "    assert '/n3/' not in sys.prefix + '/', 'wrong result'\n",
+                    two_classes);
+  CHECK(world.states() == "confirmed confirmed rolled-back staged");
+  CHECK(world.at() == "2211");
+  CHECK(world.outcomes[3].message ==
+        "not activated, because n3 did not confirm, of the same class: driver 535.104.05");
+  CHECK(world.exit() == 4);
+}
+
+TEST_CASE("policy: where canaries of two classes fail nobody goes on") {
+  const Paced world(
+      "strategy: canary\n",
+      "import sys\ndef self_test():\n    assert '1.0' in sys.prefix, 'wrong result'\n",
+      two_classes);
+  CHECK(world.states() == "rolled-back staged rolled-back staged");
+  CHECK(world.at() == "1111");
+  CHECK(contains(world.outcomes[1].message, "not activated, because n"));
+}
+
+TEST_CASE("policy: a canary goes forward, back and forward") {
+  const Paced world("strategy: canary\nprove_rollback: true\nmax_in_flight: 1\n", good,
+                    two_classes);
+  CHECK(world.states() == "confirmed confirmed confirmed confirmed");
+  CHECK(world.at() == "2222");
+  CHECK(world.outcomes[0].message == "went back and forward again, as a trial");
+  CHECK(world.outcomes[1].message == "");
+  const std::string history = read_file(world.hosts[0].root() / "history.jsonl");
+  std::string events;
+  for (const std::string& line : lines(history))
+    events += nlohmann::json::parse(line).at("event").get<std::string>() + " ";
+  CHECK(events == "activated confirmed activated rolled-back activated confirmed ");
+  CHECK(contains(history, "the way back was tried"));
+}
+
+TEST_CASE("policy: a canary that fails while it is watched is brought back, and nobody follows") {
+  // The first two times it is well: once for each of the classes.
+  const std::string code =
+      "import os, sys\ndef self_test():\n"
+      "    path = sys.prefix + '/asked'\n"
+      "    asked = os.path.exists(path)\n    open(path, 'w').close()\n"
+      "    assert not asked or '/n3/' not in path, 'wrong result'\n";
+  const Paced world("strategy: canary\nbake: 1\n", code, two_classes);
+  CHECK(world.states() == "confirmed confirmed rolled-back staged");
+  CHECK(world.at() == "2211");
+  CHECK(world.outcomes[2].step == "confirm");
+  CHECK(contains(world.outcomes[2].message, "wrong result"));
 }

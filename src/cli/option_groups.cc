@@ -184,6 +184,8 @@ void add_treatments(CLI::App& app, Options& options) {
   }
   app.add_flag("--accept-left-out", options.accept_left_out,
                "hosts that were left out count for no exit status");
+  app.add_flag("--prove-rollback", options.prove_rollback,
+               "the canary of a policy goes forward, back and forward");
 }
 
 }  // namespace ds

@@ -58,8 +58,9 @@ struct Options {
   /// In place of what it says, by the policy's key: "unreachable" -> "leave-out=5%"
   std::map<std::string, std::string> treatments;
   bool accept_left_out = false;
-  bool owed = false;           ///< of resume and verify: what runs left to do
-  std::set<std::string> only;  ///< of the hosts: these; empty: all
+  bool prove_rollback = false;  ///< the canary goes back before it stays
+  bool owed = false;            ///< of resume and verify: what runs left to do
+  std::set<std::string> only;   ///< of the hosts: these; empty: all
   bool break_lock = false;
   std::string owner_group;       ///< of what is written on hosts
   std::string mode = "release";  ///< "pip": each host's pip installs the wheels

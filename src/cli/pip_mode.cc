@@ -15,9 +15,10 @@ namespace {
 void refuse_policy(const Policy& policy) {
   if (policy.text.empty())
     return;
-  if (policy.strategy == Policy::Strategy::rolling) {
+  if (policy.strategy != Policy::Strategy::all_at_once) {
     throw UsageError(
-        "--mode pip cannot honour strategy: rolling: all hosts are installed on at once",
+        fmt::format("--mode pip cannot honour strategy: {}: all hosts are installed on at once",
+                    policy.strategy == Policy::Strategy::canary ? "canary" : "rolling"),
         "write strategy: all-at-once, or take hosts a few at a time with --limit");
   }
   if (policy.on_failure == Policy::OnFailure::roll_back_all) {

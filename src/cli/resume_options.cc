@@ -26,6 +26,7 @@ void add_flags(const Options& from, Options& options) {
   for (const auto& [key, text] : from.treatments)
     options.treatments[key] = text;
   options.accept_left_out |= from.accept_left_out;
+  options.prove_rollback |= from.prove_rollback;
 }
 
 }  // namespace

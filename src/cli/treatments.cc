@@ -84,6 +84,11 @@ void apply_flags(const Options& options, Policy& policy) {
       apply_treatment(policy, key, said->second);
   }
   policy.accept_left_out |= options.accept_left_out;
+  policy.prove_rollback |= options.prove_rollback;
+  if (options.prove_rollback && policy.strategy != Policy::Strategy::canary) {
+    throw UsageError("--prove-rollback is for a canary, and the policy has none",
+                     "give a policy with strategy: canary, such as deploy/canary.yaml");
+  }
 }
 
 std::string flags_to_leave_out(const std::vector<HostOutcome>& hosts) {

@@ -56,8 +56,9 @@ OpLibrary load_ops(const std::filesystem::path& root);
 
 /// How a rollout proceeds. Without a file it is what `Policy{}` says.
 struct Policy {
-  enum class Strategy { all_at_once, rolling };
-  enum class OnFailure { roll_back_all, stop };
+  enum class Strategy { all_at_once, rolling, canary };
+  /// `stop_class`: as stop, but where all that failed are of one class (HostClass) others go on.
+  enum class OnFailure { roll_back_all, stop, stop_class };
   /// A number of hosts, or a percentage of the hosts that the run targets.
   struct Share {
     int number = 0;
@@ -84,8 +85,12 @@ struct Policy {
     bool operator==(const Health&) const = default;
   };
   Strategy strategy = Strategy::all_at_once;
-  Share max_in_flight{100, true};    ///< of a rolling one
+  Share max_in_flight{100, true};    ///< of all but all-at-once
   Share max_unavailable{100, true};  ///< likewise
+  /// Of a canary: so many hosts each, one wave after the other, the last of them again and again.
+  std::vector<Share> waves{{1, false}, {5, true}, {25, true}, {100, true}};
+  std::chrono::seconds bake{0};  ///< the first wave is watched so long before the others follow
+  bool prove_rollback = false;   ///< the first wave goes forward, back and forward
   Share max_failures;
   OnFailure on_failure = OnFailure::roll_back_all;
   Treatment unreachable;                             ///< gives no answer, or refuses the login
@@ -105,6 +110,7 @@ struct Policy {
   std::size_t most_in_flight(std::size_t hosts) const;    ///< 1 or more
   std::size_t most_unavailable(std::size_t hosts) const;  ///< 1 or more
   std::size_t most_failures(std::size_t hosts) const;
+  std::vector<std::size_t> wave_sizes(std::size_t hosts) const;  ///< each 1 or more
   std::size_t most_left_out(const Treatment& treatment, std::size_t hosts) const;
 };
 

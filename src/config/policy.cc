@@ -19,6 +19,7 @@ namespace {
 using std::chrono::seconds;
 
 constexpr int most_retries = 10;
+constexpr std::size_t most_waves = 100;
 constexpr seconds margin{30};  // for the way to the hosts and back
 
 std::string shown(std::string_view text) {
@@ -41,10 +42,7 @@ class PolicyReader {
     }
     policy_.text = text;
     entry("", top, top_keys());
-    if (policy_.strategy == Policy::Strategy::rolling)
-      default_to_rolling();
-    else if (!is_given("strategy") || value_of("strategy").text == "all-at-once")
-      refuse_rolling_keys();
+    fit_to_strategy();
     check_times();
     if (!problems_.empty()) {
       std::stable_sort(problems_.begin(), problems_.end(), [](const Problem& a, const Problem& b) {
@@ -64,12 +62,17 @@ class PolicyReader {
     using OnFailure = Policy::OnFailure;
     Keys keys = {
         {"strategy", choice(policy_.strategy, {{"all-at-once", Strategy::all_at_once},
-                                               {"rolling", Strategy::rolling}})},
+                                               {"rolling", Strategy::rolling},
+                                               {"canary", Strategy::canary}})},
         {"max_in_flight", share(policy_.max_in_flight, 1)},
         {"max_unavailable", share(policy_.max_unavailable, 1)},
         {"max_failures", share(policy_.max_failures, 0)},
         {"on_failure", choice(policy_.on_failure, {{"roll-back-all", OnFailure::roll_back_all},
-                                                   {"stop", OnFailure::stop}})},
+                                                   {"stop", OnFailure::stop},
+                                                   {"stop-class", OnFailure::stop_class}})},
+        {"waves", [this](const YamlValue& at) { read_waves(at); }},
+        {"bake", duration(policy_.bake)},
+        {"prove_rollback", choice(policy_.prove_rollback, {{"true", true}, {"false", false}})},
         {"accept_left_out", choice(policy_.accept_left_out, {{"true", true}, {"false", false}})},
         {"retries", [this](const YamlValue& at) { read_retries(at); }},
         {"time_limits",
@@ -185,6 +188,21 @@ class PolicyReader {
     });
   }
 
+  void read_waves(const YamlValue& list) {
+    if (list.kind != YamlValue::Kind::list || list.items.empty() ||
+        list.items.size() > most_waves) {
+      return problem(
+          list,
+          list.kind == YamlValue::Kind::list
+              ? fmt::format("{} waves", list.items.size())
+              : fmt::format("{} where a list of waves is wanted", to_string(list.kind)),
+          fmt::format("write 1 to {} numbers of hosts such as [1, 5%, 25%, 100%]", most_waves));
+    }
+    policy_.waves.assign(list.items.size(), {});
+    for (std::size_t at = 0; at < list.items.size(); ++at)
+      share(policy_.waves[at], 1)(list.items[at]);
+  }
+
   Use duration(seconds& into) {
     return single([this, &into](const YamlValue& at) {
       const auto duration = parse_duration(at.text);
@@ -223,14 +241,36 @@ class PolicyReader {
   bool is_given(const std::string& key) const { return given_.count(key) > 0; }
   const YamlValue& value_of(const std::string& key) const { return *given_.at(key).value; }
 
-  void default_to_rolling() {
-    if (!is_given("max_in_flight"))
+  /// What the strategy takes for granted, and which keys it has no use for.
+  void fit_to_strategy() {
+    using Strategy = Policy::Strategy;
+    if (is_given("strategy") && policy_.strategy == Strategy::all_at_once &&
+        value_of("strategy").text != "all-at-once")
+      return;  // nobody knows which is meant
+    const bool together = policy_.strategy == Strategy::all_at_once;
+    const bool canary = policy_.strategy == Strategy::canary;
+    if (together)
+      refuse({"max_in_flight", "max_unavailable"}, "all-at-once, by which all hosts go together",
+             "rolling");
+    if (!canary)
+      refuse({"waves", "bake", "prove_rollback"},
+             together ? "all-at-once, by which all hosts go together"
+                      : "rolling, by which one host follows the other",
+             "canary");
+    if (together)
+      return;
+    if (!canary && !is_given("max_in_flight"))
       policy_.max_in_flight = {1, false};
-    if (!is_given("on_failure"))
-      policy_.on_failure = Policy::OnFailure::stop;
+    if (!is_given("on_failure")) {
+      policy_.on_failure = canary ? Policy::OnFailure::stop_class : Policy::OnFailure::stop;
+    }
+    check_budgets();
+  }
+
+  void check_budgets() {
     const Policy::Share flight = policy_.max_in_flight, unavailable = policy_.max_unavailable;
     if (is_given("max_unavailable") && flight.percent == unavailable.percent &&
-        flight.number > unavailable.number) {
+        flight.number > unavailable.number && (is_given("max_in_flight") || !flight.percent)) {
       problem(value_of(is_given("max_in_flight") ? "max_in_flight" : "max_unavailable"),
               fmt::format("max_in_flight is more than max_unavailable ({} > {})", flight.number,
                           unavailable.number),
@@ -238,14 +278,13 @@ class PolicyReader {
     }
   }
 
-  void refuse_rolling_keys() {
-    for (const char* key : {"max_in_flight", "max_unavailable"}) {
+  void refuse(const std::vector<std::string>& keys, const std::string& strategy,
+              const std::string& wanted) {
+    for (const std::string& key : keys) {
       if (!is_given(key))
         continue;
-      problem(
-          *given_.at(key).key,
-          fmt::format("{} contradicts strategy: all-at-once, by which all hosts go together", key),
-          "remove it, or write strategy: rolling");
+      problem(*given_.at(key).key, fmt::format("{} contradicts strategy: {}", key, strategy),
+              "remove it, or write strategy: " + wanted);
     }
   }
 
@@ -321,6 +360,13 @@ std::size_t Policy::most_unavailable(std::size_t hosts) const {
 
 std::size_t Policy::most_failures(std::size_t hosts) const {
   return hosts_of(max_failures, hosts);
+}
+
+std::vector<std::size_t> Policy::wave_sizes(std::size_t hosts) const {
+  std::vector<std::size_t> sizes;
+  for (const Share& wave : waves)
+    sizes.push_back(std::max<std::size_t>(hosts_of(wave, hosts), 1));
+  return sizes;
 }
 
 std::size_t Policy::most_left_out(const Treatment& treatment, std::size_t hosts) const {

@@ -8,7 +8,7 @@
 namespace ds {
 
 Pace::Pace(PaceLimits limits, std::size_t hosts, std::size_t unavailable)
-    : limits_(limits), hosts_(hosts, Stand::waiting), before_(unavailable) {}
+    : limits_(std::move(limits)), hosts_(hosts, Stand::waiting), before_(unavailable) {}
 
 void Pace::move(std::size_t host, std::vector<Stand> from, Stand to) {
   Stand& stand = hosts_.at(host);
@@ -25,7 +25,8 @@ std::size_t Pace::number_of(std::vector<Stand> stands) const {
 
 std::size_t Pace::unavailable() const {
   return before_ + number_of({Stand::activating, Stand::proving, Stand::proven, Stand::to_keep,
-                              Stand::keeping, Stand::to_return, Stand::returning, Stand::stuck});
+                              Stand::keeping, Stand::to_return, Stand::returning, Stand::stuck,
+                              Stand::to_rehearse, Stand::rehearsing});
 }
 
 std::size_t Pace::waiting() const {
@@ -33,11 +34,37 @@ std::size_t Pace::waiting() const {
 }
 
 bool Pace::busy() const {
-  return number_of({Stand::activating, Stand::proving, Stand::keeping, Stand::returning}) > 0;
+  return number_of({Stand::activating, Stand::proving, Stand::keeping, Stand::returning,
+                    Stand::rehearsing}) > 0;
 }
 
-void Pace::fail() {
-  stopped_ = stopped_ || ++failures_ > limits_.failures;
+std::vector<std::size_t> Pace::baking() const {
+  std::vector<std::size_t> watched;
+  for (std::size_t host = 0; host < hosts_.size(); ++host) {
+    if (hosts_[host] == Stand::baking)
+      watched.push_back(host);
+  }
+  return watched;
+}
+
+void Pace::fail(std::size_t host) {
+  const bool too_many = ++failures_ > limits_.failures;
+  if (limits_.class_stops)
+    failed_classes_.insert(limits_.classes.at(host));
+  if (!too_many && host >= limits_.canary)
+    return;
+  if (!limits_.class_stops || (too_many && failed_classes_.size() > 1))
+    stopped_ = true;
+  else
+    stopped_classes_.insert(limits_.classes[host]);
+}
+
+bool Pace::stopped(std::size_t host) const {
+  return stopped_ || (limits_.class_stops && stopped_classes_.contains(limits_.classes[host]));
+}
+
+bool Pace::is_rehearsed(std::size_t host) const {
+  return !limits_.rehearses || host >= limits_.canary || rehearsed_.contains(host);
 }
 
 void Pace::activated(std::size_t host) {
@@ -45,31 +72,47 @@ void Pace::activated(std::size_t host) {
 }
 
 void Pace::proven(std::size_t host) {
-  move(host, {Stand::proving}, Stand::proven);
+  const bool rehearses = !is_rehearsed(host) && !stopped_;
+  move(host, {Stand::proving}, rehearses ? Stand::to_rehearse : Stand::proven);
 }
 
 void Pace::failed(std::size_t host) {
   move(host, {Stand::activating, Stand::proving}, Stand::to_return);
-  fail();
+  fail(host);
 }
 
 void Pace::kept(std::size_t host) {
-  move(host, {Stand::keeping}, Stand::kept);
+  const bool bakes = limits_.bakes && host < limits_.canary;
+  move(host, {Stand::keeping}, bakes ? Stand::baking : Stand::kept);
 }
 
 void Pace::expired(std::size_t host) {
   move(host, {Stand::keeping}, Stand::returned);
-  fail();
+  fail(host);
 }
 
 void Pace::returned(std::size_t host) {
+  if (hosts_.at(host) == Stand::rehearsing) {
+    rehearsed_.insert(host);
+    hosts_[host] = Stand::waiting;
+    return;
+  }
   move(host, {Stand::returning}, Stand::returned);
 }
 
 void Pace::stuck(std::size_t host) {
-  if (hosts_.at(host) == Stand::keeping)
-    fail();
-  move(host, {Stand::keeping, Stand::returning}, Stand::stuck);
+  if (hosts_.at(host) != Stand::returning)
+    fail(host);
+  move(host, {Stand::keeping, Stand::returning, Stand::rehearsing}, Stand::stuck);
+}
+
+void Pace::baked(std::size_t host) {
+  move(host, {Stand::baking}, Stand::kept);
+}
+
+void Pace::spoiled(std::size_t host) {
+  move(host, {Stand::baking}, Stand::to_return);
+  fail(host);
 }
 
 void Pace::untold(std::size_t host) {
@@ -84,7 +127,8 @@ void Pace::abandon() {
   for (Stand& stand : hosts_) {
     if (stand == Stand::keeping)
       stand = Stand::to_keep;
-    if (stand == Stand::activating || stand == Stand::proving || stand == Stand::returning)
+    if (stand == Stand::activating || stand == Stand::proving || stand == Stand::returning ||
+        stand == Stand::to_rehearse || stand == Stand::rehearsing)
       stand = Stand::to_return;
   }
 }
@@ -98,8 +142,11 @@ void Pace::recall() {
   const bool undecided = interrupted_ || limits_.all_go_back;
   const bool decided = limits_.all_go_back && !limits_.together && !interrupted_;
   for (Stand& stand : hosts_) {
-    if ((undecided && stand == Stand::proven) || (decided && stand == Stand::kept))
+    const bool stays = stand == Stand::kept || stand == Stand::baking;
+    if ((undecided && stand == Stand::proven) || (decided && stays) || stand == Stand::to_rehearse)
       stand = Stand::to_return;
+    else if (stand == Stand::baking)
+      stand = Stand::kept;  // nobody waits for it any more
   }
 }
 
@@ -119,12 +166,30 @@ void Pace::give(Stand from, Stand to, std::vector<std::size_t>& list) {
   }
 }
 
+/// So many may have begun: a wave is over once none of its hosts can begin, or is not decided.
+std::size_t Pace::open_wave() const {
+  std::size_t begin = 0;
+  for (const std::size_t end : limits_.waves) {
+    for (std::size_t host = begin; host < end; ++host) {
+      const Stand stand = hosts_[host];
+      const bool over = stand == Stand::kept || stand == Stand::returned || stand == Stand::stuck ||
+                        (stand == Stand::waiting && stopped(host));
+      if (!over)
+        return end;
+    }
+    begin = end;
+  }
+  return hosts_.size();
+}
+
 void Pace::begin_more(PaceOrders& orders) {
-  std::size_t in_flight = number_of({Stand::activating, Stand::proving, Stand::proven,
-                                     Stand::keeping, Stand::to_return, Stand::returning});
+  std::size_t in_flight =
+      number_of({Stand::activating, Stand::proving, Stand::proven, Stand::keeping, Stand::to_return,
+                 Stand::returning, Stand::to_rehearse, Stand::rehearsing});
   std::size_t out = unavailable();
-  for (std::size_t host = 0; host < hosts_.size() && !stopped_; ++host) {
-    if (hosts_[host] != Stand::waiting)
+  const std::size_t end = open_wave();
+  for (std::size_t host = 0; host < end && !stopped_; ++host) {
+    if (hosts_[host] != Stand::waiting || stopped(host))
       continue;
     if (in_flight >= limits_.in_flight || out >= limits_.unavailable)
       return;
@@ -139,6 +204,7 @@ PaceOrders Pace::orders() {
   PaceOrders orders;
   recall();
   give(Stand::to_return, Stand::returning, orders.take_back);
+  give(Stand::to_rehearse, Stand::rehearsing, orders.rehearse);
   decide();
   give(Stand::to_keep, Stand::keeping, orders.keep);
   begin_more(orders);

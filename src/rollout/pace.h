@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,9 +16,19 @@ struct PaceLimits {
   std::size_t in_flight = 1;
   /// Not at a confirmed release at one moment, those that were not before the run among them.
   std::size_t unavailable = 1;
-  std::size_t failures = 0;  ///< one more stops the run
+  std::size_t failures = 0;  ///< one more stops the run, and so does one of the canary
   bool together = true;      ///< nobody stays before all that did not fail have proven themselves
   bool all_go_back = true;   ///< once stopped, also those that stay already
+  /// How many may have begun by the end of each wave; none of a wave begins before all of the one
+  /// before are decided. Empty: all are one wave.
+  std::vector<std::size_t> waves = {};
+  std::size_t canary = 0;  ///< the first so many of them
+  bool bakes = false;      ///< the canary is watched before the next wave begins
+  bool rehearses = false;  ///< the canary goes forward, back and forward
+  /// Where more than `failures` failed the run stops if they are of several classes, else only the
+  /// class; one of the canary stops its class.
+  bool class_stops = false;
+  std::vector<std::size_t> classes = {};  ///< of each host, for class_stops
 };
 
 /// What begins now. A host is in one list, once for each time.
@@ -25,7 +36,7 @@ struct PaceOrders {
   std::vector<std::size_t> activate;   ///< then activated() or failed()
   std::vector<std::size_t> keep;       ///< then kept(), expired() or stuck()
   std::vector<std::size_t> take_back;  ///< then returned() or stuck()
-  bool empty() const { return activate.empty() && keep.empty() && take_back.empty(); }
+  std::vector<std::size_t> rehearse;   ///< the same, and all is well with them
 };
 
 class Pace {
@@ -43,6 +54,8 @@ class Pace {
   void returned(std::size_t host);   ///< it is at the release of before
   void stuck(std::size_t host);      ///< it cannot be told where to go
   void untold(std::size_t host);     ///< it was to stay, and was not told
+  void baked(std::size_t host);      ///< it was watched long enough
+  void spoiled(std::size_t host);    ///< it failed while it was watched
 
   /// Nothing new begins; who is not decided goes back.
   void interrupt();
@@ -51,7 +64,10 @@ class Pace {
   void abandon();
 
   bool stopped() const { return stopped_; }
-  bool busy() const;  ///< something was ordered and its end is not known
+  bool stopped(std::size_t host) const;       ///< the run, or the host's class
+  bool busy() const;                          ///< something was ordered and its end is not known
+  std::vector<std::size_t> baking() const;    ///< those that are watched
+  bool is_rehearsed(std::size_t host) const;  ///< it went forward and back, or need not
   std::size_t failures() const { return failures_; }
   std::size_t unavailable() const;  ///< now
   std::size_t waiting() const;      ///< never activated
@@ -64,14 +80,18 @@ class Pace {
     proven,
     to_keep,
     keeping,
+    baking,
     kept,
+    to_rehearse,
+    rehearsing,
     to_return,
     returning,
     returned,
     stuck,
   };
   void move(std::size_t host, std::vector<Stand> from, Stand to);
-  void fail();
+  void fail(std::size_t host);
+  std::size_t open_wave() const;
   std::size_t number_of(std::vector<Stand> stands) const;
   void begin_more(PaceOrders& orders);
   void give(Stand from, Stand to, std::vector<std::size_t>& list);
@@ -82,6 +102,8 @@ class Pace {
   std::vector<Stand> hosts_;
   std::size_t before_;
   std::size_t failures_ = 0;
+  std::set<std::size_t> failed_classes_, stopped_classes_;
+  std::set<std::size_t> rehearsed_;  ///< hosts that went forward and back
   bool stopped_ = false, interrupted_ = false;
 };
 

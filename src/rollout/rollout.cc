@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "audit/host_class.h"
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/text.h"
@@ -19,6 +20,14 @@ std::vector<RolloutHost*> hosts_of(std::vector<RolloutHost>& hosts) {
   for (RolloutHost& host : hosts)
     all.push_back(&host);
   return all;
+}
+
+/// Hosts that get other wheels are of other classes.
+std::vector<std::string> classes_of(const std::vector<RolloutHost*>& hosts) {
+  std::vector<std::string> classes;
+  for (const RolloutHost* host : hosts)
+    classes.push_back(class_of(*host->facts) + "\n" + join(host->wanted, "+"));
+  return classes;
 }
 
 /// One run of the phases over all hosts.
@@ -42,7 +51,7 @@ class Rollout {
   void end_early(const std::string& because);
   void settle_rollback();
   void owe_proof(RolloutHost& host);
-  void settle(const std::string& because);
+  void settle(const std::string& stopped = {});
   std::vector<RolloutHost*> proofless(std::vector<RolloutHost*> hosts);
   void clean();
   void write_end(RolloutResult& result);
@@ -142,7 +151,7 @@ void Rollout::owe_proof(RolloutHost& host) {
 
 /// Good hosts at the end: confirmed, or unchanged when no phase wrote anything. Hosts that nobody
 /// asked keep their state and say why.
-void Rollout::settle(const std::string& because) {
+void Rollout::settle(const std::string& stopped) {
   const bool back = options_.goal == RolloutOptions::Goal::rolled_back;
   if (back)
     settle_rollback();
@@ -160,6 +169,7 @@ void Rollout::settle(const std::string& because) {
         owe_proof(*host);
     } else {
       host->outcome.state = back ? HostState::skipped : HostState::staged;
+      const std::string because = stopped.empty() ? waves_->because_for(*host) : stopped;
       host->outcome.message =
           "not activated, because " + (because.empty() ? "too many hosts are out" : because);
     }
@@ -208,12 +218,17 @@ void Rollout::go() {
     unavailable += host.takes_part && !host.good && hindrance_of(host.outcome) != "incompatible" &&
                    (is_lost(host.outcome.state) || !host.trial.empty());
   }
-  waves_.emplace(preparation_.movers(), limits_for(options_.policy, hosts_.size(), failed),
-                 unavailable, sets_, options_, records_, transport_, status_);
+  const std::vector<RolloutHost*> moving = preparation_.movers();
+  const WavePlan plan = plan_waves(classes_of(moving), options_.policy, hosts_.size());
+  std::vector<RolloutHost*> in_order;
+  for (const std::size_t host : plan.order)
+    in_order.push_back(moving[host]);
+  waves_.emplace(in_order, limits_for(options_.policy, plan, hosts_.size(), failed), unavailable,
+                 sets_, options_, records_, transport_, status_);
   waves_->run();
   if (options_.goal == RolloutOptions::Goal::confirmed)
     clean();
-  settle(waves_->because());
+  settle();
 }
 
 void Rollout::write_end(RolloutResult& result) {

@@ -3,35 +3,63 @@
 
 #include <fmt/format.h>
 
+#include "audit/host_class.h"
 #include "base/text.h"
 
 namespace ds {
 
-PaceLimits limits_for(const Policy& policy, std::size_t hosts, std::size_t failed) {
+namespace {
+
+constexpr std::chrono::seconds between_looks{60};  ///< at the canary, while it is watched
+
+std::int64_t looks_at_canary(const Policy& policy) {
+  return std::max<std::int64_t>(policy.bake / between_looks, 1);
+}
+
+}  // namespace
+
+PaceLimits limits_for(const Policy& policy, const WavePlan& plan, std::size_t hosts,
+                      std::size_t failed) {
   const bool together = policy.strategy == Policy::Strategy::all_at_once;
   return {.in_flight = together ? hosts : policy.most_in_flight(hosts),
           .unavailable = together ? hosts : policy.most_unavailable(hosts),
           .failures = policy.most_failures(hosts) - failed,
           .together = together,
-          .all_go_back = policy.on_failure == Policy::OnFailure::roll_back_all};
+          .all_go_back = policy.on_failure == Policy::OnFailure::roll_back_all,
+          .waves = plan.ends,
+          .canary = plan.canary,
+          .bakes = policy.bake.count() > 0,
+          .rehearses = policy.prove_rollback,
+          .class_stops = policy.on_failure == Policy::OnFailure::stop_class,
+          .classes = plan.classes};
 }
 
-Waves::Waves(std::vector<RolloutHost*> hosts, const PaceLimits& limits, std::size_t unavailable,
-             const std::vector<ReleaseSet>& sets, const RolloutOptions& options, Records& records,
-             Transport& transport, Status& status)
+Waves::Waves(const std::vector<RolloutHost*>& hosts, const PaceLimits& limits,
+             std::size_t unavailable, const std::vector<ReleaseSet>& sets,
+             const RolloutOptions& options, Records& records, Transport& transport, Status& status)
     : options_(options),
       records_(records),
       transport_(transport),
       status_(status),
       pace_(limits, hosts.size(), unavailable),
+      classes_(limits.classes),
       activate_(activate_phase(options)),
       confirm_(confirm_phase(sets, options.policy)),
-      keep_(keep_phase(options.run)) {
+      keep_(keep_phase(options.run)),
+      rehearsal_(rollback_phase(options.run, "the way back was tried")) {
   for (RolloutHost* host : hosts) {
     // Should an answer be lost, this is what the host goes back to.
     host->previous = host->active;
     movers_.push_back({host});
   }
+}
+
+std::string Waves::because_for(const RolloutHost& host) const {
+  for (std::size_t at = 0; at < movers_.size(); ++at) {
+    if (movers_[at].host == &host && !pace_.stopped() && pace_.stopped(at))
+      return because_of_class_.at(classes_[at]) + ", of the same class: " + class_of(*host.facts);
+  }
+  return because_;
 }
 
 void Waves::run() {
@@ -46,6 +74,10 @@ void Waves::run_all() {
   try {
     go_on();
     transport_.run();
+    while (!pace_.baking().empty()) {
+      watch();
+      transport_.run();
+    }
   } catch (...) {
     for (const Mover& mover : movers_)
       forget_answers({mover.host});
@@ -81,6 +113,7 @@ void Waves::record(const PaceOrders& orders) {
       pace_.untold(at);
     throw;
   }
+  records_.announce(hosts_of(orders.rehearse), HostState::rolled_back, "rehearse");
   records_.announce(hosts_of(orders.keep), HostState::confirmed, "keep");
   records_.announce(hosts_of(orders.activate), HostState::active, "activate");
 }
@@ -101,6 +134,8 @@ void Waves::go_on() {
   }
   for (const std::size_t at : orders.keep)
     begin(Move::keep, keep_, at);
+  for (const std::size_t at : orders.rehearse)
+    begin(Move::rehearse, rehearsal_, at);
   if (orders.take_back.empty())
     return;
   const PhaseDescription& rollback =
@@ -162,14 +197,19 @@ void Waves::ended(Move move, std::size_t at, const std::string& word) {
       pace_.failed(at);
       break;
     case Move::prove:
-      if (host.good && !options_.policy.health.command.empty()) {
-        ask_health(host, options_, transport_, [this, at, &host] {
-          proved(at, host.good ? "confirmed" : "failed: " + host.outcome.message);
-          go_on();
-        });
+      if (asks_health(at, [this, at, &host] {
+            proved(at, host.good ? "confirmed" : "failed: " + host.outcome.message);
+          }))
         return;
-      }
       proved(at, word);
+      break;
+    case Move::watch:
+      if (asks_health(at, [this, at] { watched(at); }))
+        return;
+      watched(at);
+      break;
+    case Move::rehearse:
+      rehearsed(at);
       break;
     case Move::keep:
       if (host.outcome.state == HostState::rolled_back) {
@@ -191,10 +231,61 @@ void Waves::ended(Move move, std::size_t at, const std::string& word) {
   go_on();
 }
 
+/// The policy's own question, after which `then` comes; false where there is none.
+bool Waves::asks_health(std::size_t at, std::function<void()> then) {
+  RolloutHost& host = *movers_[at].host;
+  if (!host.good || options_.policy.health.command.empty())
+    return false;
+  ask_health(host, options_, transport_, [this, then = std::move(then)] {
+    then();
+    go_on();
+  });
+  return true;
+}
+
+/// It can go back when it is told; now it goes forward again.
+void Waves::rehearsed(std::size_t at) {
+  RolloutHost& host = *movers_[at].host;
+  if (!host.good) {
+    blame(at);
+    pace_.stuck(at);
+    return;
+  }
+  host.confirmed = false;
+  host.outcome.state = HostState::staged;
+  host.outcome.message.clear();
+  add_remark(host, "went back and forward again, as a trial");
+  pace_.returned(at);
+}
+
+/// Those that stay for the first are asked again and again before others follow.
+void Waves::watch() {
+  const std::int64_t looks = looks_at_canary(options_.policy);
+  if (looks_++ == 0)
+    status_.remark("the canary is watched for " +
+                   human_seconds(static_cast<double>(options_.policy.bake.count())));
+  transport_.attend(options_.policy.bake / looks);
+  for (const std::size_t at : pace_.baking())
+    begin(Move::watch, confirm_, at);
+}
+
+void Waves::watched(std::size_t at) {
+  RolloutHost& host = *movers_[at].host;
+  if (!host.good) {
+    host.confirmed = false;
+    blame(at);
+    pace_.spoiled(at);
+  } else if (looks_ == looks_at_canary(options_.policy)) {
+    pace_.baked(at);
+  }
+}
+
 void Waves::proved(std::size_t at, const std::string& word) {
   if (movers_[at].host->good) {
+    const bool rehearses = !pace_.is_rehearsed(at);
     pace_.proven(at);
-    show(at, word);
+    if (!rehearses)
+      show(at, word);
   } else {
     blame(at);
     pace_.failed(at);
@@ -211,6 +302,7 @@ void Waves::blame(std::size_t at) {
                      : step == "health"                   ? "is not healthy"
                                                           : "did not confirm";
   because_ = some_of(culprits_) + " " + what;
+  because_of_class_[classes_[at]] = host.outcome.host + " " + what;
 }
 
 void Waves::show(std::size_t at, const std::string& word) {

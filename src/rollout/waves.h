@@ -5,6 +5,8 @@
 
 #include <chrono>
 #include <deque>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,16 +14,19 @@
 #include "rollout/pace.h"
 #include "rollout/records.h"
 #include "rollout/rollout_state.h"
+#include "rollout/wave_plan.h"
 
 namespace ds {
 
 /// Of a run over `hosts`, of which `failed` have failed already.
-PaceLimits limits_for(const Policy& policy, std::size_t hosts, std::size_t failed);
+PaceLimits limits_for(const Policy& policy, const WavePlan& plan, std::size_t hosts,
+                      std::size_t failed);
 
 class Waves {
  public:
-  /// `hosts` hold their releases, verified; `unavailable` others are not at a confirmed release.
-  Waves(std::vector<RolloutHost*> hosts, const PaceLimits& limits, std::size_t unavailable,
+  /// `hosts`, in the order in which they change, hold their releases, verified; `unavailable`
+  /// others are not at a confirmed release.
+  Waves(const std::vector<RolloutHost*>& hosts, const PaceLimits& limits, std::size_t unavailable,
         const std::vector<ReleaseSet>& sets, const RolloutOptions& options, Records& records,
         Transport& transport, Status& status);
 
@@ -30,11 +35,11 @@ class Waves {
   /// After run() threw: who is not decided goes back, who is hears it.
   void take_back(const std::string& because);
 
-  /// Why hosts went back, or were not activated; empty if all is well.
-  const std::string& because() const { return because_; }
+  /// Why this host was not activated; empty: for want of room in the budget.
+  std::string because_for(const RolloutHost& host) const;
 
  private:
-  enum class Move { activate, prove, keep, take_back };
+  enum class Move { activate, prove, keep, take_back, rehearse, watch };
   struct Mover {
     RolloutHost* host = nullptr;
     int attempts = 0;    ///< of the move that it makes now
@@ -48,6 +53,10 @@ class Waves {
   void ended(Move move, std::size_t at, const std::string& word);
   bool again(Move move, std::size_t at);
   void mind_the_time();
+  void rehearsed(std::size_t at);
+  void watch();
+  bool asks_health(std::size_t at, std::function<void()> then);
+  void watched(std::size_t at);
   void proved(std::size_t at, const std::string& word);
   void blame(std::size_t at);
   void show(std::size_t at, const std::string& word);
@@ -59,10 +68,13 @@ class Waves {
   Status& status_;
   Pace pace_;
   std::string because_;
+  std::vector<std::size_t> classes_;  ///< of each mover
+  std::map<std::size_t, std::string> because_of_class_;
   std::optional<std::chrono::steady_clock::time_point> began_;  ///< the first was activated
-  bool decided_ = false;  ///< some were told that they stay, or all that they go back
+  std::int64_t looks_ = 0;  ///< at the canary, while it was watched
+  bool decided_ = false;    ///< some were told that they stay, or all that they go back
   std::vector<std::string> culprits_;
-  PhaseDescription activate_, confirm_, keep_;
+  PhaseDescription activate_, confirm_, keep_, rehearsal_;
   std::deque<PhaseDescription> rollbacks_;  ///< each with its reason
 };
 

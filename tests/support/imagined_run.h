@@ -67,7 +67,7 @@ struct ImaginedRun {
   }
 
   bool takes_part(std::size_t at) const { return script.hosts[at].same_as < 0; }
-  bool rolling() const { return script.policy.strategy == Policy::Strategy::rolling; }
+  bool rolling() const { return script.policy.strategy != Policy::Strategy::all_at_once; }
   /// One failure takes all back.
   bool strict() const {
     return !rolling() && script.policy.most_failures(fleet.entries.size()) == 0 &&
@@ -146,6 +146,7 @@ struct ImaginedRun {
       inventory.hosts.emplace_back();
       inventory.hosts.back().name = inventory.hosts.back().endpoint.name = name;
       facts.hosts.push_back(fleet.entries[at].host.facts(name));
+      facts.hosts.back().driver = at % 3 == 0 ? "580.65.06" : "535.104.05";
       HostAudit verdict{name, Verdict::ready, {}, {}};
       if (start.lacks_packages)
         verdict.to_install = {"einops"};

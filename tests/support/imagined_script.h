@@ -49,13 +49,19 @@ inline const std::vector<std::string>& imagined_steps() {
 
 inline std::string ImaginedScript::text() const {
   std::string text = fmt::format(
-      "{} flight {}{} out {}{} failures {}{} {} dead-man {} retries {} health {} goal {} parcels "
+      "{} (bake {} rehearse {}) flight {}{} out {}{} failures {}{} {} dead-man {} retries {} "
+      "health {} goal {} parcels "
       "{} order {}\n",
-      policy.strategy == Policy::Strategy::rolling ? "rolling" : "all-at-once",
-      policy.max_in_flight.number, policy.max_in_flight.percent ? "%" : "",
-      policy.max_unavailable.number, policy.max_unavailable.percent ? "%" : "",
-      policy.max_failures.number, policy.max_failures.percent ? "%" : "",
-      policy.on_failure == Policy::OnFailure::stop ? "stop" : "roll-back-all",
+      policy.strategy == Policy::Strategy::canary    ? "canary"
+      : policy.strategy == Policy::Strategy::rolling ? "rolling"
+                                                     : "all-at-once",
+      policy.bake.count(), policy.prove_rollback, policy.max_in_flight.number,
+      policy.max_in_flight.percent ? "%" : "", policy.max_unavailable.number,
+      policy.max_unavailable.percent ? "%" : "", policy.max_failures.number,
+      policy.max_failures.percent ? "%" : "",
+      policy.on_failure == Policy::OnFailure::stop         ? "stop"
+      : policy.on_failure == Policy::OnFailure::stop_class ? "stop-class"
+                                                           : "roll-back-all",
       policy.without_dead_man.what == Policy::Treatment::What::stop ? "stop" : "proceed",
       policy.retries,
       policy.health.command.empty()  ? "no"
@@ -126,11 +132,17 @@ class ScriptWriter {
       policy.max_in_flight = share(1, hosts);
       policy.max_unavailable = share(1, hosts);
     }
+    if (policy.strategy == Policy::Strategy::rolling && one_in(2)) {
+      policy.strategy = Policy::Strategy::canary;
+      policy.waves = {share(1, hosts), share(1, hosts)};
+      policy.bake = std::chrono::seconds(below(3) * 60);
+      policy.prove_rollback = one_in(3);
+    }
     if (!one_in(3))
       policy.max_failures = one_in(4) ? Policy::Share{static_cast<int>(below(50)), true}
                                       : Policy::Share{static_cast<int>(below(3)), false};
     if (one_in(2))
-      policy.on_failure = Policy::OnFailure::stop;
+      policy.on_failure = one_in(3) ? Policy::OnFailure::stop_class : Policy::OnFailure::stop;
     if (one_in(2))
       policy.without_dead_man.what = Policy::Treatment::What::proceed;
     policy.retries = static_cast<int>(below(3));

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -92,6 +93,7 @@ struct World {
   RecordingStatus status;
   std::vector<std::string> unreachable;
   std::vector<std::string> refused;                   ///< by the audit
+  std::map<std::string, std::string> drivers;         ///< by host; empty: it has none
   std::size_t gpus = 0;                               ///< that each host has
   std::optional<std::vector<std::string>> processes;  ///< on each GPU
   RolloutOptions options;
@@ -124,6 +126,8 @@ struct World {
       entry.python = host.python();
       inventory.hosts.push_back(entry);
       fleet.hosts.push_back(facts_of(host));
+      if (drivers.contains(host.name))
+        fleet.hosts.back().driver = drivers.at(host.name);
       fleet.hosts.back().gpus.resize(gpus);
       for (Gpu& gpu : fleet.hosts.back().gpus)
         gpu.processes = processes;

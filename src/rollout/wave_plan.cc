@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rollout/wave_plan.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+namespace ds {
+
+WavePlan plan_waves(const std::vector<std::string>& classes, const Policy& policy,
+                    std::size_t targeted) {
+  WavePlan plan;
+  plan.order.resize(classes.size());
+  std::iota(plan.order.begin(), plan.order.end(), 0);
+  std::map<std::string, std::size_t> numbers;
+  std::vector<bool> first;
+  for (const std::string& name : classes)
+    first.push_back(numbers.emplace(name, numbers.size()).second);
+  if (policy.strategy == Policy::Strategy::canary && !classes.empty()) {
+    std::stable_partition(plan.order.begin(), plan.order.end(),
+                          [&first](std::size_t host) { return first[host]; });
+    plan.canary = numbers.size();
+    plan.ends = {plan.canary};
+    const std::vector<std::size_t> sizes = policy.wave_sizes(targeted);
+    for (std::size_t wave = 0; plan.ends.back() < classes.size(); ++wave) {
+      const std::size_t size = sizes[std::min(wave, sizes.size() - 1)];
+      plan.ends.push_back(std::min(plan.ends.back() + size, classes.size()));
+    }
+  }
+  for (const std::size_t host : plan.order)
+    plan.classes.push_back(numbers.at(classes[host]));
+  return plan;
+}
+
+}  // namespace ds
