@@ -6,6 +6,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
+#include "cli/foresight.h"
 #include "cli/host_ops.h"
 #include "cli/options.h"
 #include "cli/plan_wheel.h"
@@ -188,4 +190,28 @@ TEST_CASE("a wheel that is only planned needs what its ops' manifests say") {
   REQUIRE(requirements.libraries.size() == 1);
   CHECK(requirements.libraries[0].opens == op.rules.host_needs);
   CHECK(requirements.libraries[0].minimum_capability == "8.0");
+}
+
+TEST_CASE("until: a time of the day, or so long from now") {
+  using std::chrono::system_clock;
+  std::tm noon{};
+  noon.tm_year = 126;
+  noon.tm_mon = 10;
+  noon.tm_mday = 27;
+  noon.tm_hour = 12;
+  noon.tm_isdst = -1;
+  const std::time_t now = std::mktime(&noon);
+  const auto seconds = [now](const char* text) {
+    const auto until = parse_until(text, now);
+    return until ? system_clock::to_time_t(*until) - now : -1;
+  };
+  CHECK(seconds("12:30") == 1800);
+  CHECK(seconds("13:00") == 3600);
+  CHECK(seconds("05:30") == 63000);  // tomorrow
+  CHECK(seconds("12:00") == 86400);
+  CHECK(seconds("0:05") == 43500);
+  CHECK(seconds("90m") == 5400);
+  CHECK(seconds("45") == 45);
+  for (const char* bad : {"", "24:00", "12:60", "12:5", ":30", "12:", "-1:30", "noon", "1d", "0"})
+    CHECK(seconds(bad) == -1);
 }

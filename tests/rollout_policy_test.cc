@@ -231,3 +231,58 @@ TEST_CASE("policy: a canary that fails while it is watched is brought back, and 
   CHECK(world.outcomes[2].step == "confirm");
   CHECK(contains(world.outcomes[2].message, "wrong result"));
 }
+
+TEST_CASE("policy: what a run would do, in waves, and how long it takes") {
+  const std::vector<std::map<std::string, double>> took = {
+      {{"stage", 7}, {"verify", 1}, {"activate", 1}, {"confirm", 3}, {"keep", 0}},
+      {{"stage", 2}, {"activate", 1}, {"confirm", 5}, {"health", 2}},
+      {{"activate", 1}, {"confirm", 4}},
+      {{"stage", 100}}};  // it was not activated
+  RolloutOptions options;
+  options.times = times_of(took);
+  CHECK(options.times.longest == 8);
+  CHECK(options.times.typical == 5);
+  CHECK(options.times.staging == 8);
+  World world;
+  const Wheel wheel = make_wheel(world.folder, "1.0", good);
+  Fleet fleet;
+  std::vector<HostOutcome> predicted;
+  for (int at = 1; at <= 40; ++at) {
+    HostFacts& host = fleet.hosts.emplace_back();
+    host.host = "n" + std::to_string(at);
+    host.driver = at % 20 == 0 ? "535" : "580";
+    if (at == 3)
+      host.installed.active = {std::string(64, 'a')};
+    predicted.emplace_back();
+    predicted.back().host = host.host;
+    predicted.back().state = at == 7 ? HostState::unchanged : HostState::ready;
+  }
+  fleet.hosts[4].installed.sealed = {wheel.sha256};
+  const std::vector<ReleaseSet> sets = {{{World::parcel_of(wheel)}, {}}};
+  options.policy =
+      read_policy("strategy: canary\nwaves: [1, 25%]\nbake: 2m\nmax_in_flight: 4\n", "p.yaml");
+  const RolloutPlan plan = plan_rollout(fleet, predicted, sets, options);
+  std::vector<std::size_t> sizes;
+  std::vector<double> seconds;
+  for (const RolloutPlan::Wave& wave : plan.waves) {
+    sizes.push_back(wave.hosts.size());
+    seconds.push_back(wave.seconds);
+  }
+  CHECK(sizes == std::vector<std::size_t>{2, 1, 10, 10, 10, 6});
+  // Four at a time: the longest once, then the usual.
+  CHECK(seconds == std::vector<double>{128, 8, 18, 18, 18, 13});
+  CHECK(plan.waves[0].name == "canary");
+  CHECK(plan.waves[0].hosts == std::vector<std::string>{"n1", "n20"});
+  CHECK(plan.waves[5].name == "wave 5");
+  CHECK(plan.seconds == 211);
+  CHECK(plan.bytes == 38 * wheel.bytes);
+  CHECK(plan.changes.size() == 2);
+  CHECK(plan.changes[1].hosts == std::vector<std::string>{"n3"});
+  CHECK(plan.hosts() == 39);
+  options.policy = Policy{};
+  CHECK(plan_rollout(fleet, predicted, sets, options).waves[0].name == "all at once");
+  options.policy = read_policy("strategy: rolling\nmax_in_flight: 10%\n", "p.yaml");
+  CHECK(plan_rollout(fleet, predicted, sets, options).waves[0].name == "4 at a time");
+  options.goal = RolloutOptions::Goal::staged;
+  CHECK(plan_rollout(fleet, predicted, sets, options).waves.empty());
+}

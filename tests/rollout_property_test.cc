@@ -159,7 +159,8 @@ void check_causes(const ImaginedRun& run) {
   }
 }
 
-/// Who nothing happened to gets there, as long as no more fail than may.
+/// Who nothing happened to gets there, as long as no more fail than may. One that fails may be of
+/// the canary.
 void check_progress(const ImaginedRun& run) {
   const ImaginedScript& script = run.script;
   std::size_t hit = 0;
@@ -180,7 +181,8 @@ void check_progress(const ImaginedRun& run) {
                           script.policy.without_dead_man.what == Policy::Treatment::What::stop;
   if (run.report.interrupted || run.report.stopped || undefended ||
       script.has({Fault::other_run, Fault::overtaken, Fault::moved_on, Fault::moved_away}) ||
-      hit > script.policy.most_failures(script.hosts.size()) || !run.room_for(hit + 1))
+      hit > script.policy.most_failures(script.hosts.size()) || !run.room_for(hit + 1) ||
+      (hit > 0 && script.policy.strategy == Policy::Strategy::canary))
     return;
   for (std::size_t at = 0; at < run.fleet.entries.size(); ++at) {
     const HostState state = run.report.hosts[at].state;

@@ -98,6 +98,11 @@ inline constexpr const char* leave_out_words = "leave the host out: --exclude ";
 /// makes none.
 bool take_leave_out(std::string& fix, const std::string& host);
 
+/// What a wheel runs on there, in a line: "8 NVIDIA H100, driver 580.65.06, glibc 2.36,
+/// Python 3.11, torch 2.6.0+cu124". Hosts that say the same are of one class: what one of them
+/// shows of a wheel, the others would. Clean text.
+std::string class_of(const HostFacts& host);
+
 /// What the wheels of one release set need, and the hosts that are to get them.
 struct SetNeeds {
   std::vector<Requirements> wheels;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "audit/host_class.h"
-
 #include <map>
 
+#include "audit/audit.h"
 #include "base/text.h"
 
 namespace ds {

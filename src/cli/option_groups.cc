@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/foresight.h"
 #include "config/config.h"
 
 namespace ds {
@@ -184,6 +185,12 @@ void add_treatments(CLI::App& app, Options& options) {
   }
   app.add_flag("--accept-left-out", options.accept_left_out,
                "hosts that were left out count for no exit status");
+  app.add_option("--until", options.until,
+                 "begin no wave that would end later: 05:30, or 2h from now")
+      ->check([](const std::string& text) {
+        return std::string(parse_until(text, 0) ? "" : "write a time such as 05:30, 90m or 2h");
+      });
+  app.add_flag("-y,--yes", options.yes, "change several hosts without asking");
   app.add_flag("--prove-rollback", options.prove_rollback,
                "the canary of a policy goes forward, back and forward");
 }

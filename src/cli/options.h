@@ -58,6 +58,7 @@ struct Options {
   /// In place of what it says, by the policy's key: "unreachable" -> "leave-out=5%"
   std::map<std::string, std::string> treatments;
   bool accept_left_out = false;
+  std::string until;            ///< as it was written: "05:30", "2h"; empty: no limit
   bool prove_rollback = false;  ///< the canary goes back before it stays
   bool owed = false;            ///< of resume and verify: what runs left to do
   std::set<std::string> only;   ///< of the hosts: these; empty: all

@@ -83,6 +83,8 @@ Options options_of(const std::vector<RunRecord>& chain, const JournalReader& jou
   options.data = within(run.folder, options.data);
   options.state_dir = now.state_dir;
   options.break_lock = now.break_lock;
+  options.until = now.until;
+  options.yes = now.yes;
   options.message = now.message;
   if (!now.owner_group.empty())
     options.owner_group = now.owner_group;

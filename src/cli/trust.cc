@@ -2,18 +2,16 @@
 #include "cli/trust.h"
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "base/interrupt.h"
 #include "base/text.h"
+#include "cli/ask.h"
 #include "cli/reach.h"
 
 namespace ds {
@@ -101,33 +99,6 @@ TrustedHost judge(const Host& host, const ExecResult& result) {
       break;  // the key was taken, whatever came after it
   }
   return judged;
-}
-
-/// The line that is typed; Ctrl-C ends the run.
-std::string read_answer() {
-  std::string line;
-  while (line.find('\n') == std::string::npos) {
-    pollfd waits[] = {{STDIN_FILENO, POLLIN, 0}, {interrupt_fd(), POLLIN, 0}};
-    if (::poll(waits, 2, -1) < 0 && errno != EINTR)
-      break;
-    check_interrupt();
-    char buffer[256];
-    const ssize_t got = waits[0].revents != 0 ? ::read(STDIN_FILENO, buffer, sizeof buffer) : 0;
-    if (waits[0].revents != 0 && got <= 0 && !(got < 0 && errno == EINTR))
-      break;
-    line.append(buffer, static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
-  }
-  return line;
-}
-
-bool confirmed(const std::string& question) {
-  print(
-      "Compare each with 'ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub' (or _ecdsa_, _rsa_) "
-      "on the host itself.\n" +
-          question + " [y/N] ",
-      stderr);
-  const std::string answer = lower(trim(read_answer()));
-  return answer == "y" || answer == "yes";
 }
 
 }  // namespace
@@ -254,7 +225,10 @@ ExitStatus trust(Session& session) {
       throw UsageError("no key was added: there is no terminal to ask on",
                        "compare the fingerprints above with the hosts' own, then add --yes");
     }
-    if (!confirmed(question)) {
+    if (!confirmed(
+            "Compare each with 'ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub' (or _ecdsa_, "
+            "_rsa_) on the host itself.\n" +
+            question)) {
       session.status().warning("no key was added");
       return trust_status(hosts);
     }

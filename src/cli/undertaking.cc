@@ -13,6 +13,7 @@
 #include "base/machine.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "cli/foresight.h"
 #include "cli/history.h"
 #include "cli/hosts_exports.h"
 #include "cli/owed.h"
@@ -191,6 +192,8 @@ RolloutOptions rollout_options(const Undertaking& undertaking, Session& session)
   rollout.keep = static_cast<std::size_t>(options.keep.value_or(3));
   rollout.break_lock = options.break_lock;
   rollout.pays = options.owed;
+  rollout.until = parse_until(options.until, std::time(nullptr));
+  rollout.times = earlier_times(state_folder(options));
   rollout.owner_group = options.owner_group;
   return rollout;
 }
@@ -208,9 +211,29 @@ HostState state_of(RolloutOptions::Goal goal) {
   return HostState::confirmed;
 }
 
+/// Nothing where no host would begin.
+std::optional<RolloutPlan> planned(const Prediction& prediction, const Undertaking& undertaking,
+                                   const RolloutOptions& options, Session& session) {
+  if (!prediction.stopped.empty() || undertaking.goal == RolloutOptions::Goal::proven)
+    return std::nullopt;
+  return plan_rollout(session.fleet(), prediction.hosts, undertaking.releases, options);
+}
+
+void foresee(Undertaking& undertaking, Session& session) {
+  Report& report = undertaking.report;
+  Prediction prediction =
+      predict(session.fleet(), report.audit, undertaking.releases, undertaking.policy);
+  report.rollout = planned(prediction, undertaking, rollout_options(undertaking, session), session);
+  take_prediction(std::move(prediction), report);
+}
+
 void change_hosts(Undertaking& undertaking, Session& session) {
   Report& report = undertaking.report;
   RolloutOptions options = rollout_options(undertaking, session);
+  const Prediction prediction =
+      predict(session.fleet(), report.audit, undertaking.releases, undertaking.policy);
+  if (const auto plan = planned(prediction, undertaking, options, session))
+    ask_to_go_on(*plan, report.goal, session);
   Debts debts = debts_of(*undertaking.journal, session);
   begin_run(*undertaking.journal, report, undertaking.policy, undertaking.releases,
             undertaking.resumes, session);
@@ -313,8 +336,7 @@ ExitStatus carry_out(Undertaking& undertaking, Session& session) {
   if (is_by_pip(session.options()))
     report.notes.emplace_back(by_pip_note);
   if (report.dry_run)
-    take_prediction(
-        predict(session.fleet(), report.audit, undertaking.releases, undertaking.policy), report);
+    foresee(undertaking, session);
   else
     change_hosts(undertaking, session);
   undertaking.times.finished("rollout");

@@ -132,6 +132,9 @@ std::string treatment_forms(const TreatmentKey& key);
 /// What the flag says in place of what the policy says. UsageError for what it cannot be.
 void apply_treatment(Policy& policy, const TreatmentKey& key, const std::string& text);
 
+/// "90", "90s", "5m", "1h": 1 s to 24 h.
+std::optional<std::chrono::seconds> parse_duration(std::string_view text);
+
 /// InputError with every problem of the file: unknown keys, wrong values, contradictions.
 Policy read_policy(const std::string& text, const std::string& file);
 

@@ -17,7 +17,4 @@ inline constexpr std::chrono::seconds longest_policy_time{86400};
 /// "4" or "10%", at least `least`; nothing: it is neither.
 std::optional<Policy::Share> parse_share(std::string_view text, int least);
 
-/// "90", "90s", "5m", "1h": 1 s to 24 h.
-std::optional<std::chrono::seconds> parse_duration(std::string_view text);
-
 }  // namespace ds

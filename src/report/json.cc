@@ -67,6 +67,19 @@ ordered_json way_out_json(const WayOut& way) {
   return {{"steps", steps}, {"remaining", remaining}};
 }
 
+ordered_json rollout_json(const RolloutPlan& plan) {
+  ordered_json changes = ordered_json::array(), waves = ordered_json::array();
+  for (const RolloutPlan::Change& change : plan.changes)
+    changes.push_back({{"from", change.from}, {"to", change.to}, {"hosts", change.hosts}});
+  for (const RolloutPlan::Wave& wave : plan.waves)
+    waves.push_back({{"name", wave.name}, {"hosts", wave.hosts}, {"seconds", wave.seconds}});
+  return {{"changes", changes},
+          {"waves", waves},
+          {"bytes", plan.bytes},
+          {"seconds", plan.seconds},
+          {"times_of", plan.times_of}};
+}
+
 }  // namespace
 
 std::string report_json(const Report& report) {
@@ -91,6 +104,8 @@ std::string report_json(const Report& report) {
                         {"hosts", hosts},
                         {"way_out", way_out_json(report.audit.way_out)},
                         {"seconds", report.seconds}};
+  if (report.rollout)
+    whole["rollout"] = rollout_json(*report.rollout);
   const std::vector<std::string> plans = lines(report.plan_json);
   if (plans.size() == 1)
     whole["plan"] = ordered_json::parse(plans.front());

@@ -45,6 +45,7 @@ struct Report {
   std::vector<std::string> notes;
   std::string plan_text;                  ///< of a dry run; empty where wheels were named
   std::string plan_json;                  ///< the same: a line for each wheel
+  std::optional<RolloutPlan> rollout;     ///< of a dry run
   std::map<std::string, double> seconds;  ///< by stage
 };
 
@@ -56,6 +57,9 @@ bool is_goal(HostState state, const Report& report);
 /// host that only went back with others has not failed. Hosts that were left out count as what they
 /// are (3 or 5), unless they are accepted and some host is where it was to be.
 ExitStatus exit_status(const Report& report);
+
+/// What a run to `goal` would do; empty: nothing.
+std::string rollout_text(const RolloutPlan& plan, HostState goal, bool verbose);
 
 std::string report_text(const Report& report, bool verbose);
 std::string report_json(const Report& report);

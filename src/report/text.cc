@@ -190,6 +190,8 @@ std::string report_text(const Report& report, bool verbose) {
   text += way_out_text(report.audit.way_out, verbose);
   if (report.dry_run || verbose)
     text += grid_text(report, verbose);
+  if (report.rollout)
+    text += rollout_text(*report.rollout, report.goal, verbose);
   text += self_tests_text(report, verbose);
   text += owed_text(report, verbose);
   text += report.dry_run ? "hosts (dry run: nothing was changed)\n" : "hosts\n";

@@ -166,8 +166,8 @@ void Pace::give(Stand from, Stand to, std::vector<std::size_t>& list) {
   }
 }
 
-/// So many may have begun: a wave is over once none of its hosts can begin, or is not decided.
-std::size_t Pace::open_wave() const {
+/// Hosts that may begin: a wave is over once none of its hosts can begin, or is not decided.
+Pace::Range Pace::open_wave() const {
   std::size_t begin = 0;
   for (const std::size_t end : limits_.waves) {
     for (std::size_t host = begin; host < end; ++host) {
@@ -175,11 +175,28 @@ std::size_t Pace::open_wave() const {
       const bool over = stand == Stand::kept || stand == Stand::returned || stand == Stand::stuck ||
                         (stand == Stand::waiting && stopped(host));
       if (!over)
-        return end;
+        return {begin, end};
     }
     begin = end;
   }
-  return hosts_.size();
+  return {begin, hosts_.size()};
+}
+
+std::size_t Pace::about_to_begin() const {
+  const Range wave = open_wave();
+  std::size_t waiting = 0;
+  bool begun = false;
+  for (std::size_t host = wave.begin; host < wave.end; ++host) {
+    if (hosts_[host] != Stand::waiting || rehearsed_.contains(host))
+      begun = true;
+    else if (!stopped(host))
+      ++waiting;
+  }
+  if (stopped_ || held_)
+    return 0;
+  if (limits_.waves.empty() && !limits_.together)  // each host begins for itself
+    return std::min<std::size_t>(waiting, 1);
+  return begun ? 0 : waiting;
 }
 
 void Pace::begin_more(PaceOrders& orders) {
@@ -187,8 +204,8 @@ void Pace::begin_more(PaceOrders& orders) {
       number_of({Stand::activating, Stand::proving, Stand::proven, Stand::keeping, Stand::to_return,
                  Stand::returning, Stand::to_rehearse, Stand::rehearsing});
   std::size_t out = unavailable();
-  const std::size_t end = open_wave();
-  for (std::size_t host = 0; host < end && !stopped_; ++host) {
+  const Range wave = open_wave();
+  for (std::size_t host = wave.begin; host < wave.end && !stopped_ && !held_; ++host) {
     if (hosts_[host] != Stand::waiting || stopped(host))
       continue;
     if (in_flight >= limits_.in_flight || out >= limits_.unavailable)

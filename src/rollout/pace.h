@@ -57,6 +57,10 @@ class Pace {
   void baked(std::size_t host);      ///< it was watched long enough
   void spoiled(std::size_t host);    ///< it failed while it was watched
 
+  /// How many begin together next, if they begin now; 0: none, or some of their wave have begun.
+  std::size_t about_to_begin() const;
+  /// Nothing new begins; all else goes on.
+  void hold() { held_ = true; }
   /// Nothing new begins; who is not decided goes back.
   void interrupt();
   /// No answer comes any more to what was ordered: who was to stay or to go back is told again, and
@@ -91,7 +95,10 @@ class Pace {
   };
   void move(std::size_t host, std::vector<Stand> from, Stand to);
   void fail(std::size_t host);
-  std::size_t open_wave() const;
+  struct Range {
+    std::size_t begin, end;
+  };
+  Range open_wave() const;
   std::size_t number_of(std::vector<Stand> stands) const;
   void begin_more(PaceOrders& orders);
   void give(Stand from, Stand to, std::vector<std::size_t>& list);
@@ -104,7 +111,7 @@ class Pace {
   std::size_t failures_ = 0;
   std::set<std::size_t> failed_classes_, stopped_classes_;
   std::set<std::size_t> rehearsed_;  ///< hosts that went forward and back
-  bool stopped_ = false, interrupted_ = false;
+  bool stopped_ = false, interrupted_ = false, held_ = false;
 };
 
 }  // namespace ds

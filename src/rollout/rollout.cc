@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "audit/host_class.h"
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/text.h"
@@ -22,11 +21,10 @@ std::vector<RolloutHost*> hosts_of(std::vector<RolloutHost>& hosts) {
   return all;
 }
 
-/// Hosts that get other wheels are of other classes.
 std::vector<std::string> classes_of(const std::vector<RolloutHost*>& hosts) {
   std::vector<std::string> classes;
   for (const RolloutHost* host : hosts)
-    classes.push_back(class_of(*host->facts) + "\n" + join(host->wanted, "+"));
+    classes.push_back(class_of(*host->facts, host->wanted));
   return classes;
 }
 

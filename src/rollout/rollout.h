@@ -5,6 +5,7 @@
 // host's own interpreter; see ARCHITECTURE.md, "On a host".
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -95,6 +96,17 @@ struct ReleaseSet {
 /// sha256 of the releases that `host` gets.
 std::vector<std::string> wanted_on(const std::vector<ReleaseSet>& sets, const std::string& host);
 
+/// What hosts took, in an earlier run or in this one.
+struct MoveTimes {
+  double typical = 0;  ///< median of the seconds from activate to keep
+  double longest = 0;  ///< of these; 0: not known
+  double staging = 0;  ///< the longest of what came before activate, per host; 0: not known
+  std::string run;     ///< whose they are
+};
+
+/// Those of hosts that were activated and confirmed.
+MoveTimes times_of(const std::vector<std::map<std::string, double>>& seconds_by_step);
+
 struct RolloutOptions {
   /// `rolled_back`: confirmed at a release of before. `proven`: confirmed at what is active, with
   /// the self-tests that need a GPU.
@@ -106,6 +118,9 @@ struct RolloutOptions {
   std::string pip_mirror;  ///< package index for what the audit says is to be installed; or empty
   std::filesystem::path scratch;  ///< folder with room for what is sent; empty: the temporary one
   Policy policy;
+  MoveTimes times;  ///< of an earlier run
+  /// No wave is begun that would end later.
+  std::optional<std::chrono::system_clock::time_point> until;
   std::string user, machine;       ///< who runs it and from where, for whoever finds a host locked
   std::string command, message;    ///< what is called, and why, for the hosts\' histories
   std::size_t keep = 3;            ///< releases that stay on a host beside those that are active
@@ -146,6 +161,27 @@ RolloutResult remove_releases(const Inventory& inventory, const Fleet& fleet,
 /// What that would do, as far as the facts tell: `ready`, `unchanged`, `failed`.
 std::vector<HostOutcome> predict_removal(const Fleet& fleet, const AuditReport& audit,
                                          const std::vector<std::string>& releases);
+
+/// What a run would do with hosts that are ready: see predict().
+struct RolloutPlan {
+  struct Change {
+    std::vector<std::string> from, to;  ///< releases, sha256
+    std::vector<std::string> hosts;
+  };
+  struct Wave {
+    std::string name;  ///< "canary", "wave 2", "4 at a time", "all at once"
+    std::vector<std::string> hosts;
+    double seconds = 0;  ///< predicted; 0: not known
+  };
+  std::vector<Change> changes;
+  std::vector<Wave> waves;
+  std::uint64_t bytes = 0;  ///< of wheels, that are sent at most
+  double seconds = 0;       ///< of all of it; 0: not known
+  std::string times_of;     ///< the run by which the seconds are predicted
+  std::size_t hosts() const;
+};
+RolloutPlan plan_rollout(const Fleet& fleet, const std::vector<HostOutcome>& predicted,
+                         const std::vector<ReleaseSet>& sets, const RolloutOptions& options);
 
 struct Prediction {
   std::vector<HostOutcome> hosts;

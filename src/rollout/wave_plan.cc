@@ -5,7 +5,14 @@
 #include <map>
 #include <numeric>
 
+#include "audit/audit.h"
+#include "base/text.h"
+
 namespace ds {
+
+std::string class_of(const HostFacts& host, const std::vector<std::string>& wanted) {
+  return class_of(host) + "\n" + join(wanted, "+");
+}
 
 WavePlan plan_waves(const std::vector<std::string>& classes, const Policy& policy,
                     std::size_t targeted) {
@@ -30,6 +37,17 @@ WavePlan plan_waves(const std::vector<std::string>& classes, const Policy& polic
   for (const std::size_t host : plan.order)
     plan.classes.push_back(numbers.at(classes[host]));
   return plan;
+}
+
+double seconds_of_wave(std::size_t hosts, std::size_t at_once, bool canary, const Policy& policy,
+                       const MoveTimes& times) {
+  if (times.longest <= 0 || hosts == 0)
+    return 0;
+  const std::size_t rounds = (hosts + at_once - 1) / at_once;
+  double seconds = times.longest + static_cast<double>(rounds - 1) * times.typical;
+  if (canary && policy.prove_rollback)
+    seconds *= 2;
+  return seconds + (canary ? static_cast<double>(policy.bake.count()) : 0);
 }
 
 }  // namespace ds

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/config.h"
+#include "rollout/rollout.h"
 
 namespace ds {
 
@@ -18,9 +19,17 @@ struct WavePlan {
   std::size_t canary = 0;  ///< the first so many stand for all: one of each class
 };
 
+/// What tells hosts apart that another one could not stand for: class_of() and what they get.
+std::string class_of(const HostFacts& host, const std::vector<std::string>& wanted);
+
 /// `classes`: of each host that moves, in the inventory's order; `targeted`: hosts of the run, of
 /// which the policy's shares are. By a canary the first of each class goes first.
 WavePlan plan_waves(const std::vector<std::string>& classes, const Policy& policy,
                     std::size_t targeted);
+
+/// How long a wave of so many hosts takes, of which so many go `at_once`; that of a canary with its
+/// watching and its way back. 0: not known.
+double seconds_of_wave(std::size_t hosts, std::size_t at_once, bool canary, const Policy& policy,
+                       const MoveTimes& times);
 
 }  // namespace ds

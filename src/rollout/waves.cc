@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rollout/waves.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
-#include "audit/host_class.h"
+#include <algorithm>
+#include <cmath>
+
+#include "audit/audit.h"
 #include "base/text.h"
 
 namespace ds {
 
 namespace {
+
+/// "05:30", on the coordinator's clock
+std::string clock_time(std::chrono::system_clock::time_point at) {
+  return fmt::format("{:%H:%M}", fmt::localtime(std::chrono::system_clock::to_time_t(at)));
+}
 
 constexpr std::chrono::seconds between_looks{60};  ///< at the canary, while it is watched
 
@@ -41,6 +50,7 @@ Waves::Waves(const std::vector<RolloutHost*>& hosts, const PaceLimits& limits,
       records_(records),
       transport_(transport),
       status_(status),
+      at_once_(std::min(limits.in_flight, limits.unavailable)),
       pace_(limits, hosts.size(), unavailable),
       classes_(limits.classes),
       activate_(activate_phase(options)),
@@ -59,7 +69,7 @@ std::string Waves::because_for(const RolloutHost& host) const {
     if (movers_[at].host == &host && !pace_.stopped() && pace_.stopped(at))
       return because_of_class_.at(classes_[at]) + ", of the same class: " + class_of(*host.facts);
   }
-  return because_;
+  return because_.empty() ? held_because_ : because_;
 }
 
 void Waves::run() {
@@ -121,6 +131,7 @@ void Waves::record(const PaceOrders& orders) {
 /// Begins what there is to begin, each kind of it announced as one.
 void Waves::go_on() {
   mind_the_time();
+  hold_if_late();
   const PaceOrders orders = pace_.orders();
   record(orders);
   decided_ = decided_ || !orders.keep.empty();
@@ -183,6 +194,24 @@ void Waves::mind_the_time() {
   decided_ = true;
 }
 
+/// What comes next begins only if it ends in time, as far as this run's hosts tell how long it
+/// takes, or those of an earlier one.
+void Waves::hold_if_late() {
+  if (!options_.until || pace_.about_to_begin() == 0)
+    return;
+  const MoveTimes seen = times_of(took_);
+  const bool canary = options_.policy.strategy == Policy::Strategy::canary && !began_;
+  const double seconds = seconds_of_wave(pace_.about_to_begin(), at_once_, canary, options_.policy,
+                                         seen.longest > 0 ? seen : options_.times);
+  const auto end = std::chrono::system_clock::now() +
+                   std::chrono::seconds(static_cast<std::int64_t>(std::ceil(seconds)));
+  if (end <= *options_.until)
+    return;
+  pace_.hold();
+  held_because_ = fmt::format("it would have ended at {}, after {} (--until)", clock_time(end),
+                              clock_time(*options_.until));
+}
+
 void Waves::ended(Move move, std::size_t at, const std::string& word) {
   RolloutHost& host = *movers_[at].host;
   movers_[at].attempts = 0;
@@ -216,6 +245,7 @@ void Waves::ended(Move move, std::size_t at, const std::string& word) {
         blame(at);
         pace_.expired(at);
       } else if (host.good) {
+        took_.push_back(host.outcome.seconds);
         pace_.kept(at);
       } else {
         host.outcome.state = HostState::unknown;

@@ -53,6 +53,7 @@ class Waves {
   void ended(Move move, std::size_t at, const std::string& word);
   bool again(Move move, std::size_t at);
   void mind_the_time();
+  void hold_if_late();
   void rehearsed(std::size_t at);
   void watch();
   bool asks_health(std::size_t at, std::function<void()> then);
@@ -66,13 +67,16 @@ class Waves {
   Records& records_;
   Transport& transport_;
   Status& status_;
+  std::size_t at_once_;  ///< hosts, at most
   Pace pace_;
   std::string because_;
   std::vector<std::size_t> classes_;  ///< of each mover
   std::map<std::size_t, std::string> because_of_class_;
   std::optional<std::chrono::steady_clock::time_point> began_;  ///< the first was activated
-  std::int64_t looks_ = 0;  ///< at the canary, while it was watched
-  bool decided_ = false;    ///< some were told that they stay, or all that they go back
+  std::vector<std::map<std::string, double>> took_;  ///< seconds by step, of those that stay
+  std::string held_because_;  ///< no more were begun: the time would not have been enough
+  std::int64_t looks_ = 0;    ///< at the canary, while it was watched
+  bool decided_ = false;      ///< some were told that they stay, or all that they go back
   std::vector<std::string> culprits_;
   PhaseDescription activate_, confirm_, keep_, rehearsal_;
   std::deque<PhaseDescription> rollbacks_;  ///< each with its reason
