@@ -53,6 +53,11 @@ TEST_CASE("policy: the ones that come along") {
   CHECK(canary.waves == Policy{}.waves);
   CHECK(canary.max_unavailable == Share{25, true});
   CHECK(canary.max_failures == Share{1, false});
+  const Policy slurm = shipped("slurm.yaml");
+  CHECK(slurm.strategy == Policy::Strategy::rolling);
+  CHECK(slurm.hooks.drain.on_coordinator);
+  CHECK(slurm.hooks.drain.time_limit == seconds(43200));
+  CHECK(slurm.hooks.undrain.command.find("State=RESUME") != std::string::npos);
   // What they show as a model can be used.
   for (std::string text : {rolling.text, canary.text}) {
     for (const char* line : {"# health:", "#   command:", "#   on:", "#   time_limit:"})
@@ -124,6 +129,34 @@ TEST_CASE("policy: a canary and its waves") {
         "at a confirmed release; lower the one or raise the other");
 }
 
+TEST_CASE("policy: hooks") {
+  CHECK(read("retries: 1\n").hooks == Policy::Hooks{});
+  const Policy policy = read(
+      "hooks:\n  run_start: {command: a, time_limit: 5}\n  drain: {command: b, on: coordinator}\n"
+      "  undrain: {command: c, time_limit: 2m}\n  before_host: {command: d}\n"
+      "  after_host: {command: e, on: host}\n  run_end: {command: f}\n"
+      "  drained_by_others: proceed\n");
+  const Policy::Hooks& hooks = policy.hooks;
+  CHECK(hooks.run_start == Policy::Hook{"a", true, seconds(5)});
+  CHECK(hooks.drain == Policy::Hook{"b", true, seconds(14400)});
+  CHECK(hooks.undrain == Policy::Hook{"c", false, seconds(120)});
+  CHECK(hooks.before_host == Policy::Hook{"d", false, seconds(60)});
+  CHECK(hooks.after_host == Policy::Hook{"e", false, seconds(60)});
+  CHECK(hooks.run_end == Policy::Hook{"f", true, seconds(60)});
+  CHECK(hooks.takes_drained);
+  CHECK(
+      refusal("hooks:\n  drain: {command: x}\n") ==
+      "p.yaml:2:3: hooks.drain without hooks.undrain; what one takes out of work the other has to "
+      "bring back; add it");
+  CHECK(refusal("hooks: {run_end: {command: x, on: host}, before_host: {}, undrane: {}, "
+                "drained_by_others: ask}\n") ==
+        "p.yaml:1:31: unknown key 'on'; ds-deploy-policy(5) lists the keys\n"
+        "p.yaml:1:55: hooks.before_host has no command; add it, or remove hooks.before_host\n"
+        "p.yaml:1:59: unknown key 'undrane'; did you mean 'undrain'?\n"
+        "p.yaml:1:91: 'ask' is not known here; write leave-out or proceed");
+  CHECK(refusal("hooks: on\n").starts_with("p.yaml:1:8: hooks is a text, not keys and values"));
+}
+
 TEST_CASE("policy: every key") {
   const Policy policy = read(
       "strategy: rolling\nmax_in_flight: 5\nmax_unavailable: 50%\nmax_failures: 10%\n"
@@ -138,7 +171,7 @@ TEST_CASE("policy: every key") {
   CHECK(policy.time_limits ==
         Policy::TimeLimits{seconds(3600), seconds(600), seconds(5), seconds(20)});
   CHECK(policy.confirm_timeout == seconds(120));
-  CHECK(policy.health == Policy::Health{"test -e /run/ok\nexit\n", true, seconds(20)});
+  CHECK(policy.health == Policy::Hook{"test -e /run/ok\nexit\n", true, seconds(20)});
 }
 
 TEST_CASE("policy: how many hosts a share is") {

@@ -25,11 +25,13 @@ struct Fleet {
   std::vector<At> at;
   std::vector<bool> failed;
   struct Open {
-    enum { activate, prove, keep, take_back, rehearse, watch } what;
+    enum { activate, prove, keep, take_back, rehearse, watch, prepare } what;
     std::size_t host;
   };
   std::vector<Open> open;
   std::size_t most_in_flight = 0, kept_early = 0, begun_early = 0, unrehearsed = 0;
+  std::size_t early_activations = 0;
+  std::set<std::size_t> prepared;
   std::set<std::size_t> rehearsed;
   std::string trace;
 
@@ -44,8 +46,20 @@ struct Fleet {
 
   void look() {
     const PaceOrders orders = pace.orders();
-    for (const std::size_t host : orders.activate)
-      begin(host);
+    for (const std::size_t host : orders.prepare) {
+      begin(host, Open::prepare);
+      CHECK(prepared.insert(host).second);
+    }
+    for (const std::size_t host : orders.activate) {
+      CHECK(prepared.contains(host) == limits.prepares);
+      if (limits.prepares)
+        open.push_back({Open::activate, host});
+      else
+        begin(host, Open::activate);
+      early_activations += limits.together && std::any_of(open.begin(), open.end(), [](auto& one) {
+                             return one.what == Open::prepare;
+                           });
+    }
     for (const std::size_t host : orders.keep) {
       open.push_back({Open::keep, host});
       kept_early += limits.together && std::any_of(open.begin(), open.end(), [](const Open& one) {
@@ -67,8 +81,8 @@ struct Fleet {
   }
 
   /// What must be over before it may begin is.
-  void begin(std::size_t host) {
-    open.push_back({Open::activate, host});
+  void begin(std::size_t host, decltype(Open::what) what) {
+    open.push_back({what, host});
     std::size_t first = 0;
     for (const std::size_t end : limits.waves) {
       if (host < end)
@@ -88,7 +102,7 @@ struct Fleet {
     std::size_t out = before;
     for (std::size_t host = 0; host < at.size(); ++host) {
       const bool moving = std::any_of(open.begin(), open.end(), [host](const Open& one) {
-        return one.host == host && one.what == Open::activate;
+        return one.host == host && (one.what == Open::activate || one.what == Open::prepare);
       });
       out += at[host] == At::trial || at[host] == At::lost || moving;
     }
@@ -99,7 +113,7 @@ struct Fleet {
   void answer(std::size_t which, bool well) {
     const Open one = open[which];
     open.erase(open.begin() + static_cast<std::ptrdiff_t>(which));
-    trace += std::to_string(one.host) + "apkbrw"[one.what] + (well ? '+' : '-');
+    trace += std::to_string(one.host) + "apkbrwd"[one.what] + (well ? '+' : '-');
     switch (one.what) {
       case Open::activate:
         at[one.host] = At::trial;
@@ -133,6 +147,10 @@ struct Fleet {
         rehearsed.insert(one.host);
         well ? pace.returned(one.host) : pace.stuck(one.host);
         break;
+      case Open::prepare:
+        failed[one.host] = !well;
+        well ? pace.prepared(one.host) : pace.refused(one.host);
+        break;
       case Open::watch:
         failed[one.host] = !well;
         well ? pace.baked(one.host) : pace.spoiled(one.host);
@@ -151,6 +169,7 @@ void check_moment(const Fleet& fleet) {
   CHECK(fleet.pace.unavailable() >= fleet.out());
   CHECK(fleet.kept_early == 0);
   CHECK(fleet.begun_early == 0);
+  CHECK(fleet.early_activations == 0);
   CHECK(fleet.unrehearsed == 0);
 }
 
@@ -218,6 +237,32 @@ TEST_CASE("pace: three hosts in waves, the first watched and rehearsed, every or
       CHECK(ends > 100);
     }
   }
+}
+
+TEST_CASE("pace: two hosts that are prepared first, every order of events") {
+  for (const bool together : {true, false}) {
+    for (std::size_t failures = 0; failures < 2; ++failures) {
+      PaceLimits limits{2, 2, failures, together, together};
+      limits.prepares = true;
+      std::size_t ends = 0;
+      explore(Fleet(limits, 2, 0), ends);
+      CHECK(ends > 100);
+    }
+  }
+}
+
+TEST_CASE("pace: a host that is passed over costs nothing") {
+  PaceLimits limits{2, 2, 0, false, false};
+  limits.prepares = true;
+  Pace pace(limits, 2, 0);
+  CHECK(pace.orders().prepare == std::vector<std::size_t>{0, 1});
+  pace.passed(0);
+  pace.prepared(1);
+  CHECK(pace.orders().activate == std::vector<std::size_t>{1});
+  CHECK(pace.is_settled(0));
+  CHECK_FALSE(pace.is_settled(1));
+  CHECK(pace.failures() == 0);
+  CHECK_FALSE(pace.stopped());
 }
 
 TEST_CASE("pace: a class that fails stops, the others go on; a second one stops the run") {

@@ -240,6 +240,8 @@ void change_hosts(Undertaking& undertaking, Session& session) {
   options.journal = &*undertaking.journal;
   options.unserved = std::move(debts.releases);
   options.unproven = std::move(debts.proofs);
+  if (!undertaking.policy.hooks.undrain.command.empty())
+    options.drained = undertaking.journal->drains();
   const auto take_there = is_by_pip(session.options()) ? install_by_pip : roll_out;
   take_result(take_there(session.inventory(), session.fleet(), report.audit, undertaking.releases,
                          options, session.transport(), session.status()),

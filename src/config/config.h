@@ -78,11 +78,20 @@ struct Policy {
     std::chrono::seconds stage{1800}, verify{1800}, activate{60}, confirm{300};
     bool operator==(const TimeLimits&) const = default;
   };
-  struct Health {
-    std::string command;  ///< for /bin/sh -c; empty: none
+  /// A command of the user's, for a host or for the run.
+  struct Hook {
+    std::string command = {};  ///< for /bin/sh -c; empty: none
     bool on_coordinator = false;
-    std::chrono::seconds time_limit{60};  ///< within that of confirm
-    bool operator==(const Health&) const = default;
+    std::chrono::seconds time_limit{60};
+    bool operator==(const Hook&) const = default;
+  };
+  struct Hooks {
+    Hook run_start{.on_coordinator = true}, run_end{.on_coordinator = true};
+    Hook drain{.time_limit = std::chrono::hours(4)};  ///< the scheduler takes the host out of work
+    Hook undrain;                                     ///< and brings it back
+    Hook before_host, after_host;
+    bool takes_drained = false;  ///< also hosts that somebody else drained; they stay drained
+    bool operator==(const Hooks&) const = default;
   };
   Strategy strategy = Strategy::all_at_once;
   Share max_in_flight{100, true};    ///< of all but all-at-once
@@ -101,7 +110,8 @@ struct Policy {
   int retries = 1;               ///< attempts after the first
   TimeLimits time_limits;
   std::chrono::seconds confirm_timeout{630};  ///< from the wave's activation on
-  Health health;
+  Hook health;                                ///< within the time limit of confirm
+  Hooks hooks;
   std::string text;  ///< that it was read from; empty: none
   bool operator==(const Policy&) const = default;
 

@@ -44,6 +44,7 @@ class PolicyReader {
     entry("", top, top_keys());
     fit_to_strategy();
     check_times();
+    check_hooks();
     if (!problems_.empty()) {
       std::stable_sort(problems_.begin(), problems_.end(), [](const Problem& a, const Problem& b) {
         return std::pair(a.line, a.column) < std::pair(b.line, b.column);
@@ -78,7 +79,8 @@ class PolicyReader {
         {"time_limits",
          [this](const YamlValue& at) { entry("time_limits", at, time_limit_keys()); }},
         {"confirm_timeout", duration(policy_.confirm_timeout)},
-        {"health", [this](const YamlValue& at) { read_health(at); }},
+        {"health", hook("health", policy_.health, true)},
+        {"hooks", [this](const YamlValue& at) { entry("hooks", at, hook_keys()); }},
     };
     for (const TreatmentKey& key : treatment_keys())
       keys[key.name] = treatment(key);
@@ -225,17 +227,43 @@ class PolicyReader {
     })(value);
   }
 
-  void read_health(const YamlValue& at) {
-    entry("health", at,
-          {{"command", single([this](const YamlValue& command) {
-              policy_.health.command = command.text;
-              if (command.text.find('\0') != std::string::npos)
-                problem(command, "the command holds a NUL", "remove it");
-            })},
-           {"on", choice(policy_.health.on_coordinator, {{"host", false}, {"coordinator", true}})},
-           {"time_limit", duration(policy_.health.time_limit)}});
-    if (at.kind == YamlValue::Kind::map && !is_given("health.command"))
-      problem(at, "health has no command", "add it, or remove health");
+  /// `anywhere`: it may be on hosts or on the coordinator.
+  Use hook(const std::string& name, Policy::Hook& into, bool anywhere) {
+    return [this, name, &into, anywhere](const YamlValue& at) {
+      Keys keys = {{"command", single([this, &into](const YamlValue& command) {
+                      into.command = command.text;
+                      if (command.text.find('\0') != std::string::npos)
+                        problem(command, "the command holds a NUL", "remove it");
+                    })},
+                   {"time_limit", duration(into.time_limit)}};
+      if (anywhere)
+        keys["on"] = choice(into.on_coordinator, {{"host", false}, {"coordinator", true}});
+      entry(name, at, keys);
+      if (at.kind == YamlValue::Kind::map && !is_given(name + ".command"))
+        problem(at, name + " has no command", "add it, or remove " + name);
+    };
+  }
+
+  Keys hook_keys() {
+    Policy::Hooks& hooks = policy_.hooks;
+    return {{"run_start", hook("hooks.run_start", hooks.run_start, false)},
+            {"drain", hook("hooks.drain", hooks.drain, true)},
+            {"before_host", hook("hooks.before_host", hooks.before_host, true)},
+            {"after_host", hook("hooks.after_host", hooks.after_host, true)},
+            {"undrain", hook("hooks.undrain", hooks.undrain, true)},
+            {"run_end", hook("hooks.run_end", hooks.run_end, false)},
+            {"drained_by_others",
+             choice(hooks.takes_drained, {{"leave-out", false}, {"proceed", true}})}};
+  }
+
+  void check_hooks() {
+    const std::pair<const char*, const char*> pair = {"hooks.drain", "hooks.undrain"};
+    if (is_given(pair.first) == is_given(pair.second))
+      return;
+    const std::string one = is_given(pair.first) ? pair.first : pair.second;
+    const std::string other = is_given(pair.first) ? pair.second : pair.first;
+    problem(*given_.at(one).key, fmt::format("{} without {}", one, other),
+            "what one takes out of work the other has to bring back; add it");
   }
 
   bool is_given(const std::string& key) const { return given_.count(key) > 0; }
@@ -323,55 +351,7 @@ class PolicyReader {
   std::map<std::string, Given> given_;
 };
 
-std::size_t hosts_of(Policy::Share share, std::size_t hosts) {
-  const auto number = static_cast<std::size_t>(share.number);
-  return share.percent ? hosts * number / 100 : std::min(number, hosts);
-}
-
 }  // namespace
-
-std::optional<Policy::Share> parse_share(std::string_view text, int least) {
-  const bool percent = text.ends_with('%');
-  const std::string_view digits = text.substr(0, text.size() - (percent ? 1 : 0));
-  const auto number = parse_integer(digits, least, percent ? 100 : most_policy_hosts);
-  if (!number)
-    return std::nullopt;
-  return Policy::Share{static_cast<int>(*number), percent};
-}
-
-std::optional<seconds> parse_duration(std::string_view text) {
-  if (text.empty())
-    return std::nullopt;
-  const char unit = text.back();
-  const int factor = unit == 'h' ? 3600 : unit == 'm' ? 60 : 1;
-  if (unit == 's' || unit == 'm' || unit == 'h')
-    text.remove_suffix(1);
-  const auto number = parse_integer(text, 1, longest_policy_time.count() / factor);
-  return number ? std::optional(seconds(*number * factor)) : std::nullopt;
-}
-
-std::size_t Policy::most_in_flight(std::size_t hosts) const {
-  return std::max<std::size_t>(hosts_of(max_in_flight, hosts), 1);
-}
-
-std::size_t Policy::most_unavailable(std::size_t hosts) const {
-  return std::max<std::size_t>(hosts_of(max_unavailable, hosts), 1);
-}
-
-std::size_t Policy::most_failures(std::size_t hosts) const {
-  return hosts_of(max_failures, hosts);
-}
-
-std::vector<std::size_t> Policy::wave_sizes(std::size_t hosts) const {
-  std::vector<std::size_t> sizes;
-  for (const Share& wave : waves)
-    sizes.push_back(std::max<std::size_t>(hosts_of(wave, hosts), 1));
-  return sizes;
-}
-
-std::size_t Policy::most_left_out(const Treatment& treatment, std::size_t hosts) const {
-  return treatment.what == Treatment::What::leave_out ? hosts_of(treatment.most, hosts) : 0;
-}
 
 Policy read_policy(const std::string& text, const std::string& file) {
   return PolicyReader(file).read(text);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What runs left to do on hosts: it stays so until a later decision says that it is done.
+#include <algorithm>
 #include <map>
 
 #include "journal/database.h"
@@ -18,7 +19,31 @@ constexpr const char* decisions_on_debts =
     " WHERE what IN ('leave-out', 'served', 'owe-gpu-proof', 'owe-nothing')"
     " ORDER BY runs.number, decisions.sequence, hosts.position";
 
+constexpr const char* decisions_on_drains =
+    "SELECT host, runs.id, what, because FROM decisions"
+    " JOIN decision_hosts USING (run, sequence) JOIN runs ON runs.id = decisions.run"
+    " WHERE what IN ('drain', 'drained', 'undrained') ORDER BY runs.number, decisions.sequence";
+
 }  // namespace
+
+std::vector<DrainRecord> JournalReader::drains() const {
+  std::vector<DrainRecord> drains;
+  Statement rows(*database_, decisions_on_drains);
+  while (rows.step()) {
+    const std::string host = rows.line(0), run = rows.line(1), what = rows.line(2);
+    const auto known = std::find_if(drains.begin(), drains.end(),
+                                    [&host](const DrainRecord& one) { return one.host == host; });
+    if (what == "undrained") {
+      if (known != drains.end())
+        drains.erase(known);
+    } else if (known == drains.end()) {
+      drains.push_back({host, run, what == "drained" ? rows.line(3) : ""});
+    } else if (what == "drained" && known->run == run) {
+      known->before = rows.line(3);
+    }
+  }
+  return drains;
+}
 
 std::vector<DebtRecord> JournalReader::debts() const {
   std::vector<DebtRecord> debts;

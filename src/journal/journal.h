@@ -88,13 +88,20 @@ struct TransitionRecord {
 
 struct DecisionRecord {
   std::string what;  ///< "confirm", "roll-back"; of debts "leave-out", "served", "owe-gpu-proof",
-                     ///< "owe-nothing"
+                     ///< "owe-nothing"; of hooks "drain", before it begins, "drained", "undrained"
   std::vector<std::string> hosts;
   std::string because;
   // As above.
   std::int64_t sequence = 0;
   std::int64_t time_ms = 0;
   bool operator==(const DecisionRecord&) const = default;
+};
+
+/// A host that a run took out of a scheduler's work, and did not bring back.
+struct DrainRecord {
+  std::string host, run;
+  std::string before;  ///< what the scheduler said of it then; empty: not known
+  bool operator==(const DrainRecord&) const = default;
 };
 
 /// What a run left to do on a host, in an environment of it.
@@ -128,6 +135,7 @@ class JournalReader {
                                             const std::string& host = {}) const;  ///< empty: all
   std::vector<DecisionRecord> decisions(const std::string& run) const;
 
+  std::vector<DrainRecord> drains() const;  ///< the oldest first
   /// Those of all runs that are not paid, the oldest run's first.
   std::vector<DebtRecord> debts() const;
 

@@ -58,7 +58,10 @@ ExitStatus exit_status(const Report& report) {
            host.state == HostState::skipped || host.state == HostState::failed ||
            (host.state == HostState::refused && host.step == "connect");
   };
-  if (any(out_of_reach))
+  const auto out_of_work = [](const HostOutcome& host) {
+    return std::find(host.owed.begin(), host.owed.end(), owed_undrain) != host.owed.end();
+  };
+  if (any(out_of_reach) || any(out_of_work))
     return ExitStatus::unreachable;
   if (any(incompatible))
     return ExitStatus::incompatible;

@@ -124,6 +124,8 @@ std::vector<FoldedOutcome> fold_outcomes(const Report& report) {
 }
 
 std::string command_for(const std::string& owed) {
+  if (owed == owed_undrain)
+    return "ds-deploy resume";
   return owed == owed_proof ? "ds-deploy verify --owed" : "ds-deploy resume --owed";
 }
 

@@ -24,9 +24,10 @@ std::size_t Pace::number_of(std::vector<Stand> stands) const {
 }
 
 std::size_t Pace::unavailable() const {
-  return before_ + number_of({Stand::activating, Stand::proving, Stand::proven, Stand::to_keep,
-                              Stand::keeping, Stand::to_return, Stand::returning, Stand::stuck,
-                              Stand::to_rehearse, Stand::rehearsing});
+  return before_ +
+         number_of({Stand::preparing, Stand::prepared, Stand::activating, Stand::proving,
+                    Stand::proven, Stand::to_keep, Stand::keeping, Stand::to_return,
+                    Stand::returning, Stand::stuck, Stand::to_rehearse, Stand::rehearsing});
 }
 
 std::size_t Pace::waiting() const {
@@ -34,8 +35,8 @@ std::size_t Pace::waiting() const {
 }
 
 bool Pace::busy() const {
-  return number_of({Stand::activating, Stand::proving, Stand::keeping, Stand::returning,
-                    Stand::rehearsing}) > 0;
+  return number_of({Stand::preparing, Stand::activating, Stand::proving, Stand::keeping,
+                    Stand::returning, Stand::rehearsing}) > 0;
 }
 
 std::vector<std::size_t> Pace::baking() const {
@@ -65,6 +66,24 @@ bool Pace::stopped(std::size_t host) const {
 
 bool Pace::is_rehearsed(std::size_t host) const {
   return !limits_.rehearses || host >= limits_.canary || rehearsed_.contains(host);
+}
+
+void Pace::prepared(std::size_t host) {
+  move(host, {Stand::preparing}, Stand::prepared);
+}
+
+void Pace::passed(std::size_t host) {
+  move(host, {Stand::preparing}, Stand::returned);
+}
+
+void Pace::refused(std::size_t host) {
+  passed(host);
+  fail(host);
+}
+
+bool Pace::is_settled(std::size_t host) const {
+  const Stand stand = hosts_.at(host);
+  return stand == Stand::kept || stand == Stand::baking || stand == Stand::returned;
 }
 
 void Pace::activated(std::size_t host) {
@@ -127,6 +146,8 @@ void Pace::abandon() {
   for (Stand& stand : hosts_) {
     if (stand == Stand::keeping)
       stand = Stand::to_keep;
+    if (stand == Stand::preparing)
+      stand = Stand::returned;
     if (stand == Stand::activating || stand == Stand::proving || stand == Stand::returning ||
         stand == Stand::to_rehearse || stand == Stand::rehearsing)
       stand = Stand::to_return;
@@ -137,6 +158,10 @@ void Pace::abandon() {
 /// back, then also who stays already. But where all go together nobody goes back any more once it
 /// is decided: who did not hear of it can be brought forward.
 void Pace::recall() {
+  for (std::size_t host = 0; host < hosts_.size() && limits_.prepares; ++host) {
+    if (hosts_[host] == Stand::prepared && stopped(host))
+      hosts_[host] = Stand::returned;
+  }
   if (!stopped_)
     return;
   const bool undecided = interrupted_ || limits_.all_go_back;
@@ -151,7 +176,8 @@ void Pace::recall() {
 }
 
 void Pace::decide() {
-  const bool all_known = number_of({Stand::waiting, Stand::activating, Stand::proving}) == 0;
+  const bool all_known = number_of({Stand::waiting, Stand::preparing, Stand::prepared,
+                                    Stand::activating, Stand::proving}) == 0;
   if (limits_.together && !all_known)
     return;
   std::replace(hosts_.begin(), hosts_.end(), Stand::proven, Stand::to_keep);
@@ -210,8 +236,9 @@ void Pace::begin_more(PaceOrders& orders) {
       continue;
     if (in_flight >= limits_.in_flight || out >= limits_.unavailable)
       return;
-    hosts_[host] = Stand::activating;
-    orders.activate.push_back(host);
+    const bool prepares = limits_.prepares && !rehearsed_.contains(host);
+    hosts_[host] = prepares ? Stand::preparing : Stand::activating;
+    (prepares ? orders.prepare : orders.activate).push_back(host);
     ++in_flight;
     ++out;
   }
@@ -224,6 +251,9 @@ PaceOrders Pace::orders() {
   give(Stand::to_rehearse, Stand::rehearsing, orders.rehearse);
   decide();
   give(Stand::to_keep, Stand::keeping, orders.keep);
+  // Where all go together, nobody's time to confirm runs while others are still prepared.
+  if (!limits_.together || number_of({Stand::waiting, Stand::preparing}) == 0)
+    give(Stand::prepared, Stand::activating, orders.activate);
   begin_more(orders);
   return orders;
 }

@@ -24,6 +24,7 @@ struct PaceLimits {
   std::vector<std::size_t> waves = {};
   std::size_t canary = 0;  ///< the first so many of them
   bool bakes = false;      ///< the canary is watched before the next wave begins
+  bool prepares = false;   ///< something comes before a host is activated: a drain
   bool rehearses = false;  ///< the canary goes forward, back and forward
   /// Where more than `failures` failed the run stops if they are of several classes, else only the
   /// class; one of the canary stops its class.
@@ -33,6 +34,7 @@ struct PaceLimits {
 
 /// What begins now. A host is in one list, once for each time.
 struct PaceOrders {
+  std::vector<std::size_t> prepare;    ///< then prepared() or passed()
   std::vector<std::size_t> activate;   ///< then activated() or failed()
   std::vector<std::size_t> keep;       ///< then kept(), expired() or stuck()
   std::vector<std::size_t> take_back;  ///< then returned() or stuck()
@@ -46,6 +48,9 @@ class Pace {
 
   PaceOrders orders();
 
+  void prepared(std::size_t host);   ///< it can be activated
+  void passed(std::size_t host);     ///< it stays as it is, and nobody is to blame
+  void refused(std::size_t host);    ///< it stays as it is, and has failed
   void activated(std::size_t host);  ///< the pointer moved; it proves itself now
   void proven(std::size_t host);     ///< a fresh interpreter said yes
   void failed(std::size_t host);     ///< it could not be activated, or not prove itself, or is lost
@@ -68,9 +73,11 @@ class Pace {
   void abandon();
 
   bool stopped() const { return stopped_; }
-  bool stopped(std::size_t host) const;       ///< the run, or the host's class
-  bool busy() const;                          ///< something was ordered and its end is not known
-  std::vector<std::size_t> baking() const;    ///< those that are watched
+  bool stopped(std::size_t host) const;     ///< the run, or the host's class
+  bool busy() const;                        ///< something was ordered and its end is not known
+  std::vector<std::size_t> baking() const;  ///< those that are watched
+  bool prepares() const { return limits_.prepares; }
+  bool is_settled(std::size_t host) const;    ///< nothing more is asked of it, but to be watched
   bool is_rehearsed(std::size_t host) const;  ///< it went forward and back, or need not
   std::size_t failures() const { return failures_; }
   std::size_t unavailable() const;  ///< now
@@ -79,6 +86,8 @@ class Pace {
  private:
   enum class Stand {
     waiting,
+    preparing,
+    prepared,
     activating,
     proving,
     proven,

@@ -51,7 +51,7 @@ std::string hindrance_of(const HostOutcome& host) {
     return "unreachable";
   if (host.state == HostState::refused && host.step == "audit")
     return "incompatible";
-  if (host.state == HostState::skipped && host.step == "busy")
+  if (host.state == HostState::skipped && (host.step == "busy" || host.step == "drain"))
     return "busy";
   if (host.state == HostState::skipped && host.step == "dead-man")
     return "without_dead_man";

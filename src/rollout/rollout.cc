@@ -52,6 +52,8 @@ class Rollout {
   void settle(const std::string& stopped = {});
   std::vector<RolloutHost*> proofless(std::vector<RolloutHost*> hosts);
   void clean();
+  void return_drained();
+  void end_hooks();
   void write_end(RolloutResult& result);
 
   const std::vector<ReleaseSet>& sets_;
@@ -203,7 +205,10 @@ void Rollout::clean() {
 void Rollout::go() {
   began_ = true;
   records_.note_proofs(hosts_of(hosts_));
-  const std::string because = preparation_.run();
+  std::string because =
+      run_hook_of_run(options_.policy.hooks.run_start, "run_start", options_, transport_);
+  if (because.empty())
+    because = preparation_.run();
   if (!because.empty() || options_.goal == RolloutOptions::Goal::staged) {
     stop_before_activation(because);
     return;
@@ -229,6 +234,46 @@ void Rollout::go() {
   settle();
 }
 
+/// Hosts that this run, or one that it goes on with, took out of a scheduler's work and that no
+/// wave brought back; where nobody knows what is there, they stay out of it.
+void Rollout::return_drained() {
+  for (RolloutHost& host : hosts_) {
+    if (!host.drained || host.given_back)
+      continue;
+    if (is_lost(host.outcome.state) && host.activated)
+      host.stays_drained = "nobody knows what is there";
+    else
+      give_host_back(host, options_, records_, transport_, [] {});
+  }
+  transport_.run();
+}
+
+/// What has to be done however the run ended.
+void Rollout::end_hooks() {
+  const auto warn = [this](const std::string& problem) {
+    if (!problem.empty())
+      status_.warning(problem);
+  };
+  try {
+    clear_interrupt();
+    return_drained();
+    warn(run_hook_of_run(options_.policy.hooks.run_end, "run_end", options_, transport_));
+  } catch (const Interrupted&) {
+    warn("hooks: they were interrupted");
+  } catch (const Error& error) {
+    warn("hooks: " + error.what());
+  }
+  for (RolloutHost& host : hosts_) {
+    if (!host.drained)
+      continue;
+    if (host.stays_drained.empty())
+      host.stays_drained = "it was not brought back";
+    host.outcome.owed.emplace_back(owed_undrain);
+    host.outcome.message +=
+        (host.outcome.message.empty() ? "" : "; ") + ("it stays drained: " + host.stays_drained);
+  }
+}
+
 void Rollout::write_end(RolloutResult& result) {
   try {
     if (began_)
@@ -243,6 +288,15 @@ RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
                            const AuditReport& audit) {
   RolloutResult result;
   hosts_ = admit_hosts(inventory, fleet, audit, sets_, options_);
+  for (const DrainRecord& drain : options_.drained) {
+    for (RolloutHost& host : hosts_) {
+      if (host.takes_part && host.outcome.host == drain.host) {
+        host.drained = true;
+        host.drained_by = drain.run;
+        host.drain_before = drain.before;
+      }
+    }
+  }
   // From here on no host is added.
   const auto stop = [this](const std::string& because) {
     end_early(because);
@@ -266,6 +320,7 @@ RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
       stop(std::string("the run was stopped: ") + error.what());
     }
     give_locks_back(hosts_of(hosts_), transport_);
+    end_hooks();
     share_outcomes(hosts_, audit);
   }
   write_end(result);

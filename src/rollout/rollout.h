@@ -52,7 +52,7 @@ struct HostOutcome {
   bool lock_held = false;         ///< another run holds its lock, or came after this one: exit 7
   bool checksum_refused = false;  ///< what arrived or lies there is not what was sent: exit 8
   bool left_out = false;          ///< the policy lets the run go on without it
-  std::vector<std::string> owed;  ///< what it did not get: owed_release, owed_proof
+  std::vector<std::string> owed;  ///< what it did not get: owed_release, owed_proof, owed_undrain
   std::string release;  ///< what is active at the end, as far as it is known; sha256, several: "+"
   std::vector<std::string> self_tests;  ///< "cpu_adam: passed", "fused_adam: cannot run here: ..."
   std::uint64_t sent_bytes = 0;         ///< of wheels, as they travelled
@@ -62,6 +62,9 @@ struct HostOutcome {
 inline constexpr const char* owed_release = "release";
 /// Self-tests that need a GPU, which somebody used.
 inline constexpr const char* owed_proof = "gpu-proof";
+
+/// It is still out of a scheduler's work.
+inline constexpr const char* owed_undrain = "undrain";
 
 /// What keeps a host from taking part, by the policy's key that says what happens then:
 /// "unreachable", "incompatible", "busy", "without_dead_man"; empty: nothing, or what no policy
@@ -127,7 +130,8 @@ struct RolloutOptions {
   std::string owner_group;         ///< whose members own what is written; empty: as it was
   std::set<std::string> unproven;  ///< hosts that owe a proof from an earlier run
   std::set<std::string> unserved;  ///< hosts that an earlier run owes its release
-  bool pays = false;               ///< what earlier runs owe is what this one brings
+  std::vector<DrainRecord> drained;  ///< by earlier runs, and not brought back
+  bool pays = false;                 ///< what earlier runs owe is what this one brings
   bool break_lock = false;     ///< take also a lock of which nobody can tell whether its run lives
   Journal* journal = nullptr;  ///< that has this run and its hosts; nullptr: none is kept
 };

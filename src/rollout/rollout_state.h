@@ -18,6 +18,7 @@
 
 namespace ds {
 
+class Records;
 struct PhaseDescription;
 
 struct RolloutHost {
@@ -43,7 +44,13 @@ struct RolloutHost {
   std::vector<std::string> lacking;   ///< Python packages that pip has to bring: "einops>=0.6"
   std::string remark;                 ///< worth knowing of one where all is well
   std::string owner_group;            ///< RolloutOptions::owner_group, goes with each request
-  std::string trial;                  ///< the activation that is not decided; empty: none
+  bool drained = false;       ///< this run, or `drained_by`, took it out of a scheduler's work
+  bool prepared = false;      ///< all that comes before it changes was done
+  bool given_back = false;    ///< what comes after was begun
+  std::string drained_by;     ///< the run
+  std::string drain_before;   ///< what the scheduler said of it then
+  std::string stays_drained;  ///< why; empty: it does not
+  std::string trial;          ///< the activation that is not decided; empty: none
 
   /// lock_phase(), which its program is asked first; nullptr: this run takes no lock.
   const PhaseDescription* lock = nullptr;
@@ -143,6 +150,18 @@ std::vector<std::string> wanted_releases(const ReleaseSet* set);
 void ask_health(RolloutHost& host, const RolloutOptions& options, Transport& transport,
                 std::function<void()> done);
 
+/// Drains the host and does what comes before it changes; notes the drain before it begins. One
+/// that cannot change has a state, a step and a message.
+enum class Prepared { yes, left_alone, failed };
+void prepare_host(RolloutHost& host, const RolloutOptions& options, Records& records,
+                  Transport& transport, std::function<void(Prepared)> done);
+/// Does what comes after it changed, and undrains it.
+void give_host_back(RolloutHost& host, const RolloutOptions& options, Records& records,
+                    Transport& transport, std::function<void()> done);
+/// A hook of the whole run; why it failed, or empty.
+std::string run_hook_of_run(const Policy::Hook& hook, const std::string& phase,
+                            const RolloutOptions& options, Transport& transport);
+
 /// One of its wheels has code for GPUs.
 bool is_for_gpus(const ReleaseSet& set);
 
@@ -205,8 +224,6 @@ void share_outcomes(std::vector<RolloutHost>& hosts, const AuditReport& audit);
 /// message.
 void ask_host(const PhaseDescription& phase, RolloutHost& host, Transport& transport,
               std::function<void(const std::string& word)> done);
-
-class Records;
 
 /// All of them or none: false where another run holds one, and then nothing may begin. From
 /// then on each request to these hosts goes to the process that holds the lock, `lock` outlives it,

@@ -30,17 +30,19 @@ std::int64_t looks_at_canary(const Policy& policy) {
 PaceLimits limits_for(const Policy& policy, const WavePlan& plan, std::size_t hosts,
                       std::size_t failed) {
   const bool together = policy.strategy == Policy::Strategy::all_at_once;
-  return {.in_flight = together ? hosts : policy.most_in_flight(hosts),
-          .unavailable = together ? hosts : policy.most_unavailable(hosts),
-          .failures = policy.most_failures(hosts) - failed,
-          .together = together,
-          .all_go_back = policy.on_failure == Policy::OnFailure::roll_back_all,
-          .waves = plan.ends,
-          .canary = plan.canary,
-          .bakes = policy.bake.count() > 0,
-          .rehearses = policy.prove_rollback,
-          .class_stops = policy.on_failure == Policy::OnFailure::stop_class,
-          .classes = plan.classes};
+  return {
+      .in_flight = together ? hosts : policy.most_in_flight(hosts),
+      .unavailable = together ? hosts : policy.most_unavailable(hosts),
+      .failures = policy.most_failures(hosts) - failed,
+      .together = together,
+      .all_go_back = policy.on_failure == Policy::OnFailure::roll_back_all,
+      .waves = plan.ends,
+      .canary = plan.canary,
+      .bakes = policy.bake.count() > 0,
+      .prepares = !policy.hooks.drain.command.empty() || !policy.hooks.before_host.command.empty(),
+      .rehearses = policy.prove_rollback,
+      .class_stops = policy.on_failure == Policy::OnFailure::stop_class,
+      .classes = plan.classes};
 }
 
 Waves::Waves(const std::vector<RolloutHost*>& hosts, const PaceLimits& limits,
@@ -123,6 +125,7 @@ void Waves::record(const PaceOrders& orders) {
       pace_.untold(at);
     throw;
   }
+  records_.announce(hosts_of(orders.prepare), HostState::staged, "prepare");
   records_.announce(hosts_of(orders.rehearse), HostState::rolled_back, "rehearse");
   records_.announce(hosts_of(orders.keep), HostState::confirmed, "keep");
   records_.announce(hosts_of(orders.activate), HostState::active, "activate");
@@ -137,6 +140,8 @@ void Waves::go_on() {
   decided_ = decided_ || !orders.keep.empty();
   if (!began_ && !orders.activate.empty())
     began_ = std::chrono::steady_clock::now();
+  for (const std::size_t at : orders.prepare)
+    prepare(at);
   for (const std::size_t at : orders.activate) {
     RolloutHost& host = *movers_[at].host;
     host.activated = true;
@@ -147,6 +152,7 @@ void Waves::go_on() {
     begin(Move::keep, keep_, at);
   for (const std::size_t at : orders.rehearse)
     begin(Move::rehearse, rehearsal_, at);
+  give_back();
   if (orders.take_back.empty())
     return;
   const PhaseDescription& rollback =
@@ -169,6 +175,35 @@ void Waves::begin(Move move, const PhaseDescription& phase, std::size_t at) {
     else
       ended(move, at, word);
   });
+}
+
+void Waves::prepare(std::size_t at) {
+  RolloutHost& host = *movers_[at].host;
+  status_.item_started(host.outcome.host);
+  prepare_host(host, options_, records_, transport_, [this, at, &host](Prepared prepared) {
+    if (prepared == Prepared::yes) {
+      pace_.prepared(at);
+    } else if (prepared == Prepared::left_alone) {
+      host.outcome.left_out = true;
+      host.outcome.owed = {owed_release};
+      pace_.passed(at);
+    } else {
+      blame(at);
+      pace_.refused(at);
+    }
+    if (!host.good)
+      show(at, host.outcome.message);
+    go_on();
+  });
+}
+
+/// Hosts that were prepared, once it is decided what becomes of them.
+void Waves::give_back() {
+  for (std::size_t at = 0; at < movers_.size() && pace_.prepares(); ++at) {
+    RolloutHost& host = *movers_[at].host;
+    if ((host.drained || host.prepared) && !host.given_back && pace_.is_settled(at))
+      give_host_back(host, options_, records_, transport_, [] {});
+  }
 }
 
 /// One that gave no answer is asked again, but not to activate: it may have done so.
@@ -328,9 +363,10 @@ void Waves::blame(std::size_t at) {
   host.culprit = true;
   culprits_.push_back(host.outcome.host);
   const std::string& step = host.outcome.step;
-  const char* what = step == "activate" || step == "lock" ? "could not activate it"
-                     : step == "health"                   ? "is not healthy"
-                                                          : "did not confirm";
+  const char* what = step == "activate" || step == "lock"       ? "could not activate it"
+                     : step == "health"                         ? "is not healthy"
+                     : step == "drain" || step == "before_host" ? "could not be prepared"
+                                                                : "did not confirm";
   because_ = some_of(culprits_) + " " + what;
   because_of_class_[classes_[at]] = host.outcome.host + " " + what;
 }

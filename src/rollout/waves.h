@@ -51,6 +51,8 @@ class Waves {
   std::vector<RolloutHost*> hosts_of(const std::vector<std::size_t>& numbers) const;
   void begin(Move move, const PhaseDescription& phase, std::size_t at);
   void ended(Move move, std::size_t at, const std::string& word);
+  void prepare(std::size_t at);
+  void give_back();
   bool again(Move move, std::size_t at);
   void mind_the_time();
   void hold_if_late();

@@ -9,7 +9,7 @@ import subprocess
 import unittest
 
 from support.deploy_case import clean_environment
-from support.real_parts import TORCH, needs_nvcc, needs_torch
+from support.real_parts import TORCH, needs_nvcc, needs_torch, only_long
 from support.real_wheel import places_of_the_build
 from support.source_case import SourceCase
 
@@ -127,6 +127,7 @@ class SmallTree(BuildCase):
                               stdout=subprocess.PIPE, text=True, check=True).stdout
         return sorted(line.split(maxsplit=1)[1] for line in text.splitlines())
 
+    @only_long
     def test_a_precompiled_header_changes_nothing(self):
         more = ["csrc/more%d.cpp" % number for number in range(4)]
         self.op("fivefold", "def sources(self):\n    return %r" % (["csrc/host.cpp"] + more))

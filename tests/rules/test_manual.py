@@ -130,7 +130,8 @@ class Keys(unittest.TestCase):
 
     def test_policy(self):
         text = (ROOT / "src" / "config" / "policy.cc").read_text(encoding="utf-8")
-        known = set(re.findall(r'\{"(\w+)",\s*(?:\[|single|choice|share|duration)', text))
+        known = set(re.findall(r'\{"(\w+)",\s*(?:\[|single|choice|share|duration|hook)', text))
+        known |= set(re.findall(r'keys\["(\w+)"\] = choice', text))
         text = (ROOT / "src" / "config" / "treatment.cc").read_text(encoding="utf-8")
         known |= set(re.findall(r'\{"(\w+)",\s*&Policy::', text))
         self.assertGreater(len(known), 15)
