@@ -124,9 +124,12 @@ class Totals:
             self.passed += max(int(ran.group(1)) if ran else 0, bad) - bad - len(skips)
 
     def add_long(self):
-        """Unit tests and SSH suites under ThreadSanitizer, leaks under valgrind. All that one
+        """Unit tests under all of UBSan, of which the dev preset leaves out what takes the compiler
+        longest, and with SSH suites under ThreadSanitizer; leaks under valgrind. All that one
         command tests counts as one; its own long form took its time in the first build."""
-        tsan, plain = ROOT / "build-tsan", ROOT / "build-plain"
+        ubsan, tsan, plain = ROOT / "build-ubsan", ROOT / "build-tsan", ROOT / "build-plain"
+        if self.add_build("ubsan", ubsan):
+            self.add_command("unit tests, ubsan", ubsan / "tests" / "unit-tests", build=ubsan)
         if self.add_build("tsan", tsan):
             self.add_command("unit tests, tsan", tsan / "tests" / "unit-tests", build=tsan)
             for name in SSH_SUITES:
