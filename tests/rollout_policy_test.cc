@@ -286,3 +286,66 @@ TEST_CASE("policy: what a run would do, in waves, and how long it takes") {
   options.goal = RolloutOptions::Goal::staged;
   CHECK(plan_rollout(fleet, predicted, sets, options).waves.empty());
 }
+
+TEST_CASE("policy: hooks, in their order, and what they say of a host") {
+  World world(4);
+  const Wheel wheel = make_wheel(world.folder, "1.0", good);
+  const std::string notes = (world.folder.path() / "notes").string();
+  const std::string say =
+      "echo $DS_DEPLOY_PHASE $DS_DEPLOY_HOST $DS_DEPLOY_STATE "
+      "$DS_DEPLOY_FOUND >> " +
+      notes;
+  std::string policy = "strategy: rolling\nmax_in_flight: 1\nmax_failures: 1\nhooks:\n";
+  for (const char* name : {"run_start", "before_host", "after_host", "run_end"}) {
+    const bool fails = std::string(name) == "before_host";
+    policy += std::string("  ") + name + ":\n    command: |\n      " + say + "\n" +
+              (fails ? "      test $DS_DEPLOY_HOST != n2 || { echo no room; exit 3; }\n" : "");
+  }
+  policy += "  drain:\n    command: |\n      " + say + "\n" +
+            "      test $DS_DEPLOY_HOST != n3 || { echo by hand >&2; exit 75; }\n"
+            "      echo idle since monday\n"
+            "  undrain:\n    command: |\n      " +
+            say + "\n      test $DS_DEPLOY_HOST != n4\n";
+  world.options.policy = read_policy(policy, "policy.yaml");
+  world.options.user = "ada";
+  ShellTransport transport;
+  const std::vector<HostOutcome> outcomes = world.roll(wheel, transport);
+  CHECK(read_file(notes) ==
+        "run_start\n"
+        "drain n1 ready\nbefore_host n1 ready idle since monday\n"
+        "after_host n1 confirmed idle since monday\nundrain n1 confirmed idle since monday\n"
+        "drain n2 ready\nbefore_host n2 ready idle since monday\n"
+        "after_host n2 failed idle since monday\nundrain n2 failed idle since monday\n"
+        "drain n3 ready\n"
+        "drain n4 ready\nbefore_host n4 ready idle since monday\n"
+        "after_host n4 confirmed idle since monday\nundrain n4 confirmed idle since monday\n"
+        "run_end\n");
+  CHECK(to_string(outcomes[0].state) == "confirmed");
+  CHECK(outcomes[1].message == "the before_host hook ended with status 3: no room");
+  CHECK(outcomes[1].step == "before_host");
+  CHECK(pointer(world.hosts[1]).empty());
+  CHECK(to_string(outcomes[2].state) == "skipped");
+  CHECK(outcomes[2].left_out);
+  CHECK(outcomes[2].message ==
+        "somebody else drained it: the drain hook ended with status 75: by hand");
+  CHECK(outcomes[3].message == "it stays drained: the undrain hook ended with status 1");
+  CHECK(outcomes[3].owed == std::vector<std::string>{"undrain"});
+  CHECK(world.exit() == 4);
+}
+
+TEST_CASE("policy: hosts that an earlier run drained are brought back, whatever becomes of them") {
+  World world(2);
+  const Wheel wheel = make_wheel(world.folder, "1.0", good);
+  const std::string notes = (world.folder.path() / "notes").string();
+  world.options.policy = read_policy(
+      "hooks:\n  drain: {command: exit 1}\n"
+      "  undrain: {command: 'echo $DS_DEPLOY_RUN $DS_DEPLOY_HOST "
+      "$DS_DEPLOY_FOUND >> " +
+          notes + "'}\n",
+      "policy.yaml");
+  world.options.drained = {{"n1", "run-0", "mixed: none"}, {"elsewhere", "run-0", ""}};
+  world.unreachable = {"n2"};
+  ShellTransport transport;
+  CHECK(to_string(world.roll(wheel, transport)[0].state) == "ready");
+  CHECK(read_file(notes) == "run-0 n1 mixed: none\n");
+}

@@ -21,6 +21,10 @@ void refuse_policy(const Policy& policy) {
                     policy.strategy == Policy::Strategy::canary ? "canary" : "rolling"),
         "write strategy: all-at-once, or take hosts a few at a time with --limit");
   }
+  if (!(policy.hooks == Policy::Hooks{})) {
+    throw UsageError("--mode pip cannot honour hooks: it changes no host by itself",
+                     "drain the hosts beforehand, and leave the hooks out");
+  }
   if (policy.on_failure == Policy::OnFailure::roll_back_all) {
     throw UsageError(
         "--mode pip cannot honour on_failure: roll-back-all, the default of a policy: nobody goes "

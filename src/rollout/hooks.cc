@@ -45,6 +45,12 @@ Exec exec_of(const Policy::Hook& hook, const std::string& before) {
   return exec;
 }
 
+HostState state_of(const RolloutHost& host) {
+  return host.confirmed && host.good && host.outcome.state != HostState::rolled_back
+             ? HostState::confirmed
+             : host.outcome.state;
+}
+
 /// For a name of its own, so that none waits for another one.
 Endpoint this_machine(const std::string& name) {
   Endpoint here;
@@ -66,7 +72,7 @@ void run_hook(const Policy::Hook& hook, const std::string& phase, RolloutHost& h
   before += fmt::format(
       "export DS_DEPLOY_HOST={} DS_DEPLOY_RELEASE={} DS_DEPLOY_STATE={} DS_DEPLOY_FOUND={}\n",
       shell_quote(name), shell_quote(join(host.wanted, "+")),
-      shell_quote(to_string(host.outcome.state)), shell_quote(host.drain_before));
+      shell_quote(to_string(state_of(host))), shell_quote(host.drain_before));
   const std::string step = phase == "confirm" ? "health" : phase;
   transport.start(
       hook.on_coordinator ? this_machine("coordinator for " + name) : host.host->endpoint,

@@ -125,6 +125,14 @@ void Pace::stuck(std::size_t host) {
   move(host, {Stand::keeping, Stand::returning, Stand::rehearsing}, Stand::stuck);
 }
 
+void Pace::giving_back(std::size_t host) {
+  out_of_work_.insert(host);
+}
+
+void Pace::given_back(std::size_t host) {
+  out_of_work_.erase(host);
+}
+
 void Pace::baked(std::size_t host) {
   move(host, {Stand::baking}, Stand::kept);
 }
@@ -229,7 +237,8 @@ void Pace::begin_more(PaceOrders& orders) {
   std::size_t in_flight =
       number_of({Stand::activating, Stand::proving, Stand::proven, Stand::keeping, Stand::to_return,
                  Stand::returning, Stand::to_rehearse, Stand::rehearsing});
-  std::size_t out = unavailable();
+  in_flight += out_of_work_.size();
+  std::size_t out = unavailable() + out_of_work_.size();
   const Range wave = open_wave();
   for (std::size_t host = wave.begin; host < wave.end && !stopped_ && !held_; ++host) {
     if (hosts_[host] != Stand::waiting || stopped(host))

@@ -59,8 +59,10 @@ class Pace {
   void returned(std::size_t host);   ///< it is at the release of before
   void stuck(std::size_t host);      ///< it cannot be told where to go
   void untold(std::size_t host);     ///< it was to stay, and was not told
-  void baked(std::size_t host);      ///< it was watched long enough
-  void spoiled(std::size_t host);    ///< it failed while it was watched
+  void giving_back(std::size_t host);  ///< it is decided, and still out of work
+  void given_back(std::size_t host);
+  void baked(std::size_t host);    ///< it was watched long enough
+  void spoiled(std::size_t host);  ///< it failed while it was watched
 
   /// How many begin together next, if they begin now; 0: none, or some of their wave have begun.
   std::size_t about_to_begin() const;
@@ -119,7 +121,8 @@ class Pace {
   std::size_t before_;
   std::size_t failures_ = 0;
   std::set<std::size_t> failed_classes_, stopped_classes_;
-  std::set<std::size_t> rehearsed_;  ///< hosts that went forward and back
+  std::set<std::size_t> out_of_work_;  ///< decided, and not given back
+  std::set<std::size_t> rehearsed_;    ///< hosts that went forward and back
   bool stopped_ = false, interrupted_ = false, held_ = false;
 };
 

@@ -238,7 +238,7 @@ void Rollout::go() {
 /// wave brought back; where nobody knows what is there, they stay out of it.
 void Rollout::return_drained() {
   for (RolloutHost& host : hosts_) {
-    if (!host.drained || host.given_back)
+    if (!host.drained || !host.stays_drained.empty())
       continue;
     if (is_lost(host.outcome.state) && host.activated)
       host.stays_drained = "nobody knows what is there";
@@ -257,7 +257,8 @@ void Rollout::end_hooks() {
   try {
     clear_interrupt();
     return_drained();
-    warn(run_hook_of_run(options_.policy.hooks.run_end, "run_end", options_, transport_));
+    if (began_)
+      warn(run_hook_of_run(options_.policy.hooks.run_end, "run_end", options_, transport_));
   } catch (const Interrupted&) {
     warn("hooks: they were interrupted");
   } catch (const Error& error) {
@@ -320,9 +321,10 @@ RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
       stop(std::string("the run was stopped: ") + error.what());
     }
     give_locks_back(hosts_of(hosts_), transport_);
-    end_hooks();
-    share_outcomes(hosts_, audit);
   }
+  end_hooks();
+  if (began_)
+    share_outcomes(hosts_, audit);
   write_end(result);
   for (RolloutHost& host : hosts_)
     result.hosts.push_back(std::move(host.outcome));

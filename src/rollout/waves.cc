@@ -135,6 +135,7 @@ void Waves::record(const PaceOrders& orders) {
 void Waves::go_on() {
   mind_the_time();
   hold_if_late();
+  give_back();
   const PaceOrders orders = pace_.orders();
   record(orders);
   decided_ = decided_ || !orders.keep.empty();
@@ -201,8 +202,13 @@ void Waves::prepare(std::size_t at) {
 void Waves::give_back() {
   for (std::size_t at = 0; at < movers_.size() && pace_.prepares(); ++at) {
     RolloutHost& host = *movers_[at].host;
-    if ((host.drained || host.prepared) && !host.given_back && pace_.is_settled(at))
-      give_host_back(host, options_, records_, transport_, [] {});
+    if ((!host.drained && !host.prepared) || host.given_back || !pace_.is_settled(at))
+      continue;
+    pace_.giving_back(at);
+    give_host_back(host, options_, records_, transport_, [this, at] {
+      pace_.given_back(at);
+      go_on();
+    });
   }
 }
 

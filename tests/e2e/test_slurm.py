@@ -61,16 +61,23 @@ class Drained(DeployCase):
             self.assertEqual(self.slurm.state(node), "idle", self.slurm.reason(node))
 
     def test_waits_for_jobs_and_leaves_others_drained(self):
-        job = self.slurm.job("n2", 6)
+        job = self.slurm.job("n2", self.folder / "done")
         self.slurm.run("scontrol", "update", "NodeName=n3", "State=DRAIN", "Reason=RMA 4711")
-        report = self.take("--limit", "n[1-4]", exit_status=5)
+        child = self.begin("--json")
+        self.slurm.wait_for(lambda: self.slurm.state("n2") == "draining")
+        time.sleep(1)
+        self.assertFalse((self.folder / "n2" / ".ds-deploy" / "env" / "active").exists())
+        self.write("done", "")
+        said, problems = child.communicate()
+        self.assertEqual(child.returncode, 5, problems)
+        report = json.loads(said)
         self.assertEqual(self.states(report), {"n1": "confirmed", "n2": "confirmed",
                                                "n3": "skipped", "n4": "confirmed"})
         self.assertIn("somebody else drained it: the drain hook ended with status 75: n3 is "
                       "drained: RMA 4711", report["hosts"][2]["message"])
         # The job ended by itself, before its node changed.
         self.assertIn("JobState=COMPLETED", self.slurm.run("scontrol", "show", "job", job))
-        self.assertGreater(report["hosts"][1]["seconds"]["drain"], 3)
+        self.assertGreater(report["hosts"][1]["seconds"]["drain"], 1)
         self.assert_in_work("n1", "n2", "n4")
         self.assertEqual((self.slurm.state("n3"), self.slurm.reason("n3")), ("drained", "RMA 4711"))
         # It is so in the journal, with what was found.
@@ -93,7 +100,7 @@ class Drained(DeployCase):
         self.assert_in_work("n1", "n2", "n3", "n4")
 
     def test_interrupted_while_it_waits_for_a_job(self):
-        self.slurm.job("n1", 600)
+        self.slurm.job("n1", self.folder / "never")
         child = self.begin()
         self.slurm.wait_for(lambda: self.slurm.state("n1") == "draining")
         self.assertRegex(self.slurm.reason("n1"), r"^ds-deploy [\w-]+ by \w+: ops 1.0$")
@@ -102,7 +109,7 @@ class Drained(DeployCase):
         self.slurm.wait_for(lambda: self.slurm.state("n1") == "allocated")
 
     def test_the_coordinator_is_killed(self):
-        job = self.slurm.job("n1", 600)
+        job = self.slurm.job("n1", self.folder / "never")
         child = self.begin()
         self.slurm.wait_for(lambda: self.slurm.state("n1") == "draining")
         time.sleep(0.5)

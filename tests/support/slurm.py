@@ -122,10 +122,10 @@ class Slurm:
     def reason(self, node):
         return self.run("sinfo", "-h", "-N", "-n", node, "-o", "%E")
 
-    def job(self, node, seconds):
-        """Its number, once it runs there."""
+    def job(self, node, until):
+        """Its number, once it runs there; it ends when that file is there."""
         script = self.folder / ("job-%s" % node)
-        script.write_text("#!/bin/sh\nsleep %d\n" % seconds)
+        script.write_text("#!/bin/sh\nwhile [ ! -e %s ]; do sleep 0.2; done\n" % until)
         number = self.run("sbatch", "--parsable", "-w", node, "-o", "/dev/null", str(script))
         self.wait_for(lambda: self.run("squeue", "-h", "-j", number, "-o", "%T") == "RUNNING")
         return number
