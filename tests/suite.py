@@ -28,11 +28,11 @@ SSH_SUITES = ("test_faults", "test_interrupt", "test_hostile_output", "test_jump
 # Tests of rollouts mostly wait, for hosts and for time to pass: they run beside all others.
 ROLLOUT_UNITS = "rollout*,dead-man*,policy*,conversation*"
 ROLLOUT_SUITES = ("test_canary", "test_commands", "test_coordinator_killed", "test_crash",
-                  "test_dead_man", "test_faults_copy", "test_faults_disk", "test_faults_host",
-                  "test_faults_net", "test_faults_stage", "test_host_history", "test_keep",
-                  "test_launchers", "test_left_out", "test_lock", "test_login_environment",
-                  "test_moved_bytes", "test_owner_group", "test_ownership", "test_pin",
-                  "test_pip_mode", "test_readers")
+                  "test_dead_man", "test_demo", "test_faults_copy", "test_faults_disk",
+                  "test_faults_host", "test_faults_net", "test_faults_stage", "test_host_history",
+                  "test_keep", "test_launchers", "test_left_out", "test_lock",
+                  "test_login_environment", "test_moved_bytes", "test_owner_group",
+                  "test_ownership", "test_pin", "test_pip_mode", "test_readers")
 
 
 class Totals:
