@@ -63,7 +63,8 @@ def host(number, name, capability="9.0", driver="580.65.06"):
 
 
 def away(name, problem):
-    return {"name": name, "state": "unreachable", "problem": problem}
+    return {"name": name, "state": "unreachable", "problem": problem,
+            "python": {"asked": "/opt/train/bin/python"}}
 
 
 def fleet():
