@@ -74,6 +74,8 @@ class DemoCase(DeployCase):
         self.reap(1)
         self.addCleanup(self.reap, 0)
         self.before = children()
+        self.addCleanup(lambda: [os.kill(child, signal.SIGKILL)
+                                 for child in children() - self.before])
 
     @staticmethod
     def reap(wanted):
