@@ -29,7 +29,7 @@ SSH_SUITES = ("test_faults", "test_interrupt", "test_hostile_output", "test_jump
 # others.
 HOST_UNITS = "rollout*,dead-man*,policy*,conversation*"
 HOST_SUITES = ("test_canary", "test_commands", "test_coordinator_killed", "test_crash",
-               "test_dead_man", "test_faults", "test_faults_copy", "test_faults_disk",
+               "test_dead_man", "test_demo", "test_faults", "test_faults_copy", "test_faults_disk",
                "test_faults_host", "test_faults_net", "test_faults_stage", "test_fleet",
                "test_host_history", "test_host_keys", "test_hostile_output", "test_interrupt",
                "test_jump", "test_keep", "test_launchers", "test_left_out", "test_lock",
