@@ -214,7 +214,12 @@ HostState state_of(RolloutOptions::Goal goal) {
 /// Nothing where no host would begin.
 std::optional<RolloutPlan> planned(const Prediction& prediction, const Undertaking& undertaking,
                                    const RolloutOptions& options, Session& session) {
-  if (!prediction.stopped.empty() || undertaking.goal == RolloutOptions::Goal::proven)
+  const bool stops =
+      std::any_of(prediction.hosts.begin(), prediction.hosts.end(), [](const HostOutcome& host) {
+        return !host.left_out && host.state != HostState::ready &&
+               host.state != HostState::unchanged;
+      });
+  if (stops || !prediction.stopped.empty() || undertaking.goal == RolloutOptions::Goal::proven)
     return std::nullopt;
   return plan_rollout(session.fleet(), prediction.hosts, undertaking.releases, options);
 }

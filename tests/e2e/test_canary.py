@@ -133,6 +133,15 @@ class Canary(DeployCase):
         self.assertNotIn("Change", shown)
         self.assertEqual(self.at_terminal([], "--limit", "n1")[1], 0)
 
+    def test_no_plan_where_nobody_would_begin(self):
+        self.fleet.stop("n2")
+        policy = self.policy("1s")
+        self.assertNotIn("rollout", self.take(policy, "--connect-timeout", "2", "--dry-run",
+                                              exit_status=5))
+        foreseen = self.take(policy, "--connect-timeout", "2", "--dry-run", "--unreachable",
+                             "leave-out", exit_status=5)["rollout"]
+        self.assertEqual([wave["hosts"] for wave in foreseen["waves"]], [["n1"], ["n3"], ["n4"]])
+
     def test_until(self):
         self.take(self.policy("1s"))
         newer = self.pure_wheel(version="2.0")
