@@ -128,11 +128,21 @@ class Demo(DemoCase):
             found = re.compile(step).search(said, at)
             self.assertIsNotNone(found, "%s is not there, or not in its place:\n%s" % (step, said))
             at = found.end() - 1
+        self.assert_in_the_readme(said)
         self.assertIn("That page stays, to be opened in a browser: %s\n" % self.page, said)
         self.assertIn("gpu117", self.page.read_text())
         self.assert_nothing_is_left()
         self.page.unlink()
         self.assertEqual(self.files(), before)
+
+    def assert_in_the_readme(self, said):
+        """What README shows of it are commands and words of this very story."""
+        text = (ROOT / "README.md").read_text(encoding="utf-8")
+        shown = re.search(r"^\$ deploy/demo\n(.*?)^```$", text, re.M | re.S).group(1)
+        lines = set(said.replace(str(self.project), "/src/project").splitlines())
+        for line in shown.splitlines():
+            if line.startswith(("#", "$", "exit status")):
+                self.assertIn(line, lines)
 
     def test_interrupted_on_its_way(self):
         self.program()

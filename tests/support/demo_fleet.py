@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes deploy/fleet/facts.json.gz, the saved answers of 512 hosts; deploy/fleet/README.md tells of it.
+"""Makes deploy/fleet/facts.json.gz, the saved answers of 512 hosts; see the README.md there.
 
     PYTHONPATH=tests python3 -m support.demo_fleet
 """
@@ -26,7 +26,8 @@ def host(number, name, capability="9.0", driver="580.65.06"):
             for at in range(8)]
     return {
         "name": name, "state": "reached", "problem": "", "os": "Ubuntu 22.04.5 LTS",
-        "kernel": "5.15.0-131-generic", "machine": "x86_64", "machine_id": "%032x" % (number * 7907),
+        "kernel": "5.15.0-131-generic", "machine": "x86_64",
+        "machine_id": "%032x" % (number * 7907),
         "boot_id": "0b8f2f6e-3c8a-4a54-8f61-%012x" % (number * 7901), "hostname": name,
         "user": "train", "cpu_count": 224 if hopper else 128,
         "cpu_model": "Intel(R) Xeon(R) Platinum 8480C" if hopper else "AMD EPYC 7742",
