@@ -42,11 +42,3 @@ class Quickstart(DeployCase):
         self.assertEqual(self.quickstart().returncode, 0)
         calls = (self.folder / "calls").read_text().splitlines()
         self.assertEqual([call.startswith("-S") for call in calls], [True, True, False, False])
-
-    def test_it_goes_on_without_what_the_demonstration_needs(self):
-        self.write("deploy/install-packages", "#!/bin/sh\n"
-                   "echo \"$*\" >> asked\ncase $* in *openssh-server*) exit 2 ;; esac\n")
-        done = self.quickstart()
-        self.assertEqual(done.returncode, 0, done.stdout)
-        self.assertIn("Without these deploy/demo cannot be played", done.stdout)
-        self.assertEqual((self.folder / "asked").read_text().splitlines()[1:], ["openssh-server"])
