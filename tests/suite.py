@@ -25,17 +25,15 @@ SSH_SUITES = ("test_faults", "test_interrupt", "test_hostile_output", "test_jump
               "test_trust", "test_sshd_matrix", "test_ssh_refusals")
 
 
-# Tests of rollouts and of connections mostly wait, for hosts and for time to pass: they run beside all
-# others.
-HOST_UNITS = "rollout*,dead-man*,policy*,conversation*"
-HOST_SUITES = ("test_canary", "test_commands", "test_coordinator_killed", "test_crash",
-               "test_dead_man", "test_demo", "test_faults", "test_faults_copy", "test_faults_disk",
-               "test_faults_host", "test_faults_net", "test_faults_stage", "test_fleet",
-               "test_host_history", "test_host_keys", "test_hostile_output", "test_interrupt",
-               "test_jump", "test_keep", "test_launchers", "test_left_out", "test_lock",
-               "test_login_environment", "test_moved_bytes", "test_owner_group", "test_ownership",
-               "test_pin", "test_pip_mode", "test_readers", "test_slurm", "test_ssh",
-               "test_ssh_refusals", "test_sshd_matrix", "test_trust")
+# Tests of rollouts mostly wait, for hosts and for time to pass: they run beside all others. Those of
+# connections have short limits and do not run beside compilers.
+ROLLOUT_UNITS = "rollout*,dead-man*,policy*,conversation*"
+ROLLOUT_SUITES = ("test_canary", "test_commands", "test_coordinator_killed", "test_crash",
+                  "test_dead_man", "test_demo", "test_faults_copy", "test_faults_disk",
+                  "test_faults_host", "test_faults_net", "test_faults_stage", "test_host_history",
+                  "test_keep", "test_launchers", "test_left_out", "test_lock",
+                  "test_login_environment", "test_moved_bytes", "test_owner_group",
+                  "test_ownership", "test_pin", "test_pip_mode", "test_readers", "test_slurm")
 
 
 class Totals:
@@ -58,7 +56,7 @@ class Totals:
         ends = re.findall(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", said, re.M)
         print(re.sub(r"^(skipped: .*|\d+ passed, .* skipped)\n", "", said, flags=re.M), end="")
         if not ends or (status != 0) != (int(ends[-1][1]) > 0):
-            print("the tests that wait for hosts ended with status %d" % status)
+            print("the tests of rollouts ended with status %d" % status)
             self.failed += 1
             return
         self.passed += int(ends[-1][0])
@@ -222,7 +220,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", required=True)
     parser.add_argument("--long", action="store_true")
-    parser.add_argument("--hosts", action="store_true", help="only the tests that wait for hosts")
+    parser.add_argument("--rollout", action="store_true", help="only the tests of rollouts")
     parser.add_argument("-k", dest="pattern", help="only Python tests whose name has this in it")
     options = parser.parse_args()
     build = (ROOT / options.build).resolve()
@@ -232,7 +230,7 @@ def main():
     sys.path.insert(0, str(TESTS))
     from support import prepare_torch, third_party
     # A few tests by their name are not worth gigabytes.
-    if not options.hosts:
+    if not options.rollout:
         prepare_torch.prepare(download=options.pattern is None)
         third_party.prepare()
 
@@ -241,17 +239,17 @@ def main():
     unit_tests = build / "tests" / "unit-tests"
     if options.pattern is not None:
         totals.add_suites(options.pattern, lambda name: True)
-    elif options.hosts:
-        totals.add_unit_tests(unit_tests, "-tc=" + HOST_UNITS)
-        totals.add_suites(None, lambda name: name in HOST_SUITES)
+    elif options.rollout:
+        totals.add_unit_tests(unit_tests, "-tc=" + ROLLOUT_UNITS)
+        totals.add_suites(None, lambda name: name in ROLLOUT_SUITES)
     else:
-        with beside("--hosts", *sys.argv[1:]) as part:
-            totals.add_unit_tests(unit_tests, "-tce=" + HOST_UNITS)
-            totals.add_suites(None, lambda name: name not in HOST_SUITES)
+        with beside("--rollout", *sys.argv[1:]) as part:
+            totals.add_unit_tests(unit_tests, "-tce=" + ROLLOUT_UNITS)
+            totals.add_suites(None, lambda name: name not in ROLLOUT_SUITES)
             totals.add_part(*part())
-    if not options.hosts:
+    if not options.rollout:
         totals.add_ops(build, options.pattern)
-    if options.long and not options.hosts:
+    if options.long and not options.rollout:
         totals.add_long()
     print("took %.0f s" % (time.monotonic() - began))
     for skip in totals.skips:

@@ -150,8 +150,8 @@ class Canary(DeployCase):
         self.assertGreater(foreseen["seconds"], foreseen["waves"][0]["seconds"])
         # The canary takes longer than all did before: time for one more wave is not left.
         policy = self.policy("1s")
-        policy.write_text(policy.read_text().replace("command: echo", "command: sleep 5; echo"))
-        report = self.take(policy, "--until", "10s", wheel=newer, exit_status=5)
+        policy.write_text(policy.read_text().replace("command: echo", "command: sleep 15; echo"))
+        report = self.take(policy, "--until", "25s", wheel=newer, exit_status=5)
         states = self.states(report)
         self.assertEqual(states, {"n1": "confirmed", "n2": "staged", "n3": "staged",
                                   "n4": "staged"})

@@ -11,7 +11,7 @@ import select
 import sys
 import time
 
-LIMIT = 40  # seconds
+LIMIT = 120  # seconds
 
 
 def main() -> int:

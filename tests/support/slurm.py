@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real Slurm whose nodes n1, n2 and so on are all this machine: munged, slurmctld, slurmd -N."""
+import contextlib
 import getpass
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -99,6 +101,12 @@ class Slurm:
             stderr=subprocess.DEVNULL))
 
     def stop(self):
+        """With its jobs: what they leave would be a job of this machine for all other tests."""
+        try:
+            self.run("scancel", "--user", getpass.getuser())
+            self.wait_for(lambda: self.run("squeue", "-h") == "", 10)
+        except (AssertionError, subprocess.CalledProcessError):
+            pass  # killed below
         for daemon in reversed(self.daemons):
             daemon.terminate()
         for daemon in self.daemons:
@@ -107,6 +115,25 @@ class Slurm:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+        self.wait_for(lambda: not self.kill_processes(), 10)
+
+    def kill_processes(self):
+        processes = self.processes()
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        return processes
+
+    def processes(self):
+        """Those that have our folder in their environment: steps of jobs leave their slurmd."""
+        found = []
+        for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if str(self.folder / "slurm.conf").encode() in path.read_bytes():
+                    found.append(int(path.parent.name))
+            except OSError:  # it ended, or is somebody else's
+                pass
+        return found
 
     def run(self, *words):
         return subprocess.run(words, env=self.environment, stdout=subprocess.PIPE, text=True,
@@ -131,7 +158,7 @@ class Slurm:
         return number
 
     @staticmethod
-    def wait_for(what, seconds=30):
+    def wait_for(what, seconds=60):
         end = time.monotonic() + seconds
         while not what():
             if time.monotonic() > end:
