@@ -251,6 +251,27 @@ TEST_CASE("pace: two hosts that are prepared first, every order of events") {
   }
 }
 
+TEST_CASE("pace: hosts that are prepared are in flight, whatever ends beside them") {
+  PaceLimits limits{2, 9, 0, false, false};
+  limits.prepares = true;
+  Pace pace(limits, 5, 0);
+  CHECK(pace.orders().prepare == std::vector<std::size_t>{0, 1});
+  CHECK(pace.orders().prepare.empty());
+  pace.prepared(0);
+  PaceOrders next = pace.orders();
+  CHECK(next.activate == std::vector<std::size_t>{0});
+  CHECK(next.prepare.empty());  // the second is still prepared
+  pace.activated(0);
+  pace.proven(0);
+  CHECK(pace.orders().prepare.empty());
+  pace.kept(0);
+  pace.giving_back(0);
+  CHECK(pace.orders().prepare.empty());
+  CHECK(pace.in_flight() == 2);
+  pace.given_back(0);
+  CHECK(pace.orders().prepare == std::vector<std::size_t>{2});
+}
+
 TEST_CASE("pace: a host that is passed over costs nothing") {
   PaceLimits limits{2, 2, 0, false, false};
   limits.prepares = true;

@@ -23,11 +23,15 @@ std::size_t Pace::number_of(std::vector<Stand> stands) const {
   }));
 }
 
-std::size_t Pace::unavailable() const {
-  return before_ +
+std::size_t Pace::in_flight() const {
+  return out_of_work_.size() +
          number_of({Stand::preparing, Stand::prepared, Stand::activating, Stand::proving,
                     Stand::proven, Stand::to_keep, Stand::keeping, Stand::to_return,
-                    Stand::returning, Stand::stuck, Stand::to_rehearse, Stand::rehearsing});
+                    Stand::returning, Stand::to_rehearse, Stand::rehearsing});
+}
+
+std::size_t Pace::unavailable() const {
+  return before_ + in_flight() + number_of({Stand::stuck});
 }
 
 std::size_t Pace::waiting() const {
@@ -65,7 +69,7 @@ bool Pace::stopped(std::size_t host) const {
 }
 
 bool Pace::is_rehearsed(std::size_t host) const {
-  return !limits_.rehearses || host >= limits_.canary || rehearsed_.contains(host);
+  return stopped_ || !limits_.rehearses || host >= limits_.canary || rehearsed_.contains(host);
 }
 
 void Pace::prepared(std::size_t host) {
@@ -91,8 +95,7 @@ void Pace::activated(std::size_t host) {
 }
 
 void Pace::proven(std::size_t host) {
-  const bool rehearses = !is_rehearsed(host) && !stopped_;
-  move(host, {Stand::proving}, rehearses ? Stand::to_rehearse : Stand::proven);
+  move(host, {Stand::proving}, is_rehearsed(host) ? Stand::proven : Stand::to_rehearse);
 }
 
 void Pace::failed(std::size_t host) {
@@ -234,21 +237,17 @@ std::size_t Pace::about_to_begin() const {
 }
 
 void Pace::begin_more(PaceOrders& orders) {
-  std::size_t in_flight =
-      number_of({Stand::activating, Stand::proving, Stand::proven, Stand::keeping, Stand::to_return,
-                 Stand::returning, Stand::to_rehearse, Stand::rehearsing});
-  in_flight += out_of_work_.size();
-  std::size_t out = unavailable() + out_of_work_.size();
+  std::size_t flying = in_flight(), out = unavailable();
   const Range wave = open_wave();
   for (std::size_t host = wave.begin; host < wave.end && !stopped_ && !held_; ++host) {
     if (hosts_[host] != Stand::waiting || stopped(host))
       continue;
-    if (in_flight >= limits_.in_flight || out >= limits_.unavailable)
+    if (flying >= limits_.in_flight || out >= limits_.unavailable)
       return;
     const bool prepares = limits_.prepares && !rehearsed_.contains(host);
     hosts_[host] = prepares ? Stand::preparing : Stand::activating;
     (prepares ? orders.prepare : orders.activate).push_back(host);
-    ++in_flight;
+    ++flying;
     ++out;
   }
 }

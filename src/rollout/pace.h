@@ -82,6 +82,7 @@ class Pace {
   bool is_settled(std::size_t host) const;    ///< nothing more is asked of it, but to be watched
   bool is_rehearsed(std::size_t host) const;  ///< it went forward and back, or need not
   std::size_t failures() const { return failures_; }
+  std::size_t in_flight() const;    ///< now, those that are not given back among them
   std::size_t unavailable() const;  ///< now
   std::size_t waiting() const;      ///< never activated
 
