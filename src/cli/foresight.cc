@@ -12,7 +12,6 @@
 #include "base/text.h"
 #include "cli/ask.h"
 #include "config/config.h"
-#include "journal/journal.h"
 #include "report/report.h"
 #include "ui/ui.h"
 
@@ -77,26 +76,22 @@ std::optional<std::chrono::system_clock::time_point> parse_until(std::string_vie
   return system_clock::from_time_t(at);
 }
 
-MoveTimes earlier_times(const std::filesystem::path& state_folder) {
-  try {
-    const auto journal = JournalReader::open(state_folder);
-    if (!journal)
-      return {};
-    for (const RunRecord& run : journal->runs(most_runs)) {
-      MoveTimes times = times_of(seconds_in(journal->text(run.id, RunText::report)));
-      times.run = run.id;
-      if (times.longest > 0)
-        return times;
-    }
-  } catch (const Error&) {
-    // A journal that cannot be read tells nothing.
+MoveTimes earlier_times(const JournalReader& journal) {
+  for (const RunRecord& run : journal.runs(most_runs)) {
+    MoveTimes times = times_of(seconds_in(journal.text(run.id, RunText::report)));
+    times.run = run.id;
+    if (times.longest > 0)
+      return times;
   }
   return {};
 }
 
-void ask_to_go_on(const RolloutPlan& plan, HostState goal, Session& session) {
-  const Options& options = session.options();
-  if (options.yes || plan.hosts() < 2 || ::isatty(STDIN_FILENO) == 0 || !is_live_terminal(2))
+bool can_be_asked(const Options& options) {
+  return !options.yes && ::isatty(STDIN_FILENO) != 0 && is_live_terminal(STDERR_FILENO);
+}
+
+void ask_to_go_on(const RolloutPlan& plan, HostState goal, const Options& options) {
+  if (plan.hosts() < 2)
     return;
   std::fputs(rollout_text(plan, goal, options.verbose).c_str(), stderr);
   if (!confirmed(fmt::format("Change {}?", count(plan.hosts(), "host"))))

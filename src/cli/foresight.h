@@ -6,11 +6,11 @@
 
 #include <chrono>
 #include <ctime>
-#include <filesystem>
 #include <optional>
 #include <string_view>
 
-#include "cli/session.h"
+#include "cli/options.h"
+#include "journal/journal.h"
 #include "rollout/rollout.h"
 
 namespace ds {
@@ -20,11 +20,14 @@ namespace ds {
 std::optional<std::chrono::system_clock::time_point> parse_until(std::string_view text,
                                                                  std::time_t now);
 
-/// Of the latest run in the journal there that activated and confirmed hosts.
-MoveTimes earlier_times(const std::filesystem::path& state_folder);
+/// Of the latest run in the journal that activated and confirmed hosts. Reads whole reports: for
+/// whoever needs it.
+MoveTimes earlier_times(const JournalReader& journal);
 
-/// On a terminal, where several hosts are to change: shows what would happen and asks. Error
-/// (interrupted) for any answer but yes.
-void ask_to_go_on(const RolloutPlan& plan, HostState goal, Session& session);
+/// Somebody sits at a terminal, and did not say yes beforehand.
+bool can_be_asked(const Options& options);
+/// Where several hosts are to change: shows what would happen and asks. Error (interrupted) for any
+/// answer but yes.
+void ask_to_go_on(const RolloutPlan& plan, HostState goal, const Options& options);
 
 }  // namespace ds

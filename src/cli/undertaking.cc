@@ -193,7 +193,6 @@ RolloutOptions rollout_options(const Undertaking& undertaking, Session& session)
   rollout.break_lock = options.break_lock;
   rollout.pays = options.owed;
   rollout.until = parse_until(options.until, std::time(nullptr));
-  rollout.times = earlier_times(state_folder(options));
   rollout.owner_group = options.owner_group;
   return rollout;
 }
@@ -224,21 +223,42 @@ std::optional<RolloutPlan> planned(const Prediction& prediction, const Undertaki
   return plan_rollout(session.fleet(), prediction.hosts, undertaking.releases, options);
 }
 
+/// A journal that cannot be read tells nothing.
+MoveTimes times_before(const Undertaking& undertaking, Session& session) {
+  try {
+    if (undertaking.journal)
+      return earlier_times(*undertaking.journal);
+    const auto journal = JournalReader::open(state_folder(session.options()));
+    return journal ? earlier_times(*journal) : MoveTimes();
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 void foresee(Undertaking& undertaking, Session& session) {
   Report& report = undertaking.report;
   Prediction prediction =
       predict(session.fleet(), report.audit, undertaking.releases, undertaking.policy);
-  report.rollout = planned(prediction, undertaking, rollout_options(undertaking, session), session);
+  if (report.command != "audit") {
+    RolloutOptions options = rollout_options(undertaking, session);
+    options.times = times_before(undertaking, session);
+    report.rollout = planned(prediction, undertaking, options, session);
+  }
   take_prediction(std::move(prediction), report);
 }
 
 void change_hosts(Undertaking& undertaking, Session& session) {
   Report& report = undertaking.report;
   RolloutOptions options = rollout_options(undertaking, session);
-  const Prediction prediction =
-      predict(session.fleet(), report.audit, undertaking.releases, undertaking.policy);
-  if (const auto plan = planned(prediction, undertaking, options, session))
-    ask_to_go_on(*plan, report.goal, session);
+  const bool asks = can_be_asked(session.options());
+  if (asks || options.until)
+    options.times = times_before(undertaking, session);
+  if (asks) {
+    const Prediction prediction =
+        predict(session.fleet(), report.audit, undertaking.releases, undertaking.policy);
+    if (const auto plan = planned(prediction, undertaking, options, session))
+      ask_to_go_on(*plan, report.goal, session.options());
+  }
   Debts debts = debts_of(*undertaking.journal, session);
   begin_run(*undertaking.journal, report, undertaking.policy, undertaking.releases,
             undertaking.resumes, session);

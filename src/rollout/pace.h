@@ -4,6 +4,7 @@
 // says what is to begin. Hosts are numbers from 0, in the order in which they are activated.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <set>
 #include <string>
@@ -30,6 +31,8 @@ struct PaceLimits {
   /// class; one of the canary stops its class.
   bool class_stops = false;
   std::vector<std::size_t> classes = {};  ///< of each host, for class_stops
+
+  std::size_t at_once() const { return std::min(in_flight, unavailable); }
 };
 
 /// What begins now. A host is in one list, once for each time.
@@ -78,6 +81,7 @@ class Pace {
   bool stopped(std::size_t host) const;     ///< the run, or the host's class
   bool busy() const;                        ///< something was ordered and its end is not known
   std::vector<std::size_t> baking() const;  ///< those that are watched
+  std::size_t class_of(std::size_t host) const { return limits_.classes.at(host); }
   bool prepares() const { return limits_.prepares; }
   bool is_settled(std::size_t host) const;    ///< nothing more is asked of it, but to be watched
   bool is_rehearsed(std::size_t host) const;  ///< it went forward and back, or need not

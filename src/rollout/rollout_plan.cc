@@ -119,8 +119,7 @@ RolloutPlan plan_rollout(const Fleet& fleet, const std::vector<HostOutcome>& pre
   std::vector<std::size_t> ends = waves.ends;
   if (ends.empty() && !moving.empty())
     ends = {moving.size()};
-  const PaceLimits limits = limits_for(options.policy, waves, predicted.size(), 0);
-  const std::size_t at_once = std::min(limits.in_flight, limits.unavailable);
+  const std::size_t at_once = limits_for(options.policy, waves, predicted.size(), 0).at_once();
   std::size_t begin = 0;
   for (std::size_t number = 0; number < ends.size(); ++number) {
     const bool canary = number == 0 && waves.canary > 0;

@@ -52,9 +52,8 @@ Waves::Waves(const std::vector<RolloutHost*>& hosts, const PaceLimits& limits,
       records_(records),
       transport_(transport),
       status_(status),
-      at_once_(std::min(limits.in_flight, limits.unavailable)),
+      at_once_(limits.at_once()),
       pace_(limits, hosts.size(), unavailable),
-      classes_(limits.classes),
       activate_(activate_phase(options)),
       confirm_(confirm_phase(sets, options.policy)),
       keep_(keep_phase(options.run)),
@@ -69,7 +68,8 @@ Waves::Waves(const std::vector<RolloutHost*>& hosts, const PaceLimits& limits,
 std::string Waves::because_for(const RolloutHost& host) const {
   for (std::size_t at = 0; at < movers_.size(); ++at) {
     if (movers_[at].host == &host && !pace_.stopped() && pace_.stopped(at))
-      return because_of_class_.at(classes_[at]) + ", of the same class: " + class_of(*host.facts);
+      return because_of_class_.at(pace_.class_of(at)) +
+             ", of the same class: " + class_of(*host.facts);
   }
   return because_.empty() ? held_because_ : because_;
 }
@@ -374,7 +374,7 @@ void Waves::blame(std::size_t at) {
                      : step == "drain" || step == "before_host" ? "could not be prepared"
                                                                 : "did not confirm";
   because_ = some_of(culprits_) + " " + what;
-  because_of_class_[classes_[at]] = host.outcome.host + " " + what;
+  because_of_class_[pace_.class_of(at)] = host.outcome.host + " " + what;
 }
 
 void Waves::show(std::size_t at, const std::string& word) {

@@ -72,7 +72,6 @@ class Waves {
   std::size_t at_once_;  ///< hosts, at most
   Pace pace_;
   std::string because_;
-  std::vector<std::size_t> classes_;  ///< of each mover
   std::map<std::size_t, std::string> because_of_class_;
   std::optional<std::chrono::steady_clock::time_point> began_;  ///< the first was activated
   std::vector<std::map<std::string, double>> took_;  ///< seconds by step, of those that stay
