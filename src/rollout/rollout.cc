@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rollout/rollout.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/error.h"
@@ -38,7 +40,8 @@ class Rollout {
         records_(options.journal, options.run),
         transport_(transport),
         status_(status),
-        preparation_(hosts_, sets, options, records_, transport, status) {}
+        preparation_(hosts_, sets, options, records_, transport, status),
+        lock_(lock_phase(options, status)) {}
 
   RolloutResult run(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit);
 
@@ -52,6 +55,9 @@ class Rollout {
   void settle(const std::string& stopped = {});
   std::vector<RolloutHost*> proofless(std::vector<RolloutHost*> hosts);
   void clean();
+  std::string take_all_away();
+  void settle_removal(const std::string& stopped);
+  bool removes() const { return options_.goal == RolloutOptions::Goal::removed; }
   void write_end(RolloutResult& result);
 
   const std::vector<ReleaseSet>& sets_;
@@ -63,6 +69,8 @@ class Rollout {
   Preparation preparation_;
   bool began_ = false;          ///< the first byte was sent: every host is good
   std::optional<Waves> waves_;  ///< hosts change from here on
+  PhaseDescription lock_;       ///< where nothing else took it
+  bool takes_away_ = false;     ///< from here on hosts may have lost some of what is ours
 };
 
 std::string Rollout::admit() {
@@ -78,12 +86,15 @@ std::string Rollout::admit() {
 /// Good hosts stay where they are and say why.
 void Rollout::stop_before_activation(const std::string& because) {
   for (RolloutHost& host : hosts_) {
-    if (!host.good)
+    if (!host.good || (removes() && !host.takes_part))
       continue;
-    if (host.outcome.state == HostState::ready && began_ && holds_all(host))
+    if (removes())
+      host.outcome.state = HostState::ready;
+    else if (host.outcome.state == HostState::ready && began_ && holds_all(host))
       host.outcome.state = HostState::staged;
     if (!because.empty())
-      host.outcome.message = "nothing was activated, because " + because;
+      host.outcome.message =
+          fmt::format("nothing was {}, because {}", removes() ? "removed" : "activated", because);
   }
 }
 
@@ -93,6 +104,8 @@ void Rollout::end_early(const std::string& because) {
     stop_before_activation(because);
     return;
   }
+  if (takes_away_)
+    return;  // all are decided, and nobody waits for one that is slow to remove
   const auto give_up = [this](const std::string& why) {
     for (RolloutHost& host : hosts_) {
       if (!host.takes_part || !host.activated || host.outcome.step == "rollback")
@@ -147,9 +160,56 @@ void Rollout::owe_proof(RolloutHost& host) {
                              : "its GPUs may be in use: they do not tell which processes they have";
 }
 
+/// Hosts that are at what pip installed part with all that is ours; or why they do not.
+std::string Rollout::take_all_away() {
+  std::vector<RolloutHost*> hosts = good_hosts(hosts_);
+  std::erase_if(hosts, [](const RolloutHost* host) { return !host->confirmed; });
+  const bool locked = std::any_of(hosts.begin(), hosts.end(),
+                                  [](const RolloutHost* host) { return host->lock != nullptr; });
+  if (!locked && !take_locks(lock_, hosts, records_, transport_, status_))
+    return who_failed(hosts_) + " could not be locked";
+  std::erase_if(hosts, [](const RolloutHost* host) { return !host->good; });
+  takes_away_ = true;
+  records_.announce(hosts, HostState::removed, "remove");
+  const PhaseDescription remove = remove_phase({});
+  with_retries(hosts, options_.policy.retries, HostState::ready,
+               [&](const std::vector<RolloutHost*>& asked) {
+                 run_phase(remove, asked, transport_, status_);
+               });
+  for (RolloutHost* host : hosts) {
+    if (!host->good && host->changed)
+      host->outcome.message += "; it is at what pip installed";
+  }
+  return {};
+}
+
+void Rollout::settle_removal(const std::string& stopped) {
+  settle_rollback();
+  for (RolloutHost* host : good_hosts(hosts_)) {
+    HostOutcome& outcome = host->outcome;
+    if (outcome.state == HostState::removed || outcome.state == HostState::failed)
+      continue;
+    outcome.step = "remove";
+    if (host->confirmed && (host->changed || takes_away_)) {
+      outcome.state = HostState::unknown;
+      outcome.message = "it is at what pip installed, and not all that is ds-deploy's is gone";
+    } else {
+      outcome.state = HostState::skipped;
+      outcome.message = "nothing was removed";
+    }
+    const std::string because =
+        !stopped.empty() || host->confirmed ? stopped : waves_->because_for(*host);
+    outcome.message += because.empty() ? "" : ", because " + because;
+  }
+}
+
 /// Good hosts at the end: confirmed, or unchanged when no phase wrote anything. Hosts that nobody
 /// asked keep their state and say why.
 void Rollout::settle(const std::string& stopped) {
+  if (removes()) {
+    settle_removal(stopped);
+    return;
+  }
   const bool back = options_.goal == RolloutOptions::Goal::rolled_back;
   if (back)
     settle_rollback();
@@ -203,6 +263,8 @@ void Rollout::clean() {
 void Rollout::go() {
   began_ = true;
   records_.note_proofs(hosts_of(hosts_));
+  if (removes())
+    look_at_all(good_hosts(hosts_), transport_, status_);
   const std::string because = preparation_.run();
   if (!because.empty() || options_.goal == RolloutOptions::Goal::staged) {
     stop_before_activation(because);
@@ -226,7 +288,7 @@ void Rollout::go() {
   waves_->run();
   if (options_.goal == RolloutOptions::Goal::confirmed)
     clean();
-  settle();
+  settle(removes() ? take_all_away() : "");
 }
 
 void Rollout::write_end(RolloutResult& result) {

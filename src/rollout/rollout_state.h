@@ -26,7 +26,8 @@ struct RolloutHost {
   const HostFacts* facts = nullptr;
   HostOutcome outcome;
   std::string python;
-  bool takes_part = false;          ///< false: another name for a host that does
+  bool takes_part = false;          ///< false: another name for a host that does, or it has
+                                    ///< nothing of what is to be removed
   bool good = true;                 ///< nothing went wrong so far
   bool culprit = false;             ///< something did, and others go back because of it
   bool changed = false;             ///< a phase wrote something
@@ -133,6 +134,11 @@ PhaseDescription activate_phase(const RolloutOptions& options);
 PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy& policy,
                                bool by_pip = false);
 PhaseDescription keep_phase(const std::string& run);
+/// Of these releases; none: of all that is ours, where nothing is active.
+PhaseDescription remove_phase(const std::vector<std::string>& releases);
+/// Which of `hosts` have nothing of ours, and which would not part with all of it: those have
+/// failed. Changes nothing there.
+void look_at_all(const std::vector<RolloutHost*>& hosts, Transport& transport, Status& status);
 PhaseDescription rollback_phase(const std::string& run, const std::string& because);
 
 /// The set that `host` gets; nullptr if none is for it.

@@ -354,7 +354,7 @@ class Remove(KeepCase):
         self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["env"])
         self.assertEqual({path for path in self.host.prefix.rglob("*")
                           if "pycache" not in str(path)}, self.before)
-        self.assertEqual(list(self.site.rglob("*_ds_deploy*")), [])
+        self.assertEqual(list(self.site.iterdir()), [])
         self.assertTrue(self.host.say(child, "unlock")["ok"])
 
     def test_everything_of_nothing(self):
@@ -363,25 +363,52 @@ class Remove(KeepCase):
                          (True, [], [], []))
         self.assertFalse(self.host.root.exists())
 
-    def test_what_is_in_use_or_not_ours_stays(self):
-        a, _ = self.deployed()
+    def test_what_is_not_ours_stays(self):
+        self.deployed()
         self.activate()
-        child = self.mapping(self.releases / a / "file")
         (self.host.root / "notes.txt").write_text("theirs")
         answer = self.remove()
-        self.assertEqual(answer["removed"], ["b" * 64])
-        self.assertEqual(answer["stays"],
-                         [{"what": str(self.host.root / "notes.txt"),
-                           "because": "ds-deploy did not write it"},
-                          {"what": a,
-                           "because": "process %d uses it" % child.pid}])
+        self.assertEqual(answer["removed"], ["a" * 64, "b" * 64])
+        self.assertEqual(answer["stays"], [{"what": str(self.host.root / "notes.txt"),
+                                            "because": "ds-deploy did not write it"}])
         self.assertFalse((self.site / "ds_deploy.pth").exists())
-        self.assertEqual(sorted(os.listdir(self.host.root)), ["notes.txt", "releases"])
-        child.stdin.close()
-        child.wait()
+        self.assertEqual(os.listdir(self.host.root), ["notes.txt"])
         (self.host.root / "notes.txt").unlink()
         self.assertEqual(self.remove()["stays"], [])
         self.assertFalse((self.folder / ".ds-deploy").exists())
+
+    def test_nothing_goes_where_something_is_in_use(self):
+        a, _ = self.deployed()
+        self.activate()
+        child = self.mapping(self.releases / a / "file")
+        before = sorted(self.folder.rglob("*"))
+        for look in (True, False):
+            self.assertEqual(self.remove(look=look)["problem"],
+                             "release aaaaaaaaaaaa stays, and so does all else: process %d uses it"
+                             % child.pid)
+        self.assertEqual(sorted(self.folder.rglob("*")), before)
+        child.stdin.close()
+        child.wait()
+        self.assertEqual(self.remove()["stays"], [])
+        self.assertFalse((self.folder / ".ds-deploy").exists())
+
+    def test_where_it_cannot_be_written(self):
+        self.deployed()
+        self.activate()
+        self.patched("os.access = lambda path, mode: not path.endswith('/bin')\n")
+        self.assertIn("/bin cannot be written, and files of ds-deploy are in it",
+                      self.remove()["problem"])
+        self.assertTrue(self.launcher.exists())
+
+    def test_a_folder_of_ours_within_the_environment(self):
+        """Where its parent cannot be written."""
+        self.host.root = self.host.prefix / "var" / "ds-deploy"
+        self.releases = self.host.root / "releases"
+        self.host.root.mkdir(parents=True)
+        self.deployed()
+        self.activate()
+        self.assertEqual(self.remove()["stays"], [])
+        self.assertFalse((self.host.prefix / "var").exists())
 
     def test_while_an_activation_is_not_decided(self):
         a, _ = self.deployed()
