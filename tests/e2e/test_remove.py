@@ -6,7 +6,6 @@ import os
 import pathlib
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -14,48 +13,9 @@ import unittest
 
 from support import sshd_hosts
 from support.deploy_case import PROGRAM, DeployCase, clean_environment
-from support.host_side import FILES, HostSide, text_of
+from support.host_side import HostSide
+from support.keep_case import mapping, state_of
 from support.package_index import PackageIndex
-
-MAPS = """
-import mmap, sys
-with open(sys.argv[1], "rb") as source:
-    there = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
-print("mapped", flush=True)
-sys.stdin.read()
-"""
-# Ends the process before its step number STEP that takes something away.
-DIES_AT = """
-def dying(call):
-    def counted(*words, **named):
-        STEPS[0] -= 1
-        if STEPS[0] < 0:
-            os.kill(os.getpid(), 9)
-        return call(*words, **named)
-    return counted
-
-
-STEPS = [%d]
-os.unlink, os.rmdir, os.rename = map(dying, (os.unlink, os.rmdir, os.rename))
-"""
-
-
-def state_of(folder):
-    """Every path below: kind, mode, owner, group, links; of files also inode, content, size and
-    change time, of links where they lead. Not compared are the times of folders, which change with
-    what comes and goes in them."""
-    found = {}
-    for path in sorted(pathlib.Path(folder).rglob("*")):
-        status = path.lstat()
-        said = [stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode), status.st_uid,
-                status.st_gid, {name: os.getxattr(path, name, follow_symlinks=False)
-                                for name in os.listxattr(path, follow_symlinks=False)}]
-        if path.is_symlink():
-            said += [os.readlink(path), status.st_ino, status.st_mtime_ns]
-        elif path.is_file():
-            said += [path.read_bytes(), status.st_ino, status.st_nlink, status.st_mtime_ns]
-        found[str(path.relative_to(folder))] = said
-    return found
 
 
 @unittest.skipIf(sshd_hosts.missing(), "%s" % sshd_hosts.missing())
@@ -200,23 +160,11 @@ class Starts(RemoveCase):
 
 
 class Leaving(RemoveCase):
-    def mapping(self, path):
-        child = subprocess.Popen([sys.executable, "-c", MAPS, str(path)], stdin=subprocess.PIPE,
-                                 stdout=subprocess.PIPE)
-
-        def end():
-            child.stdin.close()
-            child.stdout.close()
-            child.wait()
-        self.addCleanup(end)
-        self.assertEqual(child.stdout.readline(), b"mapped\n")
-        return child
-
     def test_where_a_process_uses_a_release(self):
         """Also one that is not active."""
         _, previous = self.deploy_both()
         release = self.root("n2") / "releases" / previous
-        child = self.mapping(release / "foreign" / "__init__.py")
+        child = mapping(self, release / "foreign" / "__init__.py")
         now = state_of(self.folder / "n2")
         why = "release %s stays, and so does all else: process %d uses it" % (previous[:12],
                                                                              child.pid)
@@ -355,60 +303,6 @@ class Leaving(RemoveCase):
         done = self.run_program("remove", "0123", "--busy", "leave-out", *self.words)
         self.assertEqual(done.returncode, 2)
         self.assertIn("--busy and the like", done.stderr)
-
-
-class Killed(DeployCase):
-    """The host's own process, before each of its steps."""
-
-    def setUp(self):
-        super().setUp()
-        self.place = self.folder / "host"
-        self.host = HostSide(self.place)
-        self.program = self.host.program
-        self.before = state_of(self.place)
-        for number, version in enumerate(("1.0", "2.0", None)):
-            wanted = [self.host.stage(self.pure_wheel(version=version))] if version else []
-            identity = "run-%d" % number
-            self.assertTrue(self.host.activate(wanted, identity, armed=False)["ok"])
-            self.assertEqual(self.host.ask("keep", activation=identity)["state"], "confirmed")
-        (self.host.root / "active.77.new").touch()
-        for folder in ("site-packages/_ds_deploy.py", "bin/ds-deploy-check"):
-            path = next(self.place.rglob(folder))
-            path.with_name(path.name + ".77.new").touch()
-        ours = [path for path in state_of(self.place) if path not in self.before]
-        self.ours = [path for path in ours if str(pathlib.Path(path).parent) not in ours]
-        subprocess.run(["tar", "-cf", str(self.folder / "ours"), "-C", str(self.place), *self.ours],
-                       check=True)
-
-    def remove(self, **more):
-        return self.host.ask("remove", releases=None, all_asked=False, **more)
-
-    def died(self, step):
-        """Whether it was killed before this step."""
-        self.host.program = text_of(FILES[:-1]) + DIES_AT % step + text_of(FILES[-1:])
-        try:
-            self.assertTrue(self.remove()["ok"])
-            return False
-        except AssertionError as died:
-            self.assertIn("no answer", str(died))
-            return True
-        finally:
-            self.host.program = self.program
-
-    def test_at_every_step(self):
-        step = 0
-        while self.died(step):
-            left = self.remove(look=True)
-            self.assertEqual((left["ok"], left["nothing"]),
-                             (True, state_of(self.place) == self.before), step)
-            again = self.remove()
-            self.assertEqual((again["ok"], again["stays"]), (True, []))
-            self.assertEqual(state_of(self.place), self.before, "killed before step %d" % step)
-            subprocess.run(["tar", "-xpf", str(self.folder / "ours"), "-C", str(self.place)],
-                           check=True)
-            step += 1
-        self.assertEqual(state_of(self.place), self.before)
-        self.assertGreater(step, 20)
 
 
 if __name__ == "__main__":
