@@ -3,7 +3,8 @@
 
 Reads one JSON request line: {"nonce", "dists": [{"name", "release"}], "imports": [module],
 "self_tests": {op: "module:function"}}, and "deepspeed" where confirm_deepspeed.py stands before
-this text. What pip installed has "dist_info" in place of a release. With "spare_gpus" no GPU is used.
+this text. What pip installed has "dist_info" in place of a release. With "nothing_below" nothing
+on sys.path is of that folder, with "spare_gpus" no GPU is used.
 Prints one line: nonce, blank, JSON answer.
 """
 import importlib
@@ -43,6 +44,12 @@ def check_distribution(dist):
                              % (dist["name"], place, wanted))
 
 
+def refuse_releases(folder):
+    for entry in sys.path:
+        if entry.startswith(folder):
+            raise AssertionError("release %s is on sys.path still" % os.path.basename(entry)[:12])
+
+
 def run_self_test(where):
     module, _, function = where.partition(":")
     try:
@@ -66,6 +73,8 @@ def confirm(request, deepspeed, answer):
     for release in request.get("releases", ()):
         if not any(os.path.basename(entry) == release for entry in sys.path):
             raise AssertionError("release %s is not on sys.path" % release[:12])
+    if request.get("nothing_below"):
+        refuse_releases(os.path.join(os.path.realpath(request["nothing_below"]), "releases", ""))
     for module in request["imports"]:
         importlib.import_module(module)
     if deepspeed:

@@ -206,7 +206,7 @@ def start_outliving(program, words):
     process that has left the session, which is given back."""
     code = "import base64; exec(base64.b64decode('%s').decode())" \
         % base64.b64encode(program.encode("utf-8")).decode("ascii")
-    command = [sys.executable, "-I", "-S", "-c", code] + words
+    command = [sys.executable, "-I", "-S", "-B", "-c", code] + words
     if manager_outlives():
         manager, mine = "systemd-run", [] if os.geteuid() == 0 else ["--user"]
         try:

@@ -12,6 +12,8 @@ void add_change(CLI::App& app, Options& options) {
   app.add_option("--policy", options.policy,
                  "file that says how the rollout proceeds (all at once, all or none)");
   add_treatments(app, options);
+  app.add_flag("--prove-rollback", options.prove_rollback,
+               "the canary of a policy goes forward, back and forward");
   add_lock(app, options);
 }
 
@@ -48,10 +50,12 @@ void add_rollback(CLI::App& app, Options& options) {
 
 void add_remove(CLI::App& app, Options& options) {
   app.add_option("RELEASE", options.files, "SHA-256 of a release, or a beginning of it");
-  app.add_flag("--all", options.all, "all that ds-deploy has there, where nothing is active");
+  app.add_flag("--all", options.all,
+               "all that ds-deploy has there; hosts go back to what pip installed first");
   add_fleet(app, options);
   add_report(app, options);
   app.add_flag("--dry-run", options.dry_run, "say what would go; no host is changed");
+  add_treatments(app, options);
   add_lock(app, options);
   add_talk(app, options);
 }
@@ -107,7 +111,7 @@ const std::vector<CommandEntry>& commands() {
          add_run(app, options);
        }},
       {"rollback", "brings hosts back to a release that they hold", add_rollback},
-      {"remove", "takes releases that nobody uses off hosts", add_remove},
+      {"remove", "takes releases, or all that is ds-deploy's, off hosts", add_remove},
       {"pin", "keeps a release on hosts for a job, and prints what the job has to set",
        [](CLI::App& app, Options& options) {
          app.add_option("RELEASE", options.action, "its SHA-256 or a beginning, or previous")

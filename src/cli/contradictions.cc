@@ -91,6 +91,10 @@ void refuse_contradictions(const Options& options) {
                                              : "no release was named"),
         "name releases, or give --all");
   }
+  if (options.command == "remove" && !options.all && !options.treatments.empty()) {
+    throw UsageError("a release that is removed is not active, so that nothing hinders a host",
+                     "leave --unreachable, --busy and the like out, or give --all");
+  }
   if (options.owed &&
       (options.local_only || !options.hostfiles.empty() || !options.slurm_job.empty())) {
     throw UsageError("--owed goes by the journal, which has the hosts",

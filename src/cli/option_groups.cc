@@ -191,8 +191,6 @@ void add_treatments(CLI::App& app, Options& options) {
         return std::string(parse_until(text, 0) ? "" : "write a time such as 05:30, 90m or 2h");
       });
   app.add_flag("-y,--yes", options.yes, "change several hosts without asking");
-  app.add_flag("--prove-rollback", options.prove_rollback,
-               "the canary of a policy goes forward, back and forward");
 }
 
 }  // namespace ds

@@ -68,6 +68,16 @@ Policy policy_of(const Options& options) {
   return policy;
 }
 
+Policy policy_of_removal(const Options& options) {
+  Policy policy;
+  leave_out_what_hinders(policy);
+  policy.strategy = Policy::Strategy::rolling;
+  policy.max_failures = {100, true};
+  policy.on_failure = Policy::OnFailure::stop;
+  apply_flags(options, policy);
+  return policy;
+}
+
 void leave_out_what_hinders(Policy& policy) {
   using Treatment = Policy::Treatment;
   for (const TreatmentKey& key : treatment_keys()) {

@@ -15,6 +15,8 @@ namespace ds {
 
 /// --policy's, else all hosts at once, all or none; with the flags that stand beside it.
 Policy policy_of(const Options& options);
+/// Each host for itself: none waits for another, and what hinders one stops no other.
+Policy policy_of_removal(const Options& options);
 /// Whoever can take what it is owed gets it, and does not wait for others.
 void leave_out_what_hinders(Policy& policy);
 /// The flags alone.

@@ -118,6 +118,10 @@ void say_how_to_go_on(Report& report, Session& session) {
   if (all)
     return;
   const Options& options = session.options();
+  if (options.command == "remove") {
+    report.notes.emplace_back("what is left goes when the command is given again");
+    return;
+  }
   const std::string& folder = options.state_dir;
   const std::string words = options.owed ? options.command + " --owed" : "resume " + report.run;
   const std::string command =
@@ -203,6 +207,8 @@ HostState state_of(RolloutOptions::Goal goal) {
       return HostState::staged;
     case RolloutOptions::Goal::rolled_back:
       return HostState::rolled_back;
+    case RolloutOptions::Goal::removed:
+      return HostState::removed;
     case RolloutOptions::Goal::confirmed:
     case RolloutOptions::Goal::proven:
       break;
@@ -237,6 +243,12 @@ MoveTimes times_before(const Undertaking& undertaking, Session& session) {
 
 void foresee(Undertaking& undertaking, Session& session) {
   Report& report = undertaking.report;
+  if (undertaking.goal == RolloutOptions::Goal::removed) {
+    report.hosts = predict_leaving(session.inventory(), session.fleet(), report.audit,
+                                   undertaking.releases, rollout_options(undertaking, session),
+                                   session.transport(), session.status());
+    return;
+  }
   Prediction prediction =
       predict(session.fleet(), report.audit, undertaking.releases, undertaking.policy);
   if (report.command != "audit") {
@@ -337,6 +349,16 @@ void add_wheels(Undertaking& undertaking, WheelSet set, Session& session) {
 ExitStatus remove_from_hosts(Session& session) {
   Undertaking undertaking = begin_undertaking(session);
   Report& report = undertaking.report;
+  if (session.options().all) {
+    undertaking.goal = RolloutOptions::Goal::removed;
+    undertaking.policy = policy_of_removal(session.options());
+    undertaking.audited = false;
+    undertaking.sealed_there = true;
+    undertaking.needs.emplace_back();
+    undertaking.releases.emplace_back();  // of no release, on every host
+    ask_hosts(undertaking, session);
+    return carry_out(undertaking, session);
+  }
   report.goal = HostState::removed;
   const std::vector<std::string> releases = releases_to_remove(session.options(), session.fleet());
   report.audit = without_audit(session);

@@ -20,15 +20,16 @@ std::string release_word(const std::vector<std::string>& releases, const char* n
 }  // namespace
 
 std::string rollout_text(const RolloutPlan& plan, HostState goal, bool verbose) {
-  const bool back = goal == HostState::rolled_back;
+  const bool back = goal == HostState::rolled_back || goal == HostState::removed;
+  const std::string more = goal == HostState::removed ? ", and nothing of ds-deploy" : "";
   std::string text;
   const auto names = [verbose](const std::vector<std::string>& hosts) {
     return names_and_number(hosts, verbose ? std::string::npos : names_limit);
   };
   for (const RolloutPlan::Change& change : plan.changes) {
     text += fmt::format(
-        "  {}: {} -> {}\n", names(change.hosts), release_word(change.from, "nothing of ours"),
-        release_word(change.to, back ? "what pip installed" : "the wheel that is built"));
+        "  {}: {} -> {}{}\n", names(change.hosts), release_word(change.from, "nothing of ours"),
+        release_word(change.to, back ? "what pip installed" : "the wheel that is built"), more);
   }
   for (const RolloutPlan::Wave& wave : plan.waves) {
     const std::string time =

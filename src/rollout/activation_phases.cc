@@ -128,7 +128,8 @@ PhaseDescription activate_phase(const RolloutOptions& options) {
   phase.done_word = "active";
   phase.moves_pointer = true;
   const json texts = {{"activation", options.run},
-                      {"back", options.goal == RolloutOptions::Goal::rolled_back},
+                      {"back", options.goal == RolloutOptions::Goal::rolled_back ||
+                                   options.goal == RolloutOptions::Goal::removed},
                       {"confirm_timeout", options.policy.confirm_timeout.count()},
                       {"dead_man", dead_man_program()},
                       {"by",

@@ -16,6 +16,8 @@ bool came_there(const RolloutHost& host, RolloutOptions::Goal goal) {
       return goal == Goal::staged;
     case HostState::rolled_back:
       return goal == Goal::rolled_back;
+    case HostState::removed:
+      return goal == Goal::removed;
     default:
       return false;
   }
@@ -25,6 +27,7 @@ bool came_there(const RolloutHost& host, RolloutOptions::Goal goal) {
 
 void note_debts(std::vector<RolloutHost>& hosts, const RolloutOptions& options, Records& records) {
   const bool proves = options.goal == RolloutOptions::Goal::proven;
+  const bool removes = options.goal == RolloutOptions::Goal::removed;  // nothing that is owed
   // What is only staged takes the place of nothing that is to be active.
   const bool stages = options.goal == RolloutOptions::Goal::staged && !options.pays;
   const bool any = std::any_of(hosts.begin(), hosts.end(), [&options](const RolloutHost& host) {
@@ -34,7 +37,7 @@ void note_debts(std::vector<RolloutHost>& hosts, const RolloutOptions& options, 
   for (RolloutHost& host : hosts) {
     const bool there = came_there(host, options.goal);
     const bool before = options.unserved.contains(host.outcome.host);
-    const bool hindered = host.outcome.left_out || (before && !there);
+    const bool hindered = !removes && (host.outcome.left_out || (before && !there));
     if (proves) {
       // Nobody is owed another release by it.
     } else if (hindered && any && host.takes_part && !(before && stages)) {

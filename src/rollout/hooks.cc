@@ -5,6 +5,7 @@
 // all.
 #include <fmt/format.h>
 
+#include "base/interrupt.h"
 #include "base/text.h"
 #include "rollout/records.h"
 #include "rollout/rollout_state.h"
@@ -209,6 +210,52 @@ std::string run_hook_of_run(const Policy::Hook& hook, const std::string& phase,
                   });
   transport.run();
   return failed;
+}
+
+namespace {
+
+/// Hosts that this run, or one that it goes on with, took out of a scheduler's work and that no
+/// wave brought back; where nobody knows what is there, they stay out of it.
+void return_drained(std::vector<RolloutHost>& hosts, const RolloutOptions& options,
+                    Records& records, Transport& transport) {
+  for (RolloutHost& host : hosts) {
+    if (!host.drained || !host.stays_drained.empty())
+      continue;
+    if (is_lost(host.outcome.state) && host.activated)
+      host.stays_drained = "nobody knows what is there";
+    else
+      give_host_back(host, options, records, transport, [] {});
+  }
+  transport.run();
+}
+
+}  // namespace
+
+void end_hooks(std::vector<RolloutHost>& hosts, bool began, const RolloutOptions& options,
+               Records& records, Transport& transport, Status& status) {
+  const auto warn = [&status](const std::string& problem) {
+    if (!problem.empty())
+      status.warning(problem);
+  };
+  try {
+    clear_interrupt();
+    return_drained(hosts, options, records, transport);
+    if (began)
+      warn(run_hook_of_run(options.policy.hooks.run_end, "run_end", options, transport));
+  } catch (const Interrupted&) {
+    warn("hooks: they were interrupted");
+  } catch (const Error& error) {
+    warn("hooks: " + error.what());
+  }
+  for (RolloutHost& host : hosts) {
+    if (!host.drained)
+      continue;
+    if (host.stays_drained.empty())
+      host.stays_drained = "it was not brought back";
+    host.outcome.owed.emplace_back(owed_undrain);
+    host.outcome.message +=
+        (host.outcome.message.empty() ? "" : "; ") + ("it stays drained: " + host.stays_drained);
+  }
 }
 
 }  // namespace ds

@@ -139,12 +139,17 @@ void hold_busy_back(const std::vector<RolloutHost*>& moving, const Policy& polic
 }
 
 std::string leave_out(std::vector<RolloutHost>& hosts, const RolloutOptions& options) {
-  const bool proves = options.goal == RolloutOptions::Goal::proven;
-  return leave_out(candidates(hosts), options.policy, proves ? owed_proof : owed_release);
+  using Goal = RolloutOptions::Goal;
+  const char* owed = options.goal == Goal::proven    ? owed_proof
+                     : options.goal == Goal::removed ? ""
+                                                     : owed_release;
+  return leave_out(candidates(hosts), options.policy, owed);
 }
 
 std::string why_none_begins(std::vector<RolloutHost>& hosts, const RolloutOptions& options) {
   const std::string because = leave_out(hosts, options);
+  if (options.goal == RolloutOptions::Goal::removed)
+    return because;  // each host leaves by itself
   const std::string others = who_failed(hosts);
   return because.empty() && !others.empty() ? others + " cannot take it" : because;
 }

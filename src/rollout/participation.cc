@@ -28,10 +28,12 @@ std::string names_of(const std::vector<HostOutcome*>& hosts) {
   return some_of(names);
 }
 
-void mark(const std::vector<HostOutcome*>& hosts, const std::vector<std::string>& owed) {
+void mark(const std::vector<HostOutcome*>& hosts, bool left_out, const std::string& owed) {
   for (HostOutcome* host : hosts) {
-    host->left_out = !owed.empty();
-    host->owed = owed;
+    host->left_out = left_out;
+    host->owed.clear();
+    if (left_out && !owed.empty())
+      host->owed.push_back(owed);
   }
 }
 
@@ -87,11 +89,11 @@ std::string leave_out(const std::vector<Candidate>& hosts, const Policy& policy,
                             words_for(key.name), names_of(found), most);
       continue;
     }
-    mark(found, {owed});
+    mark(found, true, owed);
     marked.insert(marked.end(), found.begin(), found.end());
   }
   if (!because.empty())
-    mark(marked, {});
+    mark(marked, false, {});
   return because;
 }
 

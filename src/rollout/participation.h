@@ -22,10 +22,9 @@ struct Candidate {
 void hold_busy_back(const std::vector<Candidate>& hosts, const Policy& policy);
 
 /// Marks the hosts that the run goes on without: `left_out`, and `owed` what they do not get:
-/// owed_release, or owed_proof. Those
-/// of one kind together, also where it is asked again later in the run; none where that would be
-/// more than the policy says. Why it cannot begin then; empty: all are
-/// left out that may be.
+/// owed_release, owed_proof, or nothing (empty). Those of one kind together, also where it is asked
+/// again later in the run; none where that would be more than the policy says. Why it cannot begin
+/// then; empty: all are left out that may be.
 std::string leave_out(const std::vector<Candidate>& hosts, const Policy& policy,
                       const std::string& owed = owed_release);
 

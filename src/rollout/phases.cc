@@ -151,6 +151,8 @@ PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy
   phase.moves_pointer = true;
   phase.command = [requests](const RolloutHost& host) {
     PhaseCommand command{requests.at(host.set), {}};
+    if (host.set->parcels.empty())
+      command.request["nothing_below"] = host.facts->installed.root;
     if (command.request.contains("deepspeed")) {
       command.request["deepspeed"]["gpus"] = host.spares_gpus ? 0 : host.facts->gpus.size();
       command.request["deepspeed"]["spared"] = host.spares_gpus;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Takes releases, or all that is there of ours, off hosts.
+// Takes releases, or all that is there of ours, off hosts: templates/remove.py.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -24,12 +24,7 @@ std::string stays_text(const json& answer) {
   return join(texts, "; ");
 }
 
-bool holds_nothing(const InstalledFacts& installed) {
-  const Activations& notes = installed.activations;
-  return installed.sealed.empty() && installed.active.empty() && !installed.hook && !notes.trial &&
-         !notes.confirmed && !notes.rolled_back && notes.problems.empty() && !installed.lock &&
-         installed.epoch == 0;
-}
+}  // namespace
 
 PhaseDescription remove_phase(const std::vector<std::string>& releases) {
   PhaseDescription phase;
@@ -42,26 +37,36 @@ PhaseDescription remove_phase(const std::vector<std::string>& releases) {
   phase.command = [chosen](const RolloutHost&) {
     return PhaseCommand{{{"phase", "remove"}, {"releases", chosen}, {"all_asked", false}}, {}};
   };
-  phase.accept = [](RolloutHost& host, const json& answer) {
+  phase.accept = [all = releases.empty()](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))
       return;
     const std::size_t removed = answer.at("removed").size(), files = answer.at("files").size();
     const std::string stays = stays_text(answer);
     host.outcome.state = removed + files > 0 ? HostState::removed : HostState::unchanged;
     host.outcome.step = "remove";
-    host.outcome.message = fmt::format("{} removed, {}{}{}", count(removed, "release"),
+    host.outcome.message = fmt::format("{} removed, {}{}{}{}", count(removed, "release"),
                                        human_bytes(answer.at("bytes").get<std::uint64_t>()),
+                                       all ? ", and all else that is ds-deploy's" : "",
                                        stays.empty() ? "" : "; left: ", stays);
   };
   return phase;
 }
 
-/// Of `chosen`, or of all, those that `installed` has.
+namespace {
+
+bool holds_nothing(const InstalledFacts& installed) {
+  const Activations& notes = installed.activations;
+  return installed.sealed.empty() && installed.active.empty() && !installed.hook && !notes.trial &&
+         !notes.confirmed && !notes.rolled_back && notes.problems.empty() && !installed.lock &&
+         installed.epoch == 0;
+}
+
+/// Of `chosen`, those that `installed` has.
 std::vector<std::string> those_there(const InstalledFacts& installed,
                                      const std::vector<std::string>& chosen) {
   std::vector<std::string> there = installed.sealed;
   std::erase_if(there, [&chosen](const std::string& sha256) {
-    return !chosen.empty() && std::find(chosen.begin(), chosen.end(), sha256) == chosen.end();
+    return std::find(chosen.begin(), chosen.end(), sha256) == chosen.end();
   });
   return there;
 }
@@ -78,13 +83,11 @@ std::string names_of(const std::vector<std::string>& releases) {
 std::string refusal_of(const InstalledFacts& installed, const std::vector<std::string>& chosen) {
   std::vector<std::string> needed = installed.active;
   if (const std::optional<Activation>& trial = installed.activations.trial) {
-    if (chosen.empty())
-      return "an activation is not decided yet";
     needed.insert(needed.end(), trial->releases.begin(), trial->releases.end());
     needed.insert(needed.end(), trial->previous.begin(), trial->previous.end());
   }
   for (const std::string& sha256 : needed) {
-    if (chosen.empty() || std::find(chosen.begin(), chosen.end(), sha256) != chosen.end()) {
+    if (std::find(chosen.begin(), chosen.end(), sha256) != chosen.end()) {
       return fmt::format(
           "release {} is active, or named by an activation that is not decided; "
           "first: ds-deploy rollback",
@@ -94,7 +97,72 @@ std::string refusal_of(const InstalledFacts& installed, const std::vector<std::s
   return {};
 }
 
+/// "what is active (0123456789ab) gives way to what pip installed; would be removed: 2 releases
+/// (...), ..."
+std::string leaving_text(const RolloutHost& host, const json& answer) {
+  std::vector<std::string> texts;
+  if (!host.trial.empty())
+    texts.emplace_back("an activation that is not decided goes back");
+  if (!host.active.empty())
+    texts.push_back("what is active" + names_of(host.active) + " gives way to what pip installed");
+  const std::vector<std::string> releases = releases_of(answer, "removed");
+  const std::string stays = stays_text(answer);
+  texts.push_back(fmt::format("would be removed: {}{}, notes, history, launchers and hook, {}",
+                              count(releases.size(), "release"), names_of(releases),
+                              human_bytes(answer.at("bytes").get<std::uint64_t>())));
+  if (!stays.empty())
+    texts.push_back("left: " + stays);
+  return join(texts, "; ");
+}
+
 }  // namespace
+
+void look_at_all(const std::vector<RolloutHost*>& hosts, Transport& transport, Status& status) {
+  PhaseDescription phase;
+  phase.name = "look";
+  phase.time_limit = std::chrono::minutes(10);
+  phase.command = [](const RolloutHost&) {
+    return PhaseCommand{
+        {{"phase", "remove"}, {"releases", nullptr}, {"look", true}, {"all_asked", false}}, {}};
+  };
+  phase.accept = [](RolloutHost& host, const json& answer) {
+    if (!answer.value("ok", false))
+      return;
+    host.outcome.step = "remove";
+    if (answer.at("nothing").get<bool>()) {
+      host.outcome.state = HostState::unchanged;
+      host.takes_part = false;
+      host.owes_proof = false;
+    } else {
+      host.outcome.message = leaving_text(host, answer);
+    }
+  };
+  run_phase(phase, hosts, transport, status);
+  for (RolloutHost* host : hosts) {
+    if (host->outcome.step == phase.name)
+      host->outcome.step = "remove";
+  }
+}
+
+std::vector<HostOutcome> predict_leaving(const Inventory& inventory, const Fleet& fleet,
+                                         const AuditReport& audit,
+                                         const std::vector<ReleaseSet>& sets,
+                                         const RolloutOptions& options, Transport& transport,
+                                         Status& status) {
+  std::vector<RolloutHost> hosts = admit_hosts(inventory, fleet, audit, sets, options);
+  leave_out(hosts, options);
+  look_at_all(good_hosts(hosts), transport, status);
+  for (RolloutHost* host : good_hosts(hosts)) {
+    const std::optional<LockFacts>& lock = host->facts->installed.lock;
+    if (lock && lock->holder != "ended")
+      host->outcome.message += fmt::format("; locked now by run {} of {}", lock->run, lock->who);
+  }
+  share_outcomes(hosts, audit);
+  std::vector<HostOutcome> outcomes;
+  for (RolloutHost& host : hosts)
+    outcomes.push_back(std::move(host.outcome));
+  return outcomes;
+}
 
 std::vector<HostOutcome> predict_removal(const Fleet& fleet, const AuditReport& audit,
                                          const std::vector<std::string>& releases) {
@@ -109,13 +177,12 @@ std::vector<HostOutcome> predict_removal(const Fleet& fleet, const AuditReport& 
     outcome.message = refusal_of(installed, releases);
     if (!outcome.message.empty()) {
       outcome.state = HostState::failed;
-    } else if (there.empty() && (!releases.empty() || holds_nothing(installed))) {
+    } else if (there.empty()) {
       outcome.state = HostState::unchanged;
     } else {
       outcome.state = HostState::ready;
       outcome.message =
-          fmt::format("would be removed: {}{}{}", count(there.size(), "release"), names_of(there),
-                      releases.empty() ? ", and notes, launchers and hook" : "");
+          fmt::format("would be removed: {}{}", count(there.size(), "release"), names_of(there));
     }
   }
   return outcomes;
@@ -148,7 +215,6 @@ RolloutResult remove_releases(const Inventory& inventory, const Fleet& fleet,
   } catch (const Error& error) {
     result.stopped = error;
   }
-  // Where all is gone there is nothing to give back: the lock was a file of it.
   for (RolloutHost& host : hosts)
     host.program.reset();
   share_outcomes(hosts, audit);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rollout/rollout.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/error.h"
 #include "base/interrupt.h"
-#include "base/text.h"
 #include "rollout/debts.h"
 #include "rollout/preparation.h"
 #include "rollout/rollout_state.h"
@@ -38,7 +39,8 @@ class Rollout {
         records_(options.journal, options.run),
         transport_(transport),
         status_(status),
-        preparation_(hosts_, sets, options, records_, transport, status) {}
+        preparation_(hosts_, sets, options, records_, transport, status),
+        lock_(lock_phase(options, status)) {}
 
   RolloutResult run(const Inventory& inventory, const Fleet& fleet, const AuditReport& audit);
 
@@ -52,8 +54,9 @@ class Rollout {
   void settle(const std::string& stopped = {});
   std::vector<RolloutHost*> proofless(std::vector<RolloutHost*> hosts);
   void clean();
-  void return_drained();
-  void end_hooks();
+  std::string take_all_away();
+  void settle_removal(const std::string& stopped);
+  bool removes() const { return options_.goal == RolloutOptions::Goal::removed; }
   void write_end(RolloutResult& result);
 
   const std::vector<ReleaseSet>& sets_;
@@ -65,6 +68,8 @@ class Rollout {
   Preparation preparation_;
   bool began_ = false;          ///< the first byte was sent: every host is good
   std::optional<Waves> waves_;  ///< hosts change from here on
+  PhaseDescription lock_;       ///< where nothing else took it
+  bool takes_away_ = false;     ///< from here on hosts may have lost some of what is ours
 };
 
 std::string Rollout::admit() {
@@ -80,12 +85,15 @@ std::string Rollout::admit() {
 /// Good hosts stay where they are and say why.
 void Rollout::stop_before_activation(const std::string& because) {
   for (RolloutHost& host : hosts_) {
-    if (!host.good)
+    if (!host.good || (removes() && !host.takes_part))
       continue;
-    if (host.outcome.state == HostState::ready && began_ && holds_all(host))
+    if (removes())
+      host.outcome.state = HostState::ready;
+    else if (host.outcome.state == HostState::ready && began_ && holds_all(host))
       host.outcome.state = HostState::staged;
     if (!because.empty())
-      host.outcome.message = "nothing was activated, because " + because;
+      host.outcome.message =
+          fmt::format("nothing was {}, because {}", removes() ? "removed" : "activated", because);
   }
 }
 
@@ -95,6 +103,8 @@ void Rollout::end_early(const std::string& because) {
     stop_before_activation(because);
     return;
   }
+  if (takes_away_)
+    return;  // all are decided, and nobody waits for one that is slow to remove
   const auto give_up = [this](const std::string& why) {
     for (RolloutHost& host : hosts_) {
       if (!host.takes_part || !host.activated || host.outcome.step == "rollback")
@@ -149,9 +159,56 @@ void Rollout::owe_proof(RolloutHost& host) {
                              : "its GPUs may be in use: they do not tell which processes they have";
 }
 
+/// Hosts that are at what pip installed part with all that is ours; or why they do not.
+std::string Rollout::take_all_away() {
+  std::vector<RolloutHost*> hosts = good_hosts(hosts_);
+  std::erase_if(hosts, [](const RolloutHost* host) { return !host->confirmed; });
+  const bool locked = std::any_of(hosts.begin(), hosts.end(),
+                                  [](const RolloutHost* host) { return host->lock != nullptr; });
+  if (!locked && !take_locks(lock_, hosts, records_, transport_, status_))
+    return who_failed(hosts_) + " could not be locked";
+  std::erase_if(hosts, [](const RolloutHost* host) { return !host->good; });
+  takes_away_ = true;
+  records_.announce(hosts, HostState::removed, "remove");
+  const PhaseDescription remove = remove_phase({});
+  with_retries(hosts, options_.policy.retries, HostState::ready,
+               [&](const std::vector<RolloutHost*>& asked) {
+                 run_phase(remove, asked, transport_, status_);
+               });
+  for (RolloutHost* host : hosts) {
+    if (!host->good && host->changed)
+      host->outcome.message += "; it is at what pip installed";
+  }
+  return {};
+}
+
+void Rollout::settle_removal(const std::string& stopped) {
+  settle_rollback();
+  for (RolloutHost* host : good_hosts(hosts_)) {
+    HostOutcome& outcome = host->outcome;
+    if (outcome.state == HostState::removed || outcome.state == HostState::failed)
+      continue;
+    outcome.step = "remove";
+    if (host->confirmed && (host->changed || takes_away_)) {
+      outcome.state = HostState::unknown;
+      outcome.message = "it is at what pip installed, and not all that is ds-deploy's is gone";
+    } else {
+      outcome.state = HostState::skipped;
+      outcome.message = "nothing was removed";
+    }
+    const std::string because =
+        !stopped.empty() || host->confirmed ? stopped : waves_->because_for(*host);
+    outcome.message += because.empty() ? "" : ", because " + because;
+  }
+}
+
 /// Good hosts at the end: confirmed, or unchanged when no phase wrote anything. Hosts that nobody
 /// asked keep their state and say why.
 void Rollout::settle(const std::string& stopped) {
+  if (removes()) {
+    settle_removal(stopped);
+    return;
+  }
   const bool back = options_.goal == RolloutOptions::Goal::rolled_back;
   if (back)
     settle_rollback();
@@ -205,6 +262,8 @@ void Rollout::clean() {
 void Rollout::go() {
   began_ = true;
   records_.note_proofs(hosts_of(hosts_));
+  if (removes())
+    look_at_all(good_hosts(hosts_), transport_, status_);
   std::string because =
       run_hook_of_run(options_.policy.hooks.run_start, "run_start", options_, transport_);
   if (because.empty())
@@ -231,48 +290,7 @@ void Rollout::go() {
   waves_->run();
   if (options_.goal == RolloutOptions::Goal::confirmed)
     clean();
-  settle();
-}
-
-/// Hosts that this run, or one that it goes on with, took out of a scheduler's work and that no
-/// wave brought back; where nobody knows what is there, they stay out of it.
-void Rollout::return_drained() {
-  for (RolloutHost& host : hosts_) {
-    if (!host.drained || !host.stays_drained.empty())
-      continue;
-    if (is_lost(host.outcome.state) && host.activated)
-      host.stays_drained = "nobody knows what is there";
-    else
-      give_host_back(host, options_, records_, transport_, [] {});
-  }
-  transport_.run();
-}
-
-/// What has to be done however the run ended.
-void Rollout::end_hooks() {
-  const auto warn = [this](const std::string& problem) {
-    if (!problem.empty())
-      status_.warning(problem);
-  };
-  try {
-    clear_interrupt();
-    return_drained();
-    if (began_)
-      warn(run_hook_of_run(options_.policy.hooks.run_end, "run_end", options_, transport_));
-  } catch (const Interrupted&) {
-    warn("hooks: they were interrupted");
-  } catch (const Error& error) {
-    warn("hooks: " + error.what());
-  }
-  for (RolloutHost& host : hosts_) {
-    if (!host.drained)
-      continue;
-    if (host.stays_drained.empty())
-      host.stays_drained = "it was not brought back";
-    host.outcome.owed.emplace_back(owed_undrain);
-    host.outcome.message +=
-        (host.outcome.message.empty() ? "" : "; ") + ("it stays drained: " + host.stays_drained);
-  }
+  settle(removes() ? take_all_away() : "");
 }
 
 void Rollout::write_end(RolloutResult& result) {
@@ -322,7 +340,7 @@ RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
     }
     give_locks_back(hosts_of(hosts_), transport_);
   }
-  end_hooks();
+  end_hooks(hosts_, began_, options_, records_, transport_, status_);
   if (began_)
     share_outcomes(hosts_, audit);
   write_end(result);

@@ -45,8 +45,8 @@ struct HostOutcome {
   std::string host;
   HostState state = HostState::skipped;
   std::string step;               ///< connect, facts, audit, busy, lock, recover, dead-man, stage,
-                                  ///< verify, requirements, activate, confirm, keep, rollback; by
-                                  ///< pip also check, send, install
+                                  ///< verify, requirements, activate, confirm, keep, rollback,
+                                  ///< remove; by pip also check, send, install
   std::string message;            ///< clean, one line
   bool key_refused = false;       ///< the host key was refused: exit 8
   bool lock_held = false;         ///< another run holds its lock, or came after this one: exit 7
@@ -112,8 +112,9 @@ MoveTimes times_of(const std::vector<std::map<std::string, double>>& seconds_by_
 
 struct RolloutOptions {
   /// `rolled_back`: confirmed at a release of before. `proven`: confirmed at what is active, with
-  /// the self-tests that need a GPU.
-  enum class Goal { confirmed, staged, rolled_back, proven };
+  /// the self-tests that need a GPU. `removed`: confirmed without a release, then nothing of ours
+  /// is left; hosts that would refuse are not touched, and stop nobody.
+  enum class Goal { confirmed, staged, rolled_back, proven, removed };
   Goal goal = Goal::confirmed;
   bool sealed_there = false;  ///< hosts hold their releases; nothing is sent
   std::string run;            ///< id of this run, [A-Za-z0-9-]
@@ -156,8 +157,7 @@ RolloutResult install_by_pip(const Inventory& inventory, const Fleet& fleet,
                              const AuditReport& audit, const std::vector<ReleaseSet>& sets,
                              const RolloutOptions& options, Transport& transport, Status& status);
 
-/// Takes releases that nobody uses off hosts: those that are named, else all that is of ours, where
-/// nothing is active.
+/// Takes releases that are named and that nobody uses off hosts.
 RolloutResult remove_releases(const Inventory& inventory, const Fleet& fleet,
                               const AuditReport& audit, const std::vector<std::string>& releases,
                               const RolloutOptions& options, Transport& transport, Status& status);
@@ -165,6 +165,13 @@ RolloutResult remove_releases(const Inventory& inventory, const Fleet& fleet,
 /// What that would do, as far as the facts tell: `ready`, `unchanged`, `failed`.
 std::vector<HostOutcome> predict_removal(const Fleet& fleet, const AuditReport& audit,
                                          const std::vector<std::string>& releases);
+
+/// What a run whose goal is `removed` would do; hosts are asked.
+std::vector<HostOutcome> predict_leaving(const Inventory& inventory, const Fleet& fleet,
+                                         const AuditReport& audit,
+                                         const std::vector<ReleaseSet>& sets,
+                                         const RolloutOptions& options, Transport& transport,
+                                         Status& status);
 
 /// What a run would do with hosts that are ready: see predict().
 struct RolloutPlan {

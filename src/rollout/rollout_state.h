@@ -27,7 +27,8 @@ struct RolloutHost {
   const HostFacts* facts = nullptr;
   HostOutcome outcome;
   std::string python;
-  bool takes_part = false;          ///< false: another name for a host that does
+  bool takes_part = false;          ///< false: another name for a host that does, or it has
+                                    ///< nothing of what is to be removed
   bool good = true;                 ///< nothing went wrong so far
   bool culprit = false;             ///< something did, and others go back because of it
   bool changed = false;             ///< a phase wrote something
@@ -140,6 +141,11 @@ PhaseDescription activate_phase(const RolloutOptions& options);
 PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy& policy,
                                bool by_pip = false);
 PhaseDescription keep_phase(const std::string& run);
+/// Of these releases; none: of all that is ours, where nothing is active.
+PhaseDescription remove_phase(const std::vector<std::string>& releases);
+/// Which of `hosts` have nothing of ours, and which would not part with all of it: those have
+/// failed. Changes nothing there.
+void look_at_all(const std::vector<RolloutHost*>& hosts, Transport& transport, Status& status);
 PhaseDescription rollback_phase(const std::string& run, const std::string& because);
 
 /// The set that `host` gets; nullptr if none is for it.
@@ -161,6 +167,10 @@ void give_host_back(RolloutHost& host, const RolloutOptions& options, Records& r
 /// A hook of the whole run; why it failed, or empty.
 std::string run_hook_of_run(const Policy::Hook& hook, const std::string& phase,
                             const RolloutOptions& options, Transport& transport);
+/// What has to be done however a run ended: hosts that are drained yet come back or are owed it;
+/// where it `began`, run_end.
+void end_hooks(std::vector<RolloutHost>& hosts, bool began, const RolloutOptions& options,
+               Records& records, Transport& transport, Status& status);
 
 /// One of its wheels has code for GPUs.
 bool is_for_gpus(const ReleaseSet& set);

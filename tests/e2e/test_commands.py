@@ -194,8 +194,7 @@ class Commands(DeployCase):
         first = self.active()
         self.take("2.0")
         self.run_it("remove", exit_status=2)
-        self.run_it("remove", "--all", exit_status=4)
-        self.run_it("remove", "--all", "--dry-run", exit_status=4)
+        self.run_it("remove", self.active(), exit_status=4)
         dry = self.run_it("remove", first[:10], "--dry-run")
         self.assertEqual(self.states(dry), self.all_hosts("ready"))
         self.assertEqual(dry["hosts"][0]["message"],
@@ -204,7 +203,6 @@ class Commands(DeployCase):
         self.assertEqual(self.states(report), self.all_hosts("removed"))
         self.run_it("remove", first[:10], exit_status=2)
         self.assert_at("2.0")
-        self.run_it("rollback", "--to", "pip")
         report = self.run_it("remove", "--all")
         self.assertEqual(self.states(report), self.all_hosts("removed"))
         for name in self.hosts:
