@@ -64,7 +64,7 @@ def put_on_trial(root, activation, releases, previous, seconds, back=False, by=N
         raise Refused("it was called off before it began")
     write_note(root, BACK, point_at(previous))
     record = {"schema": "ds-deploy.activation/1", "id": activation, "releases": releases,
-              "previous": previous, "boot": boot_id(),
+              "previous": previous, "boot": boot_id(), "machine": this_machine(),
               "before": confirmed_before(root, previous, releases if back else None),
               "back": bool(back), "by": by or {},
               "deadline": awake_since_boot() + seconds, "seconds": seconds, "at": time.time()}

@@ -145,7 +145,7 @@ def records(request, root):
 
 PHASES = {"lock": lock, "unlock": unlock, "recover": recover, "show-outliving": show_outliving,
           "is-outlived": is_outlived, "lacking": lacking, "stage": stage, "verify": verify,
-          "activate": activate, "keep": confirmed, "rollback": roll_back, "check": check,
+          "activate": activate, "keep": confirmed, "rollback": roll_back, "check": check, "see": see,
           "records": records, "history": history, "pin": pin,
           "clean": clean, "remove": remove, "pip-lacking": lacking_by_pip, "pip-send": take_wheel,
           "pip-install": install_by_pip, "pip-verify": verify_by_pip}

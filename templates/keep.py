@@ -117,8 +117,12 @@ def used_because(root, request, releases):
     """SHA-256 -> why it may be in use, or is not ours to remove."""
     shared, now, used = shared_by(root), time.time(), last_use(root, releases)
     why = {}
+    days = request.get("keep_days")
     for sha256 in releases:
-        if shared and not request["all_asked"]:
+        if shared and days and now - used[sha256] < days * DAY:
+            why[sha256] = "other machines may use it (%s), and it was in use less than %d days " \
+                "ago" % (shared, days)
+        elif shared and not days and not request["all_asked"]:
             why[sha256] = NOT_ASKED % shared
         if not can_remove(release_folder(root, sha256)):
             why[sha256] = "it belongs to another user"

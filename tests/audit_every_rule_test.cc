@@ -252,6 +252,7 @@ std::vector<Rule> every_rule() {
            h.disk.filesystem = "nfs4";
            h.disk.source = "nas:/envs";
          }
+         c.host(1).python.prefix = "/mnt/venv";
        },
        host([](HostFacts& h) { h.disk.filesystem.clear(); })},
       {"write-permission", as_it_is, host([](HostFacts& h) { h.installed.root_writable = false; }),

@@ -83,8 +83,14 @@ TEST_CASE("audit: rules about the place where processes work") {
       {"disk", [](auto& c) { c.host().disk.quota_bytes = 1000; }, fail,
        "the quota of user ops leaves 1.0 kB at /opt"},
       {"shared-environment", on("ext4", "/dev/sda1"), ok, "this host's own ext4"},
-      {"shared-environment", on("nfs4", "home:/sw"), warn,
-       "nfs4 home:/sw: 2 hosts of the run have one copy"},
+      {"shared-environment", on("nfs4", "home:/sw"), ok,
+       "nfs4 home:/sw, and 2 hosts of the run have it: one of them writes, each confirms"},
+      {"shared-environment",
+       [on](auto& c) {
+         on("nfs4", "home:/sw")(c);
+         c.host(1).python.prefix = "/sw/venv";
+       },
+       fail, "nfs4 home:/sw, at /opt/venv here and at /sw/venv on node2, and what is installed"},
       {"shared-environment",
        [](auto& c) {
          c.host().disk.filesystem = "lustre";
@@ -121,6 +127,41 @@ TEST_CASE("audit: rules about the place where processes work") {
       {"jit", [](auto& c) { c.host().jit = {}; }, unknown, "not known"}};
   for (const AuditRow& row : rows)
     check_row(row);
+}
+
+TEST_CASE("audit: who writes an environment that several hosts have") {
+  AuditCase c;
+  c.fleet.hosts.push_back(AuditCase::good_host("node2"));
+  c.fleet.hosts.push_back(AuditCase::good_host("node3"));
+  c.fleet.hosts.push_back(AuditCase::good_host("alias"));
+  c.host(3).machine_id = c.host(0).machine_id;
+  c.host(3).boot_id = c.host(0).boot_id;
+  c.host(3).hostname = c.host(0).hostname;
+  c.fleet.hosts.push_back(AuditCase::good_host("other"));
+  for (std::size_t at = 0; at < 4; ++at) {
+    c.host(at).disk.filesystem = "nfs4";
+    c.host(at).disk.source = "home:/sw";
+  }
+  CHECK(c.run(0).writer == "node1");
+  CHECK(c.run(2).writer == "node1");
+  CHECK(c.run(3).writer.empty());
+  CHECK(c.run(4).writer.empty());
+  CHECK(shared_environments(c.fleet) ==
+        std::vector<std::vector<std::string>>{{"node1", "node2", "node3"}});
+  // One that cannot write only reads.
+  c.host(0).installed.root_writable = false;
+  CHECK(c.run(1).writer == "node2");
+  CHECK(c.run(0).verdict == Verdict::ready);
+  CHECK(c.worst("write-permission").because == "another host of the run writes the environment");
+  c.options.writers = {"node3"};
+  CHECK(c.run(0).writer == "node3");
+  // One that is refused, and none of them goes.
+  c.host(1).glibc = "2.5";
+  CHECK(c.run(1).verdict == Verdict::refused);
+  CHECK(c.run(2).verdict == Verdict::refused);
+  CHECK(c.run(2).findings.front().because ==
+        "it has one environment with node2, which is refused");
+  CHECK(c.run(4).verdict == Verdict::ready);
 }
 
 TEST_CASE("audit: modules that come before the wheel's") {

@@ -76,13 +76,15 @@ TEST_CASE("hostfile: comments, blank lines, CRLF, BOM, tabs, order") {
 TEST_CASE("hostfile: every key") {
   const ds::Host host = only_host(
       "root@n1 slots=8 transport=ssh addr=10.0.0.7 port=2222 identity=~/.ssh/id#1 "
-      "python=/opt/a=b/bin/python env-script=~/env.sh tags=a,b,a");
+      "python=/opt/a=b/bin/python env-script=~/env.sh tags=a,b,a writer=yes");
   CHECK(host.name == "n1");
   CHECK(host.endpoint ==
         ds::Endpoint{ds::Endpoint::Kind::ssh, "n1", "10.0.0.7", "root", 2222, "~/.ssh/id#1"});
   CHECK(host.python == "/opt/a=b/bin/python");
   CHECK(host.env_script == "~/env.sh");
   CHECK(host.tags == std::vector<std::string>{"a", "b"});
+  CHECK(host.writer);
+  CHECK_FALSE(only_host("n1 slots=1 writer=no").writer);
 }
 
 TEST_CASE("hostfile: users and IPv6 names") {

@@ -111,6 +111,26 @@ TEST_CASE("rollout participation: a busy host is held back where something would
   CHECK(there.state == HostState::unchanged);
 }
 
+TEST_CASE("rollout participation: a host that is in use holds back those with its environment") {
+  HostFacts used, unused;
+  used.use = UseFacts{{"Slurm job 7"}, {}, {}, true};
+  unused.use = UseFacts{{}, {}, {}, true};
+  std::vector<HostOutcome> hosts;
+  for (const char* name : {"n1", "n2", "n3", "n4"})
+    hosts.push_back(outcome(name, HostState::ready, "audit"));
+  hosts[1].writer = hosts[2].writer = "n1";
+  const std::vector<Candidate> candidates = {
+      {&hosts[0], &unused}, {&hosts[1], &unused}, {&hosts[2], &used}, {&hosts[3], &unused}};
+  hold_busy_back(candidates, policy_of("busy", "leave-out"));
+  CHECK(hosts[0].message == "it has one environment with others, and n3 is in use by Slurm job 7");
+  CHECK(hosts[1].message == hosts[0].message);
+  CHECK(hosts[2].message == "in use by Slurm job 7");
+  CHECK(hosts[3].state == HostState::ready);
+  CHECK(leave_out(candidates, policy_of("busy", "leave-out=2")) ==
+        "3 hosts are busy (n1, n2, n3), and the policy leaves out 2 at most");
+  CHECK(leave_out(candidates, policy_of("busy", "leave-out=3")).empty());
+}
+
 TEST_CASE("rollout participation: whether GPUs are free is theirs to tell") {
   HostFacts facts;
   CHECK(are_gpus_free(facts));  // there is none

@@ -166,6 +166,7 @@ struct OpRecord {
   std::string library = {};  ///< its path in the wheel; empty: ds_ops/<name>/lib<name>.so
   std::string module = {};   ///< that Python imports it as; empty for an op of ours
   std::string builder = {};  ///< class of DeepSpeed's that loads it; empty: a plain import does
+  std::int64_t self_test_gpu_memory = 0;  ///< MiB that it takes; 0: not said
   bool operator==(const OpRecord&) const = default;
 };
 

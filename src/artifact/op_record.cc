@@ -86,6 +86,12 @@ std::optional<bool> truth_of(const json& object, const char* key) {
   return found->get<bool>();
 }
 
+std::int64_t mebibytes_of(const json& op) {
+  const auto found = op.find("self_test_gpu_memory");
+  const bool is_size = found != op.end() && found->is_number_unsigned() && *found <= 1u << 20;
+  return is_size ? found->get<std::int64_t>() : 0;
+}
+
 std::vector<std::string> sonames_of(const json& op) {
   std::vector<std::string> sonames;
   const auto found = op.find("host_needs");
@@ -110,6 +116,7 @@ OpRecord record_of(const json& op) {
   };
   said.name = text_of(op, "name");
   said.self_test = take("self_test", is_self_test);
+  said.self_test_gpu_memory = mebibytes_of(op);
   said.host_needs = sonames_of(op);
   said.minimum_capability = take("minimum_compute_capability", is_major_minor);
   said.links_torch = truth_of(op, "links_torch").value_or(false);

@@ -201,6 +201,7 @@ AuditReport audit(const std::vector<SetNeeds>& sets, const Fleet& fleet,
         {own == nullptr ? nothing : own->wheels, host, fleet, summary, options, symbols}));
   }
   report.way_out = way_out(report.hosts, wheels, fleet, options);
+  judge_shared(summary, options, report.hosts);
   return report;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,9 @@ struct HostAudit {
   std::vector<Finding> findings;  ///< worst first
   std::string same_target_as;     ///< another host's name: same machine, same environment
   std::vector<std::string> to_install = {};  ///< with_requirements: for pip, "einops>=0.6"
+  /// Of an environment that several hosts of the run have on a shared file system: the one that
+  /// writes it, which may be this one; empty: it has its own.
+  std::string writer = {};
 };
 
 /// The cheapest changes that together make the most hosts ready.
@@ -86,6 +90,7 @@ struct AuditOptions {
   bool installed = false;          ///< what is active there is looked at
   std::vector<IgnoredRule> ignored;
   std::map<std::string, int> slots;  ///< by host, as the hostfile says; empty: it is not asked
+  std::set<std::string> writers;     ///< of shared environments, as the hostfile says
   const Catalog* catalog = &builtin_catalog();
   /// What the hosts' libraries give; those that are not in it are not known.
   const RuntimeExports* exports = &no_exports();
@@ -102,6 +107,9 @@ bool take_leave_out(std::string& fix, const std::string& host);
 /// Python 3.11, torch 2.6.0+cu124". Hosts that say the same are of one class: what one of them
 /// shows of a wheel, the others would. Clean text.
 std::string class_of(const HostFacts& host);
+
+/// Names of hosts that have one environment on a shared file system: two or more each.
+std::vector<std::vector<std::string>> shared_environments(const Fleet& fleet);
 
 /// What the wheels of one release set need, and the hosts that are to get them.
 struct SetNeeds {

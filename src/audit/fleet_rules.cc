@@ -59,8 +59,7 @@ FleetSummary summarise(const Fleet& fleet) {
   for (const HostFacts& host : fleet.hosts) {
     summary.machines.emplace(machine_key(host), &host);
     summary.targets.emplace(target_key(host), &host);
-    if (const std::string key = shared_key(host); !key.empty())
-      summary.shared[key].push_back(&host);
+    note_shared(host, summary);
     for (const Gpu& gpu : host.gpus) {
       if (is_capability(gpu.compute_capability))
         summary.capabilities.insert(gpu.compute_capability);

@@ -15,16 +15,6 @@
 namespace ds {
 namespace {
 
-/// File systems that several machines can have mounted.
-bool is_network(const std::string& filesystem) {
-  static constexpr std::array names = {"nfs",    "lustre", "gpfs", "beegfs", "ceph",
-                                       "wekafs", "cifs",   "smb3", "9p",     "afs",
-                                       "panfs",  "pvfs2",  "gfs2", "ocfs2",  "virtiofs"};
-  return filesystem.starts_with("fuse.") ||
-         std::any_of(names.begin(), names.end(),
-                     [&](const char* name) { return filesystem.starts_with(name); });
-}
-
 /// What `import` would look for: the first parts of the paths of the wheel's files.
 std::set<std::string> top_level_modules(const Requirements& wheel) {
   std::set<std::string> names;
@@ -43,36 +33,6 @@ std::set<std::string> top_level_modules(const Requirements& wheel) {
 }
 
 }  // namespace
-
-/// The device number of a mount differs from machine to machine, the inode does not.
-std::string shared_key(const HostFacts& host) {
-  const std::string& id = host.python.prefix_id;
-  const std::size_t colon = id.find(':');
-  if (!is_network(host.disk.filesystem) || host.disk.source.empty() || colon == std::string::npos)
-    return {};
-  return host.disk.source + "\n" + id.substr(colon);
-}
-
-Findings shared_environment_rule(const Subject& subject) {
-  const DiskFacts& disk = subject.host.disk;
-  if (subject.host.python.executable.empty())
-    return {};
-  const std::string key = shared_key(subject.host);
-  if (disk.filesystem.empty() || (is_network(disk.filesystem) && key.empty()))
-    return {
-        finding(Severity::unknown, "whether other hosts have the same environment is not known")};
-  if (!is_network(disk.filesystem))
-    return {finding(Severity::ok, "the environment lies on this host's own " + disk.filesystem)};
-  const std::string where =
-      fmt::format("the environment lies on {} {}", disk.filesystem, disk.source);
-  const auto found = subject.summary.shared.find(key);
-  const std::size_t hosts = found == subject.summary.shared.end() ? 0 : found->second.size();
-  if (hosts < 2)
-    return {finding(Severity::ok, where + ", which no other host of the run has")};
-  return {finding(Severity::warn,
-                  fmt::format("{}: {} of the run have one copy of it", where, count(hosts, "host")),
-                  fmt::format("name one of them alone: --limit {}", found->second.front()->host))};
-}
 
 Findings noexec_rule(const Subject& subject) {
   const DiskFacts& disk = subject.host.disk;

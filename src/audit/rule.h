@@ -21,18 +21,22 @@ struct FleetSummary {
   std::set<std::string> capabilities;  ///< of all GPUs: "9.0"
   /// The first host of each machine, and of each environment of a machine.
   std::map<std::string, const HostFacts*> machines, targets;
-  /// Hosts of each environment on a file system that others can have too.
+  /// Hosts of each environment on a file system that others can have too, each machine once.
   std::map<std::string, std::vector<const HostFacts*>> shared;
 };
 
 /// Keys of these; empty where the host cannot be told from others.
 std::string machine_key(const HostFacts& host);
 std::string target_key(const HostFacts& host);
-std::string shared_key(const HostFacts& host);
 /// The kernel driver, else what its first GPU says; empty: not known.
 std::string driver_of(const HostFacts& host);
 
 FleetSummary summarise(const Fleet& fleet);
+/// Adds the host to those of its environment, where others can have it.
+void note_shared(const HostFacts& host, FleetSummary& summary);
+/// Who writes each of these environments; and where one of its hosts is refused, all are.
+void judge_shared(const FleetSummary& summary, const AuditOptions& options,
+                  std::vector<HostAudit>& hosts);
 
 /// What a library finds of the symbols that it takes from PyTorch and Python.
 struct LookedUp {
@@ -151,6 +155,8 @@ Findings login_shell_rule(const Subject& subject);
 Findings jit_rule(const Subject& subject);
 Findings noexec_rule(const Subject& subject);
 Findings shared_environment_rule(const Subject& subject);
+/// Another host of the run can write its environment.
+bool is_written_by_another(const Subject& subject);
 Findings shared_memory_rule(const Subject& subject);
 Findings clock_rule(const Subject& subject);
 Findings deepspeed_record_rule(const Subject& subject);

@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "base/interrupt.h"
+#include "base/terminal_use.h"
 #include "base/text.h"
 
 namespace ds {
@@ -34,6 +35,7 @@ std::string read_answer() {
 }  // namespace
 
 bool confirmed(const std::string& question) {
+  const TerminalUse in_use;
   std::fputs((question + " [y/N] ").c_str(), stderr);
   const std::string answer = lower(trim(read_answer()));
   return answer == "y" || answer == "yes";

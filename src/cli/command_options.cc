@@ -80,6 +80,10 @@ void add_deploy(CLI::App& app, Options& options) {
       ->check(CLI::IsMember({"release", "pip"}));
   app.add_option("--keep", options.keep, "releases that stay on a host beside the active ones (3)")
       ->check(CLI::Range(0, 1000));
+  app.add_option("--keep-days", options.keep_days,
+                 "on shared file systems remove old releases that were not active for so many days "
+                 "(none)")
+      ->check(CLI::Range(1, 3650));
   add_bwlimit(app, options);
   add_change(app, options);
   add_talk(app, options);

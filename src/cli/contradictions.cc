@@ -24,7 +24,7 @@ void refuse_pip_without_meaning(const Options& options) {
         "staged",
         "ds-deploy deploy --mode pip, or leave --mode out");
   }
-  if (options.keep) {
+  if (options.keep || options.keep_days) {
     throw UsageError("--keep and --mode pip contradict each other: pip keeps no releases",
                      "give one of them");
   }

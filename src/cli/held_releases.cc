@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <set>
 
 #include "base/text.h"
 #include "cli/pack_wheel.h"
@@ -77,6 +78,27 @@ void add_held(Undertaking& undertaking, const HostReleases& wanted, Session& ses
 
 std::string release_name(const std::vector<std::string>& releases) {
   return releases.empty() ? "what pip installed, or nothing" : short_names(releases);
+}
+
+std::vector<std::string> releases_to_remove(const Options& options, const Fleet& fleet) {
+  std::set<std::string> chosen;
+  for (const std::string& beginning : options.files) {
+    const std::size_t before = chosen.size();
+    for (const HostFacts& facts : fleet.hosts) {
+      for (const std::string& sha256 : facts.installed.sealed) {
+        if (sha256.starts_with(beginning))
+          chosen.insert(sha256);
+      }
+    }
+    if (chosen.size() > before + 1) {
+      throw UsageError("several releases begin with " + clean_line(beginning, 64),
+                       "write more of it");
+    }
+    if (chosen.size() == before)
+      throw UsageError("no host has a release " + clean_line(beginning, 64),
+                       "see: ds-deploy facts");
+  }
+  return {chosen.begin(), chosen.end()};
 }
 
 }  // namespace ds

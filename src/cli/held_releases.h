@@ -18,4 +18,8 @@ void add_held(Undertaking& undertaking, const HostReleases& wanted, Session& ses
 /// "0123456789ab", several: "+"; "what pip installed, or nothing"
 std::string release_name(const std::vector<std::string>& releases);
 
+/// Releases that `remove` names, 64 digits each: what goes is named, not guessed. UsageError for
+/// what no host has, or several releases begin with.
+std::vector<std::string> releases_to_remove(const Options& options, const Fleet& fleet);
+
 }  // namespace ds

@@ -66,6 +66,7 @@ struct Options {
   std::string owner_group;       ///< of what is written on hosts
   std::string mode = "release";  ///< "pip": each host's pip installs the wheels
   std::optional<int> keep;       ///< releases beside the active ones; 3 if it is not given
+  std::optional<int> keep_days;  ///< on shared file systems; nothing: all releases stay there
   std::string to;                ///< of rollback: sha256 or its beginning, "previous", "pip"
   bool mixed = false;            ///< of rollback: hosts may come to different releases
   bool no_audit = false;

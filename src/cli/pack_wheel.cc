@@ -60,6 +60,8 @@ std::string requirements_record(const Packing& packing,
                    {"cpu_level", needs.cpu_level},
                    {"needed", needs.needed},
                    {"host_needs", op.rules.host_needs}});
+    if (op.self_test_gpu_memory > 0)
+      ops.back()["self_test_gpu_memory"] = op.self_test_gpu_memory;
     if (!op.module.empty())
       ops.back().update({{"library", op.path}, {"module", op.module}});
     if (!op.builder.empty())
@@ -109,6 +111,8 @@ std::string wheel_key(const Packing& packing, FileHashes& hashes) {
   for (const BuiltOp& op : packing.ops) {
     ordered_json rules;
     add_rules(op.rules, rules);
+    if (op.self_test_gpu_memory > 0)
+      rules["self_test_gpu_memory"] = op.self_test_gpu_memory;
     all += fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n", op.name, op.kind == Op::Kind::cuda,
                        op.self_test, op.module, op.builder, join(op.rules.host_needs, " "),
                        rules.dump());
@@ -188,12 +192,14 @@ std::vector<fs::path> make_wheels(const std::vector<PlannedWheel>& wheels, const
                   .compiler = planned.plan.compiler,
                   .nvcc = planned.plan.nvcc};
   for (const PlannedOp& op : planned.plan.ops) {
+    const Op& said = op_named(planned.library, op.name);
     packing.ops.push_back({.name = op.name,
                            .kind = op.kind,
                            .library = planned.folder / op.library,
                            .path = library_path(op),
                            .module = {},
-                           .self_test = op_named(planned.library, op.name).self_test,
+                           .self_test = said.self_test,
+                           .self_test_gpu_memory = said.self_test_gpu_memory,
                            .rules = op.rules});
   }
   return {pack(packing, output, session, hashes)};
@@ -237,6 +243,8 @@ Parcel parcel_of(const Wheel& wheel, const std::string& record) {
     }
     if (!op.self_test.empty())
       parcel.self_tests[op.name] = op.self_test;
+    if (op.self_test_gpu_memory > 0)
+      parcel.gpu_memory[op.name] = op.self_test_gpu_memory;
   }
   return parcel;
 }

@@ -24,6 +24,7 @@ struct BuiltOp {
   std::string module;             ///< that Python imports the library as; empty for ops of ours
   std::string builder = {};       ///< class of DeepSpeed's that loads it, or empty
   std::string self_test;          ///< "module:function", or empty
+  std::int64_t self_test_gpu_memory = 0;  ///< MiB; 0: not said
   OpRules rules;
 };
 

@@ -27,6 +27,7 @@ StatusOptions status_options(const Options& options) {
   status.terminal = is_live_terminal(STDERR_FILENO);
   status.color = wants_color(options.color, STDERR_FILENO);
   status.width = terminal_width(STDERR_FILENO);
+  status.sent_bytes = file_bytes_sent;
   return status;
 }
 

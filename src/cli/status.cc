@@ -148,6 +148,13 @@ std::map<std::string, std::string> owed_to(Session& session) {
       text += fmt::format("{}the {} of run {}: {}", text.empty() ? "" : ", ", kind, debt.run,
                           command_for(kind));
     }
+    for (const DrainRecord& drain : journal ? journal->drains() : std::vector<DrainRecord>()) {
+      std::string& text = owed[drain.host];
+      text += fmt::format(
+          "{}its return to a scheduler's work, out of which run {} took it: "
+          "ds-deploy resume {}",
+          text.empty() ? "" : ", ", drain.run, drain.run);
+    }
   } catch (const Error& error) {
     session.status().warning("what hosts are owed is not known: " + error.what());
   }

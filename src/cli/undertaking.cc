@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <ctime>
-#include <set>
 
 #include "audit/audit.h"
 #include "base/file.h"
@@ -14,6 +13,7 @@
 #include "base/random.h"
 #include "base/text.h"
 #include "cli/foresight.h"
+#include "cli/held_releases.h"
 #include "cli/history.h"
 #include "cli/hosts_exports.h"
 #include "cli/owed.h"
@@ -40,6 +40,10 @@ AuditOptions audit_options(Session& session) {
     audit.ignored.push_back(parse_ignored(text));
   audit.needs_environment = options.command != "audit";
   audit.catalog = &session.catalog();
+  for (const Host& host : session.inventory().hosts) {
+    if (host.writer)
+      audit.writers.insert(host.name);
+  }
   if (!options.local_only && options.facts.empty()) {
     // Those that no hostfile names have what the scheduler said, which may be nothing.
     for (const Host& host : session.inventory().hosts) {
@@ -194,6 +198,7 @@ RolloutOptions rollout_options(const Undertaking& undertaking, Session& session)
   rollout.command = options.command;
   rollout.message = clean_line(options.message, 500);
   rollout.keep = static_cast<std::size_t>(options.keep.value_or(3));
+  rollout.keep_days = options.keep_days;
   rollout.break_lock = options.break_lock;
   rollout.pays = options.owed;
   rollout.until = parse_until(options.until, std::time(nullptr));
@@ -284,28 +289,6 @@ void change_hosts(Undertaking& undertaking, Session& session) {
                          options, session.transport(), session.status()),
               report, session);
   say_how_to_go_on(report, session);
-}
-
-/// 64 digits each: what goes is named, not guessed.
-std::vector<std::string> releases_to_remove(const Options& options, const Fleet& fleet) {
-  std::set<std::string> chosen;
-  for (const std::string& beginning : options.files) {
-    const std::size_t before = chosen.size();
-    for (const HostFacts& facts : fleet.hosts) {
-      for (const std::string& sha256 : facts.installed.sealed) {
-        if (sha256.starts_with(beginning))
-          chosen.insert(sha256);
-      }
-    }
-    if (chosen.size() > before + 1) {
-      throw UsageError("several releases begin with " + clean_line(beginning, 64),
-                       "write more of it");
-    }
-    if (chosen.size() == before)
-      throw UsageError("no host has a release " + clean_line(beginning, 64),
-                       "see: ds-deploy facts");
-  }
-  return {chosen.begin(), chosen.end()};
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -28,9 +29,10 @@ struct Op {
   std::vector<std::string> libraries;      ///< -l names
   std::string minimum_compute_capability;  ///< "7.0"; empty for cpu ops
   bool links_torch = false;
-  std::vector<std::string> host_needs;  ///< sonames that must be on a host
-  std::string self_test;                ///< "module:function"
-  std::filesystem::path folder;         ///< absolute
+  std::vector<std::string> host_needs;    ///< sonames that must be on a host
+  std::string self_test;                  ///< "module:function"
+  std::int64_t self_test_gpu_memory = 0;  ///< MiB that it takes, with its CUDA context; 0: not said
+  std::filesystem::path folder;           ///< absolute
   bool operator==(const Op&) const = default;
 };
 
@@ -101,6 +103,8 @@ struct Policy {
   std::chrono::seconds bake{0};  ///< the first wave is watched so long before the others follow
   bool prove_rollback = false;   ///< the first wave goes forward, back and forward
   Share max_failures;
+  Share shared_failures;  ///< hosts of one shared environment that may fail to confirm it
+  std::chrono::seconds shared_wait{60};  ///< until a host sees what another one wrote
   OnFailure on_failure = OnFailure::roll_back_all;
   Treatment unreachable;                             ///< gives no answer, or refuses the login
   Treatment incompatible;                            ///< the audit refuses it
@@ -120,6 +124,7 @@ struct Policy {
   std::size_t most_in_flight(std::size_t hosts) const;    ///< 1 or more
   std::size_t most_unavailable(std::size_t hosts) const;  ///< 1 or more
   std::size_t most_failures(std::size_t hosts) const;
+  std::size_t most_shared_failures(std::size_t hosts) const;     ///< of those of the environment
   std::vector<std::size_t> wave_sizes(std::size_t hosts) const;  ///< each 1 or more
   std::size_t most_left_out(const Treatment& treatment, std::size_t hosts) const;
 };

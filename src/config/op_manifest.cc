@@ -39,7 +39,10 @@ constexpr std::array keys = {
     Key{"links_torch", false},
     Key{"host_needs", false},
     Key{"self_test", true},
+    Key{"self_test_gpu_memory", false},
 };
+
+constexpr long most_gpu_memory = 1l << 20;  ///< MiB
 
 std::string shown(std::string_view text) {
   return clean_line(text, 80);
@@ -138,6 +141,13 @@ class ManifestReader {
         return;
       problem(at, fmt::format("'{}' is no self-test", shown(at.text)),
               "write MODULE:FUNCTION, such as ds_ops.cpu_adam:self_test");
+    });
+    text("self_test_gpu_memory", [this](const YamlValue& at) {
+      op_.self_test_gpu_memory = parse_integer(at.text, 1, most_gpu_memory).value_or(0);
+      if (op_.self_test_gpu_memory > 0)
+        return;
+      problem(at, fmt::format("'{}' is no number of MiB", shown(at.text)),
+              "write what the self-test takes with its CUDA context, such as 600");
     });
   }
 

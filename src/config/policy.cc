@@ -68,6 +68,8 @@ class PolicyReader {
         {"max_in_flight", share(policy_.max_in_flight, 1)},
         {"max_unavailable", share(policy_.max_unavailable, 1)},
         {"max_failures", share(policy_.max_failures, 0)},
+        {"shared_failures", share(policy_.shared_failures, 0)},
+        {"shared_wait", duration(policy_.shared_wait)},
         {"on_failure", choice(policy_.on_failure, {{"roll-back-all", OnFailure::roll_back_all},
                                                    {"stop", OnFailure::stop},
                                                    {"stop-class", OnFailure::stop_class}})},

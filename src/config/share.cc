@@ -51,6 +51,10 @@ std::size_t Policy::most_failures(std::size_t hosts) const {
   return hosts_of(max_failures, hosts);
 }
 
+std::size_t Policy::most_shared_failures(std::size_t hosts) const {
+  return hosts_of(shared_failures, hosts);
+}
+
 std::vector<std::size_t> Policy::wave_sizes(std::size_t hosts) const {
   std::vector<std::size_t> sizes;
   for (const Share& wave : waves)

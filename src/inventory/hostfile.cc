@@ -21,8 +21,8 @@ namespace {
 constexpr long most_slots = 4096;
 
 const std::vector<std::string>& keys() {
-  static const std::vector<std::string> names = {"transport", "addr",   "user",       "port",
-                                                 "identity",  "python", "env-script", "tags"};
+  static const std::vector<std::string> names = {
+      "transport", "addr", "user", "port", "identity", "python", "env-script", "tags", "writer"};
   return names;
 }
 
@@ -203,6 +203,8 @@ class HostfileParser {
       return parse_port(value, host);
     if (key == "tags")
       return parse_tags(value, host);
+    if (key == "writer")
+      return parse_writer(value, host);
     if (key == "identity") {
       host.endpoint.identity = value;
       return;
@@ -223,6 +225,12 @@ class HostfileParser {
       problem(fmt::format("unknown transport '{}'", shown(value)),
               hint(value, {"ssh", "local"}, "use ssh or local"));
     }
+  }
+
+  void parse_writer(const std::string& value, Host& host) {
+    host.writer = value == "yes";
+    if (value != "yes" && value != "no")
+      problem(fmt::format("writer={} says neither yes nor no", shown(value)), "use yes or no");
   }
 
   void parse_address(const std::string& value, Host& host) {

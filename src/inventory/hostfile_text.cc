@@ -26,6 +26,7 @@ std::string hostfile_text(const std::vector<Host>& hosts) {
     add("python", host.python);
     add("env-script", host.env_script);
     add("tags", join(host.tags, ","));
+    add("writer", host.writer ? "yes" : "");
     text += "\n";
   }
   return text;

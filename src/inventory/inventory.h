@@ -20,7 +20,8 @@ struct Host {
   std::string python;               ///< interpreter of the environment to deploy to, or empty
   std::string env_script;           ///< sourced before that interpreter is used, or empty
   std::vector<std::string> tags;
-  int line = 0;  ///< of the hostfile
+  bool writer = false;  ///< it is to write the environment that it shares with others
+  int line = 0;         ///< of the hostfile
   bool operator==(const Host&) const = default;
 };
 

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "base/terminal_use.h"
 #include "process/subprocess.h"
 
 namespace ds {
@@ -30,6 +31,7 @@ Fd open_terminal() {
 }
 
 CommandResult run_on_terminal(const Command& command, const Fd& terminal) {
+  const TerminalUse in_use;
   const int fd = terminal.get();
   pid_t pid = -1;
   const int failure = spawn(command, fd, fd, fd, pid, Group::ours);

@@ -49,6 +49,7 @@ ordered_json host_json(const HostOutcome& host, const HostAudit* audit, const Re
           {"release", host.release},
           {"left_out", host.left_out},
           {"owed", host.owed},
+          {"writer", host.writer.empty() ? ordered_json(nullptr) : ordered_json(host.writer)},
           {"self_tests", host.self_tests},
           {"sent_bytes", host.sent_bytes},
           {"findings", findings},

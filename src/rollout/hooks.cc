@@ -5,8 +5,12 @@
 // all.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <memory>
+
 #include "base/interrupt.h"
 #include "base/text.h"
+#include "rollout/readers.h"
 #include "rollout/records.h"
 #include "rollout/rollout_state.h"
 
@@ -179,6 +183,39 @@ void prepare_host(RolloutHost& host, const RolloutOptions& options, Records& rec
         else
           done(others ? Prepared::left_alone : Prepared::failed);
       });
+}
+
+void prepare_unit(RolloutHost& writer, const RolloutOptions& options, Records& records,
+                  Transport& transport, std::function<void(Prepared)> done) {
+  const std::vector<RolloutHost*> hosts = unit_of(writer);
+  struct Outcome {
+    std::size_t left;
+    Prepared worst = Prepared::yes;
+  };
+  const auto outcome = std::make_shared<Outcome>(Outcome{hosts.size()});
+  for (RolloutHost* host : hosts) {
+    prepare_host(*host, options, records, transport, [&writer, host, outcome, done](Prepared one) {
+      outcome->worst = std::max(outcome->worst, one);
+      if (one != Prepared::yes && host != &writer && writer.good) {
+        refuse(writer, host->outcome.state, host->outcome.step,
+               "it has one environment with " + host->outcome.host + ": " + host->outcome.message);
+      }
+      if (--outcome->left == 0)
+        done(outcome->worst);
+    });
+  }
+}
+
+void give_unit_back(RolloutHost& writer, const RolloutOptions& options, Records& records,
+                    Transport& transport, std::function<void()> done) {
+  const std::vector<RolloutHost*> hosts = unit_of(writer);
+  const auto left = std::make_shared<std::size_t>(hosts.size());
+  for (RolloutHost* host : hosts) {
+    give_host_back(*host, options, records, transport, [left, done] {
+      if (--*left == 0)
+        done();
+    });
+  }
 }
 
 void give_host_back(RolloutHost& host, const RolloutOptions& options, Records& records,

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "rollout/participation.h"
+#include "rollout/readers.h"
 #include "rollout/rollout_state.h"
 
 namespace ds {
@@ -65,6 +66,8 @@ HostOutcome judge(const HostFacts& facts, const HostAudit* audit,
   HostOutcome outcome;
   outcome.host = facts.host;
   outcome.release = join(facts.installed.active, "+");
+  if (audit != nullptr && audit->writer != facts.host)
+    outcome.writer = audit->writer;
   outcome.seconds["facts"] = facts.seconds;
   if (facts.state != HostFacts::State::reached) {
     const bool refused = facts.state == HostFacts::State::login_refused ||
@@ -119,6 +122,7 @@ std::vector<RolloutHost> admit_hosts(const Inventory& inventory, const Fleet& fl
     entry.owes_proof = entry.takes_part && options.unproven.contains(host.name);
     hosts.push_back(std::move(entry));
   }
+  join_readers(hosts);
   return hosts;
 }
 
@@ -165,6 +169,12 @@ std::vector<RolloutHost*> good_hosts(std::vector<RolloutHost>& hosts) {
       good.push_back(&host);
   }
   return good;
+}
+
+std::vector<RolloutHost*> good_writers(std::vector<RolloutHost>& hosts) {
+  std::vector<RolloutHost*> writers = good_hosts(hosts);
+  std::erase_if(writers, [](const RolloutHost* host) { return host->writer != nullptr; });
+  return writers;
 }
 
 bool too_many_failed(const std::vector<RolloutHost>& hosts, const Policy& policy) {

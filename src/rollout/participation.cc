@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "base/text.h"
 
@@ -37,6 +38,16 @@ void mark(const std::vector<HostOutcome*>& hosts, bool left_out, const std::stri
   }
 }
 
+const std::string& writer_of(const HostOutcome& host) {
+  return host.writer.empty() ? host.host : host.writer;
+}
+
+void hold_back(HostOutcome& host, const std::string& because) {
+  host.state = HostState::skipped;
+  host.step = "busy";
+  host.message = because;
+}
+
 std::string words_for(const std::string& kind) {
   return kind == "without_dead_man" ? "without a dead-man's switch" : kind;
 }
@@ -63,13 +74,19 @@ std::string hindrance_of(const HostOutcome& host) {
 void hold_busy_back(const std::vector<Candidate>& hosts, const Policy& policy) {
   if (policy.busy.what == What::proceed)
     return;
+  std::map<std::string, std::string> users_of_shared;  // by the host that writes the environment
   for (const Candidate& host : hosts) {
     const std::string users = users_of(*host.facts);
     if (host.outcome->state != HostState::ready || users.empty())
       continue;
-    host.outcome->state = HostState::skipped;
-    host.outcome->step = "busy";
-    host.outcome->message = "in use by " + users;
+    hold_back(*host.outcome, "in use by " + users);
+    users_of_shared.emplace(writer_of(*host.outcome),
+                            host.outcome->host + " is in use by " + users);
+  }
+  for (const Candidate& host : hosts) {
+    const auto used = users_of_shared.find(writer_of(*host.outcome));
+    if (host.outcome->state == HostState::ready && used != users_of_shared.end())
+      hold_back(*host.outcome, "it has one environment with others, and " + used->second);
   }
 }
 

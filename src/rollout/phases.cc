@@ -74,13 +74,14 @@ PhaseDescription verify_sealed_phase(const Policy& policy) {
   return phase;
 }
 
-PhaseDescription clean_phase(std::size_t keep) {
+PhaseDescription clean_phase(const RolloutOptions& options) {
   PhaseDescription phase;
   phase.name = "clean";
   phase.time_limit = std::chrono::minutes(5);
-  phase.command = [keep](const RolloutHost&) {
-    return PhaseCommand{{{"phase", "clean"}, {"keep", keep}, {"all_asked", false}}, {}};
-  };
+  json request = {{"phase", "clean"}, {"keep", options.keep}, {"all_asked", false}};
+  if (options.keep_days)
+    request["keep_days"] = *options.keep_days;
+  phase.command = [request](const RolloutHost&) { return PhaseCommand{request, {}}; };
   phase.accept = [](RolloutHost& host, const json& answer) {
     const std::size_t removed = releases_of(answer, "removed").size();
     if (removed == 0)
@@ -117,6 +118,8 @@ json confirm_request(const ReleaseSet& set, bool by_pip) {
       imports.push_back(module);
     for (const auto& [op, where] : parcel.self_tests)
       self_tests[op] = where;
+    for (const auto& [op, mebibytes] : parcel.gpu_memory)
+      request["gpu_memory"][op] = mebibytes;
     if (!parcel.deepspeed.empty())
       request["deepspeed"] = deepspeed_request(parcel, by_pip);
   }

@@ -3,6 +3,8 @@
 // Wheels that each host's own pip installs, for those whose rule is that all of site-packages comes
 // from pip: no release, no dead-man's switch, no way back of ours. templates/by_pip.py is the
 // hosts' side.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -278,6 +280,15 @@ RolloutResult PipInstallation::run(const Inventory& inventory, const Fleet& flee
   for (RolloutHost& host : hosts_) {
     host.held.clear();  // releases are none of pip's
     all.push_back(&host);
+    if (host.writer == nullptr)
+      continue;
+    host.good = false;
+    host.outcome.state = HostState::refused;
+    host.outcome.step = "audit";
+    host.outcome.message = fmt::format(
+        "it has one environment with {0}, where only one pip may work: name that host alone, "
+        "--limit {0}",
+        host.outcome.writer);
   }
   const std::string because = why_none_begins(hosts_, options_);
   if (because.empty()) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "rollout/readers.h"
 
 namespace ds {
 
@@ -18,6 +19,7 @@ std::string Preparation::run() {
     const char* complaint;
   } steps[] = {
       {changes, &Preparation::lock, "could not be locked"},
+      {changes, &Preparation::prove_shared, "does not see the environment that it shares"},
       {changes, &Preparation::recover, "could not go back to what it had before an earlier run"},
       {activates && changes, &Preparation::prove_dead_man, "has no dead-man's switch"},
       {stages, &Preparation::stage, "could not stage it"},
@@ -33,7 +35,7 @@ std::string Preparation::run() {
     const std::string because = leave_out(hosts_, options_);
     if (!because.empty())
       return because;
-    if (too_many_failed(hosts_, options_.policy) || locked_out_ || is_undefended())
+    if (too_many_failed(hosts_, options_.policy) || locked_out_ || disagrees_ || is_undefended())
       return who_failed(hosts_) + " " + complaint;
   }
   return {};
@@ -44,7 +46,7 @@ bool moves(const RolloutHost& host) {
 }
 
 std::vector<RolloutHost*> Preparation::movers() {
-  std::vector<RolloutHost*> moving = good_hosts(hosts_);
+  std::vector<RolloutHost*> moving = good_writers(hosts_);
   std::erase_if(moving, [](const RolloutHost* host) { return !moves(*host); });
   return moving;
 }
@@ -62,7 +64,7 @@ void Preparation::do_announced(const PhaseDescription& phase,
 
 /// A run that finds nothing to change takes no lock.
 void Preparation::lock() {
-  const std::vector<RolloutHost*> hosts = good_hosts(hosts_);
+  const std::vector<RolloutHost*> hosts = good_writers(hosts_);
   const bool stages = options_.goal == RolloutOptions::Goal::staged;
   const bool changes = std::any_of(hosts.begin(), hosts.end(), [&](const RolloutHost* host) {
     const std::string& group = options_.owner_group;
@@ -83,9 +85,20 @@ void Preparation::take_lock(const std::vector<RolloutHost*>& hosts) {
   locked_ = true;
 }
 
+/// The lock is the marker: who is said to have the same folder sees it there, nobody else does.
+void Preparation::prove_shared() {
+  if (!locked_)
+    return;
+  std::vector<RolloutHost*> readers = readers_of(good_writers(hosts_));
+  do_phase(see_lock_phase(options_), readers);
+  disagrees_ = std::any_of(readers.begin(), readers.end(), [](const RolloutHost* host) {
+    return has_failed(*host) && hindrance_of(host->outcome).empty();
+  });
+}
+
 /// What an earlier run left undecided is taken back first.
 void Preparation::recover() {
-  std::vector<RolloutHost*> undecided = good_hosts(hosts_);
+  std::vector<RolloutHost*> undecided = good_writers(hosts_);
   std::erase_if(undecided, [](const RolloutHost* host) { return host->trial.empty(); });
   do_announced(recover_phase(), undecided);
 }
@@ -145,16 +158,16 @@ void Preparation::stage_on(const std::vector<RolloutHost*>& hosts, bool again) {
 }
 
 void Preparation::stage() {
-  stage_on(good_hosts(hosts_), false);
+  stage_on(good_writers(hosts_), false);
 }
 
 /// A sealed release that is damaged and not in use is replaced, once.
 void Preparation::verify() {
   const PhaseDescription verify = verify_phase(sets_, options_.policy, true);
-  with_retries(good_hosts(hosts_), options_.policy.retries, HostState::ready,
+  with_retries(good_writers(hosts_), options_.policy.retries, HostState::ready,
                [&](const std::vector<RolloutHost*>& hosts) { do_phase(verify, hosts); });
   std::vector<RolloutHost*> mended;
-  for (RolloutHost* host : good_hosts(hosts_)) {
+  for (RolloutHost* host : good_writers(hosts_)) {
     if (host->damaged.empty())
       continue;
     mended.push_back(host);
@@ -162,7 +175,7 @@ void Preparation::verify() {
       host->held.erase(sha256);
   }
   if (!mended.empty() && !locked_)
-    take_lock(good_hosts(hosts_));
+    take_lock(good_writers(hosts_));
   if (locked_out_)
     return;
   stage_on(mended, true);
@@ -178,7 +191,7 @@ void Preparation::verify_sealed() {
 }
 
 void Preparation::install_requirements() {
-  std::vector<RolloutHost*> lacking = good_hosts(hosts_);
+  std::vector<RolloutHost*> lacking = good_writers(hosts_);
   std::erase_if(lacking, [](const RolloutHost* host) { return host->lacking.empty(); });
   do_announced(requirements_phase(options_.pip_mirror), lacking);
 }
@@ -186,13 +199,18 @@ void Preparation::install_requirements() {
 /// Hosts that are at their release already show that it works, before another one moves.
 void Preparation::confirm_unchanged() {
   std::vector<RolloutHost*> settled = good_hosts(hosts_);
-  std::erase_if(settled, [](const RolloutHost* host) { return moves(*host); });
-  std::vector<RolloutHost*> without_hook = settled;
+  std::erase_if(settled, [](const RolloutHost* host) {
+    const RolloutHost& writer = host->writer == nullptr ? *host : *host->writer;
+    return moves(writer) || !writer.good;
+  });
+  std::vector<RolloutHost*> without_hook = settled, readers = settled;
+  std::erase_if(readers, [](const RolloutHost* host) { return host->writer == nullptr; });
   std::erase_if(without_hook, [](const RolloutHost* host) {
-    return host->facts->installed.hook || host->wanted.empty();
+    return host->facts->installed.hook || host->wanted.empty() || host->writer != nullptr;
   });
   if (options_.goal != RolloutOptions::Goal::proven)
     do_announced(activate_phase(options_), without_hook);
+  do_phase(see_release_phase(options_.policy), readers);
   std::erase_if(settled, [](const RolloutHost* host) { return !host->good; });
   do_phase(confirm_phase(sets_, options_.policy), settled);
 }

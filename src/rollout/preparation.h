@@ -26,7 +26,7 @@ class Preparation {
 
   /// Why no host may be activated; empty: good_hosts() may be.
   std::string run();
-  /// Those good_hosts() that are not at their release.
+  /// Those good_writers() that are not at their release.
   std::vector<RolloutHost*> movers();
 
  private:
@@ -35,6 +35,7 @@ class Preparation {
   void do_announced(const PhaseDescription& phase, const std::vector<RolloutHost*>& hosts);
   void lock();
   void take_lock(const std::vector<RolloutHost*>& hosts);
+  void prove_shared();
   void recover();
   void prove_dead_man();
   bool is_undefended() const;
@@ -54,6 +55,7 @@ class Preparation {
   PhaseDescription lock_;
   bool locked_ = false;
   bool locked_out_ = false;  ///< of a host that another run holds
+  bool disagrees_ = false;   ///< of what was taken for one folder
 };
 
 }  // namespace ds

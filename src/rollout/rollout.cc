@@ -9,6 +9,7 @@
 #include "base/interrupt.h"
 #include "rollout/debts.h"
 #include "rollout/preparation.h"
+#include "rollout/readers.h"
 #include "rollout/rollout_state.h"
 #include "rollout/waves.h"
 
@@ -161,7 +162,7 @@ void Rollout::owe_proof(RolloutHost& host) {
 
 /// Hosts that are at what pip installed part with all that is ours; or why they do not.
 std::string Rollout::take_all_away() {
-  std::vector<RolloutHost*> hosts = good_hosts(hosts_);
+  std::vector<RolloutHost*> hosts = good_writers(hosts_);
   std::erase_if(hosts, [](const RolloutHost* host) { return !host->confirmed; });
   const bool locked = std::any_of(hosts.begin(), hosts.end(),
                                   [](const RolloutHost* host) { return host->lock != nullptr; });
@@ -184,7 +185,7 @@ std::string Rollout::take_all_away() {
 
 void Rollout::settle_removal(const std::string& stopped) {
   settle_rollback();
-  for (RolloutHost* host : good_hosts(hosts_)) {
+  for (RolloutHost* host : good_writers(hosts_)) {
     HostOutcome& outcome = host->outcome;
     if (outcome.state == HostState::removed || outcome.state == HostState::failed)
       continue;
@@ -212,11 +213,15 @@ void Rollout::settle(const std::string& stopped) {
   const bool back = options_.goal == RolloutOptions::Goal::rolled_back;
   if (back)
     settle_rollback();
-  for (RolloutHost* host : good_hosts(hosts_)) {
+  for (RolloutHost* host : good_writers(hosts_)) {
     if (host->outcome.state == HostState::rolled_back ||
         (back && host->outcome.state == HostState::failed))
       continue;
-    if (host->confirmed) {
+    if (!host->unconfirmed.empty()) {
+      host->outcome.state = HostState::failed;
+      host->outcome.step = "confirm";
+      host->outcome.message = host->unconfirmed + "; others with this environment confirmed it";
+    } else if (host->confirmed) {
       host->outcome.state = !host->changed ? HostState::unchanged
                             : back         ? HostState::rolled_back
                                            : HostState::confirmed;
@@ -244,7 +249,7 @@ std::vector<RolloutHost*> Rollout::proofless(std::vector<RolloutHost*> hosts) {
 
 /// What is old goes where all is well; that it could not costs nothing.
 void Rollout::clean() {
-  std::vector<RolloutHost*> hosts = good_hosts(hosts_);
+  std::vector<RolloutHost*> hosts = good_writers(hosts_);
   std::erase_if(hosts, [](const RolloutHost* host) {
     return !host->confirmed || !host->changed || !host->program || !host->program->open();
   });
@@ -252,7 +257,7 @@ void Rollout::clean() {
   for (const RolloutHost* host : hosts)
     outcomes.push_back(host->outcome);
   records_.announce(hosts, HostState::confirmed, "clean");
-  run_phase(clean_phase(options_.keep), hosts, transport_, status_);
+  run_phase(clean_phase(options_), hosts, transport_, status_);
   for (std::size_t at = 0; at < hosts.size(); ++at) {
     hosts[at]->outcome = std::move(outcomes[at]);
     hosts[at]->good = true;
@@ -263,7 +268,7 @@ void Rollout::go() {
   began_ = true;
   records_.note_proofs(hosts_of(hosts_));
   if (removes())
-    look_at_all(good_hosts(hosts_), transport_, status_);
+    look_at_all(good_writers(hosts_), transport_, status_);
   std::string because =
       run_hook_of_run(options_.policy.hooks.run_start, "run_start", options_, transport_);
   if (because.empty())
@@ -273,14 +278,16 @@ void Rollout::go() {
     return;
   }
   // Every good host holds the release, whole. From here on hosts change.
-  records_.note_proofs(proofless(preparation_.movers()));
+  const std::vector<RolloutHost*> moving = preparation_.movers();
+  std::vector<RolloutHost*> changing = readers_of(moving);
+  changing.insert(changing.end(), moving.begin(), moving.end());
+  records_.note_proofs(proofless(std::move(changing)));
   std::size_t failed = 0, unavailable = 0;
   for (const RolloutHost& host : hosts_) {
     failed += has_failed(host);
     unavailable += host.takes_part && !host.good && hindrance_of(host.outcome) != "incompatible" &&
                    (is_lost(host.outcome.state) || !host.trial.empty());
   }
-  const std::vector<RolloutHost*> moving = preparation_.movers();
   const WavePlan plan = plan_waves(classes_of(moving), options_.policy, hosts_.size());
   std::vector<RolloutHost*> in_order;
   for (const std::size_t host : plan.order)
@@ -339,6 +346,11 @@ RolloutResult Rollout::run(const Inventory& inventory, const Fleet& fleet,
       stop(std::string("the run was stopped: ") + error.what());
     }
     give_locks_back(hosts_of(hosts_), transport_);
+  }
+  settle_readers(hosts_, options_.goal);
+  for (RolloutHost& host : hosts_) {
+    if (host.writer != nullptr && host.good && host.confirmed && host.owes_proof)
+      owe_proof(host);
   }
   end_hooks(hosts_, began_, options_, records_, transport_, status_);
   if (began_)

@@ -45,14 +45,15 @@ struct HostOutcome {
   std::string host;
   HostState state = HostState::skipped;
   std::string step;               ///< connect, facts, audit, busy, lock, recover, dead-man, stage,
-                                  ///< verify, requirements, activate, confirm, keep, rollback,
-                                  ///< remove; by pip also check, send, install
+                                  ///< verify, requirements, activate, see, confirm, keep,
+                                  ///< rollback, remove; by pip also check, send, install
   std::string message;            ///< clean, one line
   bool key_refused = false;       ///< the host key was refused: exit 8
   bool lock_held = false;         ///< another run holds its lock, or came after this one: exit 7
   bool checksum_refused = false;  ///< what arrived or lies there is not what was sent: exit 8
   bool left_out = false;          ///< the policy lets the run go on without it
   std::vector<std::string> owed;  ///< what it did not get: owed_release, owed_proof, owed_undrain
+  std::string writer;   ///< the host that writes the environment, which this one only reads
   std::string release;  ///< what is active at the end, as far as it is known; sha256, several: "+"
   std::vector<std::string> self_tests;  ///< "cpu_adam: passed", "fused_adam: cannot run here: ..."
   std::uint64_t sent_bytes = 0;         ///< of wheels, as they travelled
@@ -88,6 +89,8 @@ struct Parcel {
   std::string ops = {};    ///< the op record in the wheel, as it stands there; empty: it has none
   std::string needs = {};  ///< requirements_json() of the wheel
   bool for_gpus = false;   ///< it has code for GPUs
+  /// MiB that self-tests take, as far as it is said.
+  std::map<std::string, std::int64_t> gpu_memory = {};
 };
 
 /// The wheels that belong together on a host, and the hosts that get them.
@@ -125,12 +128,14 @@ struct RolloutOptions {
   MoveTimes times;  ///< of an earlier run
   /// No wave is begun that would end later.
   std::optional<std::chrono::system_clock::time_point> until;
-  std::string user, machine;       ///< who runs it and from where, for whoever finds a host locked
-  std::string command, message;    ///< what is called, and why, for the hosts\' histories
-  std::size_t keep = 3;            ///< releases that stay on a host beside those that are active
-  std::string owner_group;         ///< whose members own what is written; empty: as it was
-  std::set<std::string> unproven;  ///< hosts that owe a proof from an earlier run
-  std::set<std::string> unserved;  ///< hosts that an earlier run owes its release
+  std::string user, machine;     ///< who runs it and from where, for whoever finds a host locked
+  std::string command, message;  ///< what is called, and why, for the hosts\' histories
+  std::size_t keep = 3;          ///< releases that stay on a host beside those that are active
+  /// On a shared file system those stay that were active in so many days; nothing: all do.
+  std::optional<int> keep_days;
+  std::string owner_group;           ///< whose members own what is written; empty: as it was
+  std::set<std::string> unproven;    ///< hosts that owe a proof from an earlier run
+  std::set<std::string> unserved;    ///< hosts that an earlier run owes its release
   std::vector<DrainRecord> drained;  ///< by earlier runs, and not brought back
   bool pays = false;                 ///< what earlier runs owe is what this one brings
   bool break_lock = false;     ///< take also a lock of which nobody can tell whether its run lives

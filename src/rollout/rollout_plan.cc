@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "audit/audit.h"
 #include "base/text.h"
@@ -53,7 +54,7 @@ class PlanOfChanges {
   PlanOfChanges(RolloutPlan& plan, const RolloutOptions& options)
       : plan_(plan), sends_(!options.sealed_there) {}
 
-  void add(const HostFacts& host, const ReleaseSet& set) {
+  void add(const HostFacts& host, const ReleaseSet& set, bool writes) {
     const std::vector<std::string>& from = host.installed.active;
     const std::vector<std::string> to = wanted_releases(&set);
     const auto same = [&](const RolloutPlan::Change& change) {
@@ -63,7 +64,7 @@ class PlanOfChanges {
     if (change == plan_.changes.end())
       change = plan_.changes.insert(change, {from, to, {}});
     change->hosts.push_back(host.host);
-    if (sends_)
+    if (sends_ && writes)
       plan_.bytes += bytes_for(host, set);
   }
 
@@ -104,12 +105,18 @@ RolloutPlan plan_rollout(const Fleet& fleet, const std::vector<HostOutcome>& pre
   PlanOfChanges changes(plan, options);
   std::vector<const HostFacts*> moving;
   std::vector<std::string> classes;
+  std::map<std::string, std::vector<std::string>> readers;  // they change with their writer
   for (std::size_t at = 0; at < predicted.size(); ++at) {
     const HostFacts& host = fleet.hosts.at(at);
     const ReleaseSet* set = set_of(sets, host.host);
     if (predicted[at].state != HostState::ready || set == nullptr)
       continue;
-    changes.add(host, *set);
+    const std::string& writer = predicted[at].writer;
+    changes.add(host, *set, writer.empty());
+    if (!writer.empty()) {
+      readers[writer].push_back(host.host);
+      continue;
+    }
     moving.push_back(&host);
     classes.push_back(class_of(host, wanted_releases(set)));
   }
@@ -125,10 +132,13 @@ RolloutPlan plan_rollout(const Fleet& fleet, const std::vector<HostOutcome>& pre
     const bool canary = number == 0 && waves.canary > 0;
     RolloutPlan::Wave& wave = plan.waves.emplace_back();
     wave.name = name_of_wave(number, waves, options.policy, predicted.size());
-    for (; begin < ends[number]; ++begin)
-      wave.hosts.push_back(moving[waves.order[begin]]->host);
-    wave.seconds =
-        seconds_of_wave(wave.hosts.size(), at_once, canary, options.policy, options.times);
+    const std::size_t writers = ends[number] - begin;
+    for (; begin < ends[number]; ++begin) {
+      const std::string& name = moving[waves.order[begin]]->host;
+      wave.hosts.push_back(name);
+      wave.hosts.insert(wave.hosts.end(), readers[name].begin(), readers[name].end());
+    }
+    wave.seconds = seconds_of_wave(writers, at_once, canary, options.policy, options.times);
     plan.seconds += wave.seconds;
   }
   if (plan.seconds > 0 && plan.bytes > 0)

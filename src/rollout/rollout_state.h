@@ -27,13 +27,16 @@ struct RolloutHost {
   const HostFacts* facts = nullptr;
   HostOutcome outcome;
   std::string python;
-  bool takes_part = false;          ///< false: another name for a host that does, or it has
-                                    ///< nothing of what is to be removed
-  bool good = true;                 ///< nothing went wrong so far
-  bool culprit = false;             ///< something did, and others go back because of it
-  bool changed = false;             ///< a phase wrote something
-  bool activated = false;           ///< the pointer was moved by this run, or may have been
-  bool confirmed = false;           ///< a fresh interpreter was asked and said yes
+  bool takes_part = false;                 ///< false: another name for a host that does, or it has
+                                           ///< nothing of what is to be removed
+  RolloutHost* writer = nullptr;           ///< of the environment that it shares; nullptr: itself
+  std::vector<RolloutHost*> readers = {};  ///< hosts that have the environment which it writes
+  std::string unconfirmed;                 ///< why it did not confirm what stays there all the same
+  bool good = true;                        ///< nothing went wrong so far
+  bool culprit = false;                    ///< something did, and others go back because of it
+  bool changed = false;                    ///< a phase wrote something
+  bool activated = false;                  ///< the pointer was moved by this run, or may have been
+  bool confirmed = false;                  ///< a fresh interpreter was asked and said yes
   bool spares_gpus = false;         ///< somebody uses its GPUs, or may: confirm leaves them alone
   bool owes_proof = false;          ///< of what is active there, self-tests that need a GPU
   bool outlives = false;            ///< a process there outlives its session: the dead-man's switch
@@ -123,7 +126,7 @@ PhaseDescription verify_phase(const std::vector<ReleaseSet>& sets, const Policy&
 /// Each release that a host is to get against its own seal.
 PhaseDescription verify_sealed_phase(const Policy& policy);
 /// Removes what is old and needed by nobody.
-PhaseDescription clean_phase(std::size_t keep);
+PhaseDescription clean_phase(const RolloutOptions& options);
 /// pip of each host installs what the host lacks, from `mirror` if it is not empty; torch and what
 /// it stands on keep their versions.
 PhaseDescription requirements_phase(const std::string& mirror);
@@ -164,6 +167,11 @@ void prepare_host(RolloutHost& host, const RolloutOptions& options, Records& rec
 /// Does what comes after it changed, and undrains it.
 void give_host_back(RolloutHost& host, const RolloutOptions& options, Records& records,
                     Transport& transport, std::function<void()> done);
+/// The same of all hosts of an environment at once; what hinders one hinders their writer.
+void prepare_unit(RolloutHost& writer, const RolloutOptions& options, Records& records,
+                  Transport& transport, std::function<void(Prepared)> done);
+void give_unit_back(RolloutHost& writer, const RolloutOptions& options, Records& records,
+                    Transport& transport, std::function<void()> done);
 /// A hook of the whole run; why it failed, or empty.
 std::string run_hook_of_run(const Policy::Hook& hook, const std::string& phase,
                             const RolloutOptions& options, Transport& transport);
@@ -200,6 +208,8 @@ bool has_failed(const RolloutHost& host);
 
 /// Those that take part and of which nothing is wrong.
 std::vector<RolloutHost*> good_hosts(std::vector<RolloutHost>& hosts);
+/// Of these the ones that write their environment.
+std::vector<RolloutHost*> good_writers(std::vector<RolloutHost>& hosts);
 /// More than the policy lets fail in a run.
 bool too_many_failed(const std::vector<RolloutHost>& hosts, const Policy& policy);
 /// Of one set.

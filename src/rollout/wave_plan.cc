@@ -50,4 +50,22 @@ double seconds_of_wave(std::size_t hosts, std::size_t at_once, bool canary, cons
   return seconds + (canary ? static_cast<double>(policy.bake.count()) : 0);
 }
 
+PaceLimits limits_for(const Policy& policy, const WavePlan& plan, std::size_t hosts,
+                      std::size_t failed) {
+  const bool together = policy.strategy == Policy::Strategy::all_at_once;
+  return {
+      .in_flight = together ? hosts : policy.most_in_flight(hosts),
+      .unavailable = together ? hosts : policy.most_unavailable(hosts),
+      .failures = policy.most_failures(hosts) - failed,
+      .together = together,
+      .all_go_back = policy.on_failure == Policy::OnFailure::roll_back_all,
+      .waves = plan.ends,
+      .canary = plan.canary,
+      .bakes = policy.bake.count() > 0,
+      .prepares = !policy.hooks.drain.command.empty() || !policy.hooks.before_host.command.empty(),
+      .rehearses = policy.prove_rollback,
+      .class_stops = policy.on_failure == Policy::OnFailure::stop_class,
+      .classes = plan.classes};
+}
+
 }  // namespace ds

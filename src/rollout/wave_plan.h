@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/config.h"
+#include "rollout/pace.h"
 #include "rollout/rollout.h"
 
 namespace ds {
@@ -26,6 +27,10 @@ std::string class_of(const HostFacts& host, const std::vector<std::string>& want
 /// which the policy's shares are. By a canary the first of each class goes first.
 WavePlan plan_waves(const std::vector<std::string>& classes, const Policy& policy,
                     std::size_t targeted);
+
+/// Of a run over `hosts`, of which `failed` have failed already.
+PaceLimits limits_for(const Policy& policy, const WavePlan& plan, std::size_t hosts,
+                      std::size_t failed);
 
 /// How long a wave of so many hosts takes, of which so many go `at_once`; that of a canary with its
 /// watching and its way back. 0: not known.

@@ -27,24 +27,6 @@ std::int64_t looks_at_canary(const Policy& policy) {
 
 }  // namespace
 
-PaceLimits limits_for(const Policy& policy, const WavePlan& plan, std::size_t hosts,
-                      std::size_t failed) {
-  const bool together = policy.strategy == Policy::Strategy::all_at_once;
-  return {
-      .in_flight = together ? hosts : policy.most_in_flight(hosts),
-      .unavailable = together ? hosts : policy.most_unavailable(hosts),
-      .failures = policy.most_failures(hosts) - failed,
-      .together = together,
-      .all_go_back = policy.on_failure == Policy::OnFailure::roll_back_all,
-      .waves = plan.ends,
-      .canary = plan.canary,
-      .bakes = policy.bake.count() > 0,
-      .prepares = !policy.hooks.drain.command.empty() || !policy.hooks.before_host.command.empty(),
-      .rehearses = policy.prove_rollback,
-      .class_stops = policy.on_failure == Policy::OnFailure::stop_class,
-      .classes = plan.classes};
-}
-
 Waves::Waves(const std::vector<RolloutHost*>& hosts, const PaceLimits& limits,
              std::size_t unavailable, const std::vector<ReleaseSet>& sets,
              const RolloutOptions& options, Records& records, Transport& transport, Status& status)
@@ -57,7 +39,8 @@ Waves::Waves(const std::vector<RolloutHost*>& hosts, const PaceLimits& limits,
       activate_(activate_phase(options)),
       confirm_(confirm_phase(sets, options.policy)),
       keep_(keep_phase(options.run)),
-      rehearsal_(rollback_phase(options.run, "the way back was tried")) {
+      rehearsal_(rollback_phase(options.run, "the way back was tried")),
+      readers_(sets, options, transport) {
   for (RolloutHost* host : hosts) {
     // Should an answer be lost, this is what the host goes back to.
     host->previous = host->active;
@@ -181,12 +164,14 @@ void Waves::begin(Move move, const PhaseDescription& phase, std::size_t at) {
 void Waves::prepare(std::size_t at) {
   RolloutHost& host = *movers_[at].host;
   status_.item_started(host.outcome.host);
-  prepare_host(host, options_, records_, transport_, [this, at, &host](Prepared prepared) {
+  prepare_unit(host, options_, records_, transport_, [this, at, &host](Prepared prepared) {
     if (prepared == Prepared::yes) {
       pace_.prepared(at);
     } else if (prepared == Prepared::left_alone) {
-      host.outcome.left_out = true;
-      host.outcome.owed = {owed_release};
+      for (RolloutHost* one : unit_of(host)) {
+        one->outcome.left_out = !one->good;
+        one->outcome.owed = {owed_release};
+      }
       pace_.passed(at);
     } else {
       blame(at);
@@ -205,7 +190,7 @@ void Waves::give_back() {
     if ((!host.drained && !host.prepared) || host.given_back || !pace_.is_settled(at))
       continue;
     pace_.giving_back(at);
-    give_host_back(host, options_, records_, transport_, [this, at] {
+    give_unit_back(host, options_, records_, transport_, [this, at] {
       pace_.given_back(at);
       go_on();
     });
@@ -267,14 +252,14 @@ void Waves::ended(Move move, std::size_t at, const std::string& word) {
       pace_.failed(at);
       break;
     case Move::prove:
-      if (asks_health(at, [this, at, &host] {
+      if (asks_more(at, [this, at, &host] {
             proved(at, host.good ? "confirmed" : "failed: " + host.outcome.message);
           }))
         return;
       proved(at, word);
       break;
     case Move::watch:
-      if (asks_health(at, [this, at] { watched(at); }))
+      if (asks_more(at, [this, at] { watched(at); }))
         return;
       watched(at);
       break;
@@ -302,16 +287,43 @@ void Waves::ended(Move move, std::size_t at, const std::string& word) {
   go_on();
 }
 
-/// The policy's own question, after which `then` comes; false where there is none.
-bool Waves::asks_health(std::size_t at, std::function<void()> then) {
+/// The policy's own question, and hosts that share the environment; then `then` comes. False where
+/// there is neither.
+bool Waves::asks_more(std::size_t at, std::function<void()> then) {
   RolloutHost& host = *movers_[at].host;
-  if (!host.good || options_.policy.health.command.empty())
+  const bool health = host.good && !options_.policy.health.command.empty();
+  if (!health && host.readers.empty())
     return false;
-  ask_health(host, options_, transport_, [this, then = std::move(then)] {
-    then();
-    go_on();
-  });
+  const auto others = [this, &host, then = std::move(then)] {
+    readers_.confirm(host, [this, then] {
+      then();
+      go_on();
+    });
+  };
+  if (health)
+    ask_health(host, options_, transport_, others);
+  else
+    others();
   return true;
+}
+
+/// False where more hosts than may do not confirm what one of them wrote: those are to blame.
+bool Waves::judge(std::size_t at) {
+  RolloutHost& host = *movers_[at].host;
+  std::vector<RolloutHost*> failed = unit_of(host);
+  const std::size_t all = failed.size();
+  std::erase_if(failed, [](const RolloutHost* one) { return one->good; });
+  if (failed.empty())
+    return true;
+  if (all > 1 && failed.size() <= options_.policy.most_shared_failures(all)) {
+    if (!host.good)
+      host.unconfirmed = host.outcome.message;
+    host.good = true;
+    return true;
+  }
+  for (RolloutHost* one : failed)
+    blame(*one, at);
+  return false;
 }
 
 /// It can go back when it is told; now it goes forward again.
@@ -342,9 +354,8 @@ void Waves::watch() {
 
 void Waves::watched(std::size_t at) {
   RolloutHost& host = *movers_[at].host;
-  if (!host.good) {
+  if (!judge(at)) {
     host.confirmed = false;
-    blame(at);
     pace_.spoiled(at);
   } else if (looks_ == looks_at_canary(options_.policy)) {
     pace_.baked(at);
@@ -352,20 +363,18 @@ void Waves::watched(std::size_t at) {
 }
 
 void Waves::proved(std::size_t at, const std::string& word) {
-  if (movers_[at].host->good) {
+  if (judge(at)) {
     const bool rehearses = !pace_.is_rehearsed(at);
     pace_.proven(at);
     if (!rehearses)
       show(at, word);
   } else {
-    blame(at);
     pace_.failed(at);
   }
 }
 
 /// Others go back because of it.
-void Waves::blame(std::size_t at) {
-  RolloutHost& host = *movers_[at].host;
+void Waves::blame(RolloutHost& host, std::size_t at) {
   host.culprit = true;
   culprits_.push_back(host.outcome.host);
   const std::string& step = host.outcome.step;

@@ -12,15 +12,12 @@
 #include <vector>
 
 #include "rollout/pace.h"
+#include "rollout/readers.h"
 #include "rollout/records.h"
 #include "rollout/rollout_state.h"
 #include "rollout/wave_plan.h"
 
 namespace ds {
-
-/// Of a run over `hosts`, of which `failed` have failed already.
-PaceLimits limits_for(const Policy& policy, const WavePlan& plan, std::size_t hosts,
-                      std::size_t failed);
 
 class Waves {
  public:
@@ -58,10 +55,12 @@ class Waves {
   void hold_if_late();
   void rehearsed(std::size_t at);
   void watch();
-  bool asks_health(std::size_t at, std::function<void()> then);
+  bool asks_more(std::size_t at, std::function<void()> then);
+  bool judge(std::size_t at);
   void watched(std::size_t at);
   void proved(std::size_t at, const std::string& word);
-  void blame(std::size_t at);
+  void blame(std::size_t at) { blame(*movers_[at].host, at); }
+  void blame(RolloutHost& host, std::size_t at);
   void show(std::size_t at, const std::string& word);
 
   std::vector<Mover> movers_;
@@ -80,6 +79,7 @@ class Waves {
   bool decided_ = false;      ///< some were told that they stay, or all that they go back
   std::vector<std::string> culprits_;
   PhaseDescription activate_, confirm_, keep_, rehearsal_;
+  Readers readers_;
   std::deque<PhaseDescription> rollbacks_;  ///< each with its reason
 };
 

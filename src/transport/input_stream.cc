@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 
 #include "base/error.h"
@@ -17,6 +19,8 @@ constexpr int file_part = 4;
 std::string_view view_of(const SharedText& text) {
   return text ? std::string_view(*text) : std::string_view();
 }
+
+std::atomic<std::uint64_t> bytes_of_files{0};
 
 }  // namespace
 
@@ -71,9 +75,15 @@ std::string_view InputStream::limited(std::string_view piece, Clock::time_point 
 
 void InputStream::consume(std::size_t bytes) {
   at_ += bytes;
-  if (part_ == file_part)
+  if (part_ == file_part) {
     granted_ -= std::min(granted_, bytes);
+    bytes_of_files += bytes;
+  }
   consumed_ += bytes;
+}
+
+std::uint64_t file_bytes_sent() {
+  return bytes_of_files;
 }
 
 }  // namespace ds

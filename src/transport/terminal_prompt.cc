@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/interrupt.h"
+#include "base/terminal_use.h"
 
 namespace ds {
 namespace {
@@ -71,6 +72,7 @@ std::optional<std::string> ask_on_terminal(const Fd& terminal, const std::string
                                            bool echo) {
   if (!terminal)
     return std::nullopt;
+  const TerminalUse in_use;
   if (echo) {
     write_text(terminal, "\n" + prompt);
     return read_line(terminal);

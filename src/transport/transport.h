@@ -177,6 +177,9 @@ struct TransportOptions {
 /// where libssh2 cannot do what the host wants.
 std::unique_ptr<Transport> make_transport(TransportOptions options);
 
+/// Bytes of files that this process sent to hosts; any thread may ask.
+std::uint64_t file_bytes_sent();
+
 /// The command line that runs `script` under whatever login shell (sh, csh, fish): brief, ASCII,
 /// one line. Exposed for its test.
 std::string login_shell_command(const std::string& script);

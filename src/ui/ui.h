@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Progress, on stderr. Stages report events; how they look is decided here: one live line on a
-// terminal, one line per finished thing in a pipe, nothing but warnings with --quiet.
+// Progress, on stderr. Stages report events; how they look is decided here: a few live lines on a
+// terminal, one line per finished thing in a pipe, nothing but warnings with --quiet. SIGUSR1, or
+// Enter where stderr is no terminal, prints how far the run is.
 #pragma once
 
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -22,7 +24,7 @@ class Status {
   virtual void item_finished(std::string_view item, std::string_view outcome, bool failed,
                              std::string_view block = {}) = 0;
   virtual void stage_finished() = 0;
-  /// About so many seconds until the stage ends, for the live line.
+  /// About so many seconds until the stage ends, for the live lines.
   virtual void time_left(double seconds) = 0;
   virtual void note(std::string_view text) = 0;    ///< only with --verbose
   virtual void remark(std::string_view text) = 0;  ///< asked for; not with --quiet
@@ -33,9 +35,11 @@ enum class Verbosity { quiet, normal, verbose };
 
 struct StatusOptions {
   Verbosity verbosity = Verbosity::normal;
-  bool terminal = false;  ///< `stream` is a terminal that understands \r and \033[K
+  bool terminal = false;  ///< `stream` is a terminal that understands \r, \033[A and \033[J
   bool color = false;
   int width = 80;
+  /// Bytes of files that went to hosts so far; asked by another thread.
+  std::uint64_t (*sent_bytes)() = nullptr;
 };
 
 std::unique_ptr<Status> make_status(StatusOptions options, std::FILE* stream);

@@ -4,10 +4,11 @@
     python3 tests/bench/audit.py --build build-bench [--library FILE.so] [--cuobjdump FILE]
         [--python PY] [--hosts 200] [--rounds 5]
 
-Three tables. Inspection: the needs of one large library read by `ds-deploy inspect`, beside
+Four tables. Inspection: the needs of one large library read by `ds-deploy inspect`, beside
 `cuobjdump --list-elf --list-ptx` on it, in turns, and by itself without the hash that inspect prints
 too. The library should be PyTorch's largest. Audit: 4,000 replayed hosts against a wheel with 25
-libraries, all good, and with every fourth host's GPUs too old: time, and the most memory. Live: what
+libraries, all good, and with every fourth host's GPUs too old: time, and the most memory. Plan: a dry run of a deployment to 4,000 replayed hosts under
+deploy/canary.yaml, with its report as text, JSON and HTML. Live: what
 an audit of sshd hosts of this machine costs the coordinator for each of them, and what the probe of
 this machine's own PY costs a host, its CPU and that of all that it runs.
 """
@@ -28,6 +29,7 @@ from support import fleet as fleet_module  # noqa: E402
 from support import recorded_wheel, report_fleet  # noqa: E402
 
 HOSTS, LIBRARIES = 4000, 25
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def timed(words):
@@ -84,6 +86,26 @@ def audits(program, folder, rounds):
             name, spread([run[0] for run in runs], "s"), max(run[1] for run in runs), runs[0][2]))
 
 
+def plans(program, folder, rounds):
+    wheel = recorded_wheel.pack(folder, {"ds_ops/scale/libscale.so": recorded_wheel.cuda_library()})
+    # Two classes, and every tenth host is too old.
+    hosts = [report_fleet.host("rack%d-node%02d" % (at // 16 + 1, at % 16 + 1), **(
+        {"gpus": [report_fleet.V100]} if at % 10 == 0 else {"glibc": "2.39"} if at % 3 == 0 else {}))
+        for at in range(HOSTS)]
+    facts = report_fleet.save(folder / "facts.json", hosts)
+    policy = folder / "canary.yaml"
+    policy.write_text((ROOT / "deploy" / "canary.yaml").read_text() + "incompatible: leave-out\n")
+    words = [program, "deploy", "--dry-run", "--wheel", wheel, "--facts", facts, "--policy", policy,
+             "--state-dir", folder / "state"]
+    print("\n### Dry run of a deployment to %d hosts under a canary\n" % HOSTS)
+    print("| report | seconds, median (min to max) | most memory | exit |\n|---|---|---|---|")
+    for name, more in (("text", []), ("JSON", ["--json"]),
+                       ("text and HTML", ["--html", folder / "report.html"])):
+        runs = [timed([*words, *more]) for _ in range(rounds)]
+        print("| %s | %s | %.0f MB | %d |" % (
+            name, spread([run[0] for run in runs], "s"), max(run[1] for run in runs), runs[0][2]))
+
+
 def live(program, folder, number, python, rounds):
     reason = fleet_module.missing()
     if reason:
@@ -126,6 +148,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory(prefix="ds-deploy-bench.") as folder:
         audits(program, pathlib.Path(folder), given.rounds)
+        plans(program, pathlib.Path(folder), given.rounds)
         os.environ["DS_DEPLOY_TEST_BUILD"] = str(program.parent)
         live(program, pathlib.Path(folder), given.hosts, given.python, given.rounds)
     if given.library:

@@ -116,6 +116,10 @@ class Drained(DeployCase):
         child.send_signal(signal.SIGKILL)
         child.wait()
         self.assertEqual(self.slurm.state("n1"), "draining")
+        done = self.run_program("status", "--hostfile", self.hosts, *self.common, "--json",
+                                env=self.environment)
+        self.assertIn("its return to a scheduler's work, out of which run",
+                      json.loads(done.stdout)["hosts"][0]["owed"])
         self.slurm.run("scancel", job)
         self.assertEqual(set(self.states(self.resume()).values()), {"confirmed"})
         self.assert_in_work("n1", "n2", "n3", "n4")

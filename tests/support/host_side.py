@@ -10,7 +10,8 @@ import zipfile
 TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "templates"
 FILES = ("layout.py", "durable.py", "trust.py", "receive.py", "unpack.py", "earlier.py",
          "release.py", "activation.py", "holder.py", "history.py", "dead_man.py", "pins.py",
-         "lock.py", "launchers.py", "keep.py", "remove.py", "call_pip.py", "by_pip.py", "host.py")
+         "lock.py", "see.py", "launchers.py", "keep.py", "remove.py", "call_pip.py", "by_pip.py",
+         "host.py")
 OUTLIVING = ("layout.py", "durable.py", "activation.py", "holder.py", "history.py", "dead_man.py",
              "dead_man_main.py")
 

@@ -9,13 +9,13 @@ import zipfile
 DATA = pathlib.Path(__file__).resolve().parent.parent / "data"
 
 
-def pack(folder, files, name="ds_ops", version="0.1.0", ops=None):
+def pack(folder, files, name="ds_ops", version="0.1.0", ops=None, requires=()):
     """Writes NAME-VERSION-py3-none-linux_x86_64.whl of path -> bytes; `ops` is what the record of a
     wheel of ours says of them."""
     dist_info = "%s-%s.dist-info/" % (name, version)
     files = dict(files)
-    files[dist_info + "METADATA"] = ("Metadata-Version: 2.1\nName: %s\nVersion: %s\n"
-                                     % (name, version)).encode()
+    files[dist_info + "METADATA"] = ("Metadata-Version: 2.1\nName: %s\nVersion: %s\n%s" % (
+        name, version, "".join("Requires-Dist: %s\n" % one for one in requires))).encode()
     files[dist_info + "WHEEL"] = (b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: false\n"
                                   b"Tag: py3-none-linux_x86_64\n")
     if ops is not None:
