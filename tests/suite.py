@@ -34,7 +34,7 @@ ROLLOUT_SUITES = ("test_canary", "test_commands", "test_coordinator_killed", "te
                   "test_keep", "test_launchers", "test_left_out", "test_lock",
                   "test_login_environment", "test_moved_bytes", "test_owner_group",
                   "test_ownership", "test_pin", "test_pip_mode", "test_readers", "test_remove",
-                  "test_remove_host", "test_slurm")
+                  "test_remove_host", "test_slow_hosts", "test_slurm")
 
 
 class Totals:
