@@ -5,14 +5,17 @@ Reads one JSON request line: {"nonce", "dists": [{"name", "release"}], "imports"
 "self_tests": {op: "module:function"}}, and "deepspeed" where confirm_deepspeed.py stands before
 this text. What pip installed has "dist_info" in place of a release. With "nothing_below" nothing
 on sys.path is of that folder, with "spare_gpus" no GPU is used.
-Prints one line: nonce, blank, JSON answer.
+Prints one line: nonce, blank, JSON answer; its "figures" have, of each self-test that passed, the
+seconds of the call and what it told of GB/s.
 """
 import importlib
 import json
+import numbers
 import os
 import re
 import sys
 import sysconfig
+import time
 
 
 # What the CUDA runtime says where somebody else has the GPU (cudaErrorMemoryAllocation,
@@ -72,10 +75,22 @@ def lacks_memory(needed):
     return "not run: it takes %d MiB of GPU memory, and %d MiB is free" % (needed, free)
 
 
-def run_self_test(where):
+def figure_of(seconds, result):
+    """A self-test tells how fast it was by returning {"gb_per_s": number}."""
+    figure = {"seconds": seconds}
+    speed = result.get("gb_per_s") if isinstance(result, dict) else None
+    if isinstance(speed, numbers.Real) and 0 < speed < 1e9:
+        figure["gb_per_s"] = float(speed)
+    return figure
+
+
+def run_self_test(op, where, figures):
     module, _, function = where.partition(":")
     try:
-        getattr(importlib.import_module(module), function)()
+        call = getattr(importlib.import_module(module), function)
+        begin = time.monotonic()
+        result = call()
+        figures[op] = figure_of(time.monotonic() - begin, result)
     except Exception as error:  # noqa: BLE001 - any failure of a self-test is an answer
         if type(error).__name__ == "CannotRun":
             return "cannot run here: %s" % error
@@ -102,9 +117,10 @@ def confirm(request, deepspeed, answer):
     if deepspeed:
         deepspeed.start()
         answer["self_tests"].update(deepspeed.outcomes())
+        answer["figures"].update(deepspeed.figures)
     for op in sorted(request["self_tests"]):
         answer["self_tests"][op] = lacks_memory(request.get("gpu_memory", {}).get(op, 0)) or \
-            run_self_test(request["self_tests"][op])
+            run_self_test(op, request["self_tests"][op], answer["figures"])
         if answer["self_tests"][op].startswith("failed"):
             break
     answer["gpus_taken"] = any(said.startswith("not run") for said in answer["self_tests"].values())
@@ -122,7 +138,7 @@ def main():
     request = json.loads(sys.stdin.buffer.readline().decode("utf-8"))
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whoever prints, the answer has its stream to itself
-    answer = {"ok": True, "problem": "", "self_tests": {}}
+    answer = {"ok": True, "problem": "", "self_tests": {}, "figures": {}}
     deepspeed = DeepSpeedOps(request["deepspeed"]) if "deepspeed" in request else None
     try:
         confirm(request, deepspeed, answer)

@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 
 RECORD = "git_version_info_installed.py"
 OF_A_GPU = re.compile(r"cuda|cublas|curand|nvidia|driver|gpu", re.IGNORECASE)
@@ -51,6 +52,7 @@ class DeepSpeedOps:
         self.builders = None
         self.spared = request.get("spared", False)
         self.note = ""
+        self.figures = {}  # by op, of those that were called
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: sys.exit(1))
         self.folder = tempfile.mkdtemp(prefix="ds-deploy-confirm.")
@@ -197,7 +199,10 @@ class DeepSpeedOps:
         if op["name"] not in CALLS:
             return "loaded"
         try:
-            return CALLS[op["name"]](self.torch, module, self.folder)
+            begin = time.monotonic()
+            said = CALLS[op["name"]](self.torch, module, self.folder)
+            self.figures[op["name"]] = {"seconds": time.monotonic() - begin}
+            return said
         except NotKnown:
             pass
         except TypeError as error:

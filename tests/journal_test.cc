@@ -59,6 +59,7 @@ TEST_CASE("journal: a run, from its beginning to its end") {
   journal.keep(run.id, RunText::inventory, "n0 slots=8\nn1 slots=8\n");
   journal.keep(run.id, RunText::audit, "{}");
   journal.keep(run.id, RunText::audit, R"({"hosts":[]})");
+  journal.keep(run.id, RunText::facts, R"({"classes":[]})");
   journal.announce(run.id, some_wave(2, "staged", "active", "activate"));
   journal.announce(run.id, {{"n1", "active", "failed", "confirm", "self-test failed", 0, 0}});
   journal.decide(run.id, {"roll-back", {"n1", "n0"}, "n1 failed", 0, 0});
@@ -74,6 +75,7 @@ TEST_CASE("journal: a run, from its beginning to its end") {
   CHECK(reader->text(run.id, RunText::inventory) == "n0 slots=8\nn1 slots=8\n");
   CHECK(reader->text(run.id, RunText::audit) == R"({"hosts":[]})");
   CHECK(reader->text(run.id, RunText::report) == R"({"exit_status":4})");
+  CHECK(reader->text(run.id, RunText::facts) == R"({"classes":[]})");
 
   const std::vector<TransitionRecord> all = reader->transitions(run.id);
   REQUIRE(all.size() == 4);

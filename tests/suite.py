@@ -29,14 +29,13 @@ SSH_SUITES = ("test_faults", "test_interrupt", "test_hostile_output", "test_jump
 # connections have short limits and do not run beside compilers.
 ROLLOUT_UNITS = "rollout*,dead-man*,policy*,conversation*"
 ROLLOUT_SUITES = ("test_canary", "test_commands", "test_coordinator_killed", "test_crash",
-                  "test_dead_man", "test_demo", "test_faults_copy",
-                  "test_faults_disk", "test_faults_host", "test_faults_net",
-                  "test_faults_stage", "test_host_history", "test_keep",
-                  "test_launchers", "test_left_out", "test_lock",
-                  "test_login_environment", "test_moved_bytes", "test_night",
-                  "test_owner_group", "test_ownership", "test_pin",
-                  "test_pip_mode", "test_readers", "test_remove",
-                  "test_remove_host", "test_screen", "test_shared", "test_slurm")
+                  "test_dead_man", "test_demo", "test_diff", "test_faults_copy",
+                  "test_faults_disk", "test_faults_host", "test_faults_net", "test_faults_stage",
+                  "test_host_history", "test_keep", "test_launchers", "test_left_out",
+                  "test_lock", "test_login_environment", "test_moved_bytes", "test_night",
+                  "test_owner_group", "test_ownership", "test_pin", "test_pip_mode",
+                  "test_readers", "test_remove", "test_remove_host", "test_screen", "test_shared",
+                  "test_slow_hosts", "test_slurm")
 
 
 class Totals:

@@ -166,6 +166,15 @@ const std::vector<CommandEntry>& commands() {
          add_hostfile(app, options);
          add_talk(app, options);
        }},
+      {"diff", "what differs between two runs, or between a run and the hosts as they are",
+       [](CLI::App& app, Options& options) {
+         app.add_option("RUN", options.files,
+                        "two runs, by their ids or beginnings of these; now in place of the second")
+             ->required();
+         add_state(app, options);
+         add_fleet(app, options);
+         add_talk(app, options);
+       }},
       {"report", "what is installed and whether it can be loaded",
        [](CLI::App& app, Options& options) {
          app.add_flag("--gpus", options.gpus,

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/machine.h"
 #include "base/text.h"
+#include "cli/run_facts.h"
 
 namespace ds {
 namespace {
@@ -135,9 +136,10 @@ void begin_run(Journal& journal, const Report& report, const Policy& policy,
     host.wanted = wanted_on(sets, facts.host);
     host.before = facts.installed.active;
   }
-  journal.begin_run(
-      run, artifacts, hosts,
-      {{RunText::policy, policy.text}, {RunText::inventory, inventory_text(session)}});
+  journal.begin_run(run, artifacts, hosts,
+                    {{RunText::policy, policy.text},
+                     {RunText::inventory, inventory_text(session)},
+                     {RunText::facts, run_facts_json(facts_of_run(sets, session))}});
 }
 
 ExitStatus show_history(const Options& options) {

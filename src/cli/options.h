@@ -82,7 +82,7 @@ struct Options {
   std::string pip_mirror;          ///< the package index wherever this run lets pip fetch; or empty
   bool no_clean = false;           ///< of install.sh: what was built is kept in any case
   std::vector<std::string> wheels;  ///< --wheel, or the argument of audit
-  std::vector<std::string> files;   ///< arguments of inspect
+  std::vector<std::string> files;   ///< arguments of inspect, diff and remove
   bool scan_instructions = false;
   bool diff = false;       ///< compare the two files
   bool installed = false;  ///< of audit: what is active on the hosts

@@ -38,6 +38,8 @@ Look
                   ds-deploy history
   show          what one run did, and where it left every host
                   ds-deploy show 20261126-0312
+  diff          what differs between two runs, or between a run and the hosts as they are
+                  ds-deploy diff 20261126-0312 now
   report        what is installed and what could run, as ds_report shows it
                   ds-deploy report --hostfile cluster
   inspect       what a wheel or a library really needs

@@ -8,6 +8,7 @@
 
 #include "artifact/artifact.h"
 #include "base/text.h"
+#include "cli/diff.h"
 #include "cli/history.h"
 #include "cli/host_history.h"
 #include "cli/jit.h"
@@ -98,6 +99,8 @@ ExitStatus run_program(const Options& options) {
     return inspect_files(options);
   if (options.command == "resume" || options.command == "activate")
     return options.owed ? resume_owed(options) : resume(options);
+  if (options.command == "diff")
+    return diff_runs(options);
   Session session(options);
   if (options.command == "cache")
     return manage_cache(session);

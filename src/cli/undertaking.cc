@@ -20,6 +20,7 @@
 #include "cli/pack_wheel.h"
 #include "cli/pip_mode.h"
 #include "cli/publish.h"
+#include "cli/slow_hosts.h"
 #include "cli/treatments.h"
 
 namespace ds {
@@ -109,6 +110,7 @@ void say_how_it_ended(Report& report, Session& session) {
 
 void take_result(RolloutResult result, Report& report, Session& session) {
   report.hosts = std::move(result.hosts);
+  note_slow_hosts(report, session.fleet());
   report.interrupted = result.interrupted;
   report.stopped = std::move(result.stopped);
   say_how_it_ended(report, session);

@@ -53,6 +53,7 @@ enum class RunText {
   inventory,  ///< likewise
   audit,      ///< JSON
   report,     ///< JSON
+  facts,      ///< JSON: what the hosts were, and how its wheels were built
 };
 std::string to_string(RunText which);  ///< "policy"
 

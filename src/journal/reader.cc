@@ -82,6 +82,8 @@ std::string to_string(RunText which) {
       return "inventory";
     case RunText::audit:
       return "audit";
+    case RunText::facts:
+      return "facts";
     case RunText::report:
       break;
   }

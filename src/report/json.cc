@@ -33,6 +33,16 @@ ordered_json findings_json(const HostAudit& audit) {
   return findings;
 }
 
+ordered_json figures_json(const HostOutcome& host) {
+  ordered_json figures = ordered_json::object();
+  for (const auto& [op, figure] : host.self_test_figures) {
+    figures[op] = {{"seconds", figure.seconds}};
+    if (figure.gb_per_s > 0)
+      figures[op]["gb_per_s"] = figure.gb_per_s;
+  }
+  return figures;
+}
+
 ordered_json host_json(const HostOutcome& host, const HostAudit* audit, const Report& report) {
   std::string wheels;
   for (const ReportedWheel& wheel : report.wheels) {
@@ -51,6 +61,7 @@ ordered_json host_json(const HostOutcome& host, const HostAudit* audit, const Re
           {"owed", host.owed},
           {"writer", host.writer.empty() ? ordered_json(nullptr) : ordered_json(host.writer)},
           {"self_tests", host.self_tests},
+          {"self_test_figures", figures_json(host)},
           {"sent_bytes", host.sent_bytes},
           {"findings", findings},
           {"seconds", host.seconds}};

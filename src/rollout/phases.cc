@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <optional>
 
 #include "base/text.h"
 #include "rollout/rollout_state.h"
@@ -141,6 +142,30 @@ void take_proof(RolloutHost& host, bool spared, bool moved) {
 
 }  // namespace
 
+namespace {
+
+/// A number that a host can have measured.
+std::optional<double> measured(const json& figure, const char* key) {
+  const auto found = figure.is_object() ? figure.find(key) : figure.end();
+  if (found == figure.end() || !found->is_number())
+    return std::nullopt;
+  const double number = found->get<double>();
+  return number >= 0 && number < 1e9 ? std::optional(number) : std::nullopt;
+}
+
+void take_figures(RolloutHost& host, const json& answer) {
+  host.outcome.self_test_figures.clear();
+  const json figures = answer.value("figures", json::object());
+  for (const auto& [op, figure] : figures.items()) {
+    if (const std::optional<double> seconds = measured(figure, "seconds")) {
+      host.outcome.self_test_figures[clean_line(op)] = {*seconds,
+                                                        measured(figure, "gb_per_s").value_or(0)};
+    }
+  }
+}
+
+}  // namespace
+
 PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy& policy,
                                bool by_pip) {
   Requests requests;
@@ -170,6 +195,7 @@ PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy
       host.outcome.self_tests.push_back(clean_line(op) + ": " +
                                         clean_line(said.get<std::string>()));
     }
+    take_figures(host, answer);
     host.confirmed = answer.value("ok", false);
     take_proof(host, host.spares_gpus || answer.value("gpus_taken", false),
                host.activated || (by_pip && host.changed));

@@ -41,6 +41,13 @@ enum class HostState {
 };
 std::string to_string(HostState state);  ///< as in the report: "rolled-back"
 
+/// Of one that passed, as it was measured on the host.
+struct SelfTestFigure {
+  double seconds = 0;
+  double gb_per_s = 0;  ///< 0: it tells none
+  bool operator==(const SelfTestFigure&) const = default;
+};
+
 struct HostOutcome {
   std::string host;
   HostState state = HostState::skipped;
@@ -56,8 +63,9 @@ struct HostOutcome {
   std::string writer;   ///< the host that writes the environment, which this one only reads
   std::string release;  ///< what is active at the end, as far as it is known; sha256, several: "+"
   std::vector<std::string> self_tests;  ///< "cpu_adam: passed", "fused_adam: cannot run here: ..."
-  std::uint64_t sent_bytes = 0;         ///< of wheels, as they travelled
-  std::map<std::string, double> seconds;  ///< by step
+  std::map<std::string, SelfTestFigure> self_test_figures;  ///< by op
+  std::uint64_t sent_bytes = 0;                             ///< of wheels, as they travelled
+  std::map<std::string, double> seconds;                    ///< by step
 };
 
 inline constexpr const char* owed_release = "release";

@@ -11,6 +11,7 @@ namespace ds {
 namespace {
 
 constexpr std::size_t most_longest = 5;
+constexpr std::size_t few_to_tell = 5;  ///< one of so many, before what is left can be told
 constexpr std::ptrdiff_t most_past = 6;
 constexpr double worth_a_word = 0.05;      ///< seconds of a stage
 constexpr double long_enough_to_tell = 2;  ///< seconds, before what is left can be told
@@ -121,7 +122,8 @@ std::string Progress::speed(Clock::time_point now) const {
     words.push_back(human_bytes(static_cast<std::uint64_t>(rate)) + "/s");
   }
   std::optional<double> left = told_;
-  if (!left && finished_ > 0 && finished_ < total_ && took >= long_enough_to_tell)
+  if (!left && finished_ * few_to_tell >= total_ && finished_ < total_ &&
+      took >= long_enough_to_tell)
     left = took * static_cast<double>(total_ - finished_) / static_cast<double>(finished_);
   if (left)
     words.push_back("about " + human_seconds(*left) + " left");

@@ -250,6 +250,13 @@ class Confirmed(DeployCase):
         self.gpus_of_torch(2)
         self.assertEqual(self.said(gpus=2), "passed: one step of Adam")
 
+    def test_seconds_of_what_was_called(self):
+        figures = self.confirm(ADAM_OP, FUSED_OP)["figures"]
+        self.assertEqual(list(figures), ["cpu_adam"])
+        self.assertGreater(figures["cpu_adam"]["seconds"], 0)
+        self.record(installed_ops={})
+        self.assertEqual(self.confirm(ADAM_OP)["figures"], {})
+
     def test_gpus_that_somebody_uses_are_left_alone(self):
         self.record(accelerator_name="cuda")
         self.gpus_of_torch(2)

@@ -173,6 +173,16 @@ class Night(DeployCase):
         self.assertEqual(of_night["rolled-back"]["hosts"], [ILL])
         self.assertEqual(self.happened(SHARED[0]), ["activated", "confirmed"] * 2)
 
+        # What differs, in wheel, options and facts?
+        told = self.ask("diff", evening["run"], night["run"])
+        different = {(one["section"], one["name"]): one for one in told["differences"]}
+        self.assertEqual(different["wheel", "file"]["hosts"], HOSTS)
+        self.assertIn("--message CUDA 13", different["flags", "options"]["after"])
+        now = self.ask("diff", night["run"], "now")
+        self.assertEqual(now["unanswered"], [])
+        self.assertNotIn("wheel", {one["section"] for one in now["differences"]})
+        self.assertEqual(now["before_alone"] + now["after_alone"], [])
+
         # Back to the evening, the sixteen once.
         back = self.ask("rollback", "--hostfile", self.hosts)
         self.assertEqual(self.states(back), dict.fromkeys(HOSTS, "rolled-back"))

@@ -292,8 +292,8 @@ class ImaginedHosts {
     static const std::vector<std::string> texts = {
         R"([])", R"({"ok": "yes"})",
         R"({"ok": true, "releases": ["../../etc"], "previous": ["x"], "active": [1],)"
-        R"( "epoch": 1e99, "self_tests": [1], "outlives": {}, "sealed": 7, "state": [],)"
-        R"( "changed": "x", "again": {"a": 1}})",
+        R"( "epoch": 1e99, "self_tests": [1], "figures": [{"seconds": "1"}], "outlives": {},)"
+        R"( "sealed": 7, "state": [], "changed": "x", "again": {"a": 1}})",
         R"({"ok": 1, "problem": {"a": []}, "checksum": "no"})", R"({"problem": 12})"};
     return texts[static_cast<std::size_t>(entry.name.back()) % texts.size()];
   }

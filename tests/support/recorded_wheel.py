@@ -9,9 +9,9 @@ import zipfile
 DATA = pathlib.Path(__file__).resolve().parent.parent / "data"
 
 
-def pack(folder, files, name="ds_ops", version="0.1.0", ops=None, requires=()):
+def pack(folder, files, name="ds_ops", version="0.1.0", ops=None, requires=(), **built):
     """Writes NAME-VERSION-py3-none-linux_x86_64.whl of path -> bytes; `ops` is what the record of a
-    wheel of ours says of them."""
+    wheel of ours says of them, `built` with what (compiler, nvcc, cuda)."""
     dist_info = "%s-%s.dist-info/" % (name, version)
     files = dict(files)
     files[dist_info + "METADATA"] = ("Metadata-Version: 2.1\nName: %s\nVersion: %s\n%s" % (
@@ -20,7 +20,7 @@ def pack(folder, files, name="ds_ops", version="0.1.0", ops=None, requires=()):
                                   b"Tag: py3-none-linux_x86_64\n")
     if ops is not None:
         files[dist_info + "ds_deploy/requirements.json"] = json.dumps(
-            {"schema": "ds-deploy.requirements/1", "ops": ops}).encode()
+            {"schema": "ds-deploy.requirements/1", **built, "ops": ops}).encode()
     record = ""
     for path, content in files.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
