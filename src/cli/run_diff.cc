@@ -74,15 +74,22 @@ std::size_t rank(const Difference& difference) {
   return static_cast<std::size_t>(found - sections.begin());
 }
 
+/// One entry: most say the same, each with an address of its own.
 void add_unanswered(const RunSide& side, RunDiff& diff) {
-  std::map<std::string, std::vector<std::string>> hosts;
+  std::set<std::string> problems;
+  std::vector<std::string> hosts;
   for (const auto& [name, host] : side.hosts) {
-    if (!host.problem.empty())
-      hosts[host.problem].push_back(name);
+    if (host.problem.empty())
+      continue;
+    problems.insert(host.problem);
+    hosts.push_back(name);
   }
-  const std::string when = side.run.empty() ? "now" : "in run " + side.run;
-  for (auto& [problem, names] : hosts)
-    diff.unanswered.emplace_back("gave no answer " + when + ": " + problem, std::move(names));
+  if (hosts.empty())
+    return;
+  diff.unanswered.emplace_back(
+      "gave no answer " + (side.run.empty() ? "now" : "in run " + side.run) + ": " +
+          side.hosts.at(hosts.front()).problem + (problems.size() > 1 ? ", and the like" : ""),
+      std::move(hosts));
 }
 
 std::string value_text(const SectionName& what, const std::string& value) {
