@@ -12,6 +12,8 @@ import time
 # What lies in ROOT beside the releases. The lock is the last to go: until then nobody else begins.
 NOTES = ("active", BACK, CALLED_OFF, "decide.lock", UNCONFIRMED, OVERDUE, CONFIRMED, ROLLED_BACK,
          ARMED, OUTLIVES, EPOCH, HISTORY, PINS, "pip.lock", LOCK)
+# What network file systems make of a file that goes while it is open, until it is closed: our locks.
+STILL_OPEN = (".nfs", ".fuse_hidden")
 PARENTS = (".ds-deploy", "ds-deploy")  # of ROOT, where they are ours: release_root()
 HOOK_FILES = ("ds_deploy.pth", "ds_deploy.start", "_ds_deploy.py")  # what starts it comes first
 
@@ -23,7 +25,7 @@ def named(why):
 def refuse_shared(request, root):
     shared = shared_by(root)
     if shared and not request["all_asked"]:
-        raise Refused("%s: " % root + NOT_ASKED % shared)
+        raise Refused("%s: " % root + NOT_ASKED % shared + "; if none of them uses it: --also-shared")
 
 
 def refuse_active(root, chosen):
@@ -176,7 +178,8 @@ def remove_root(root, why):
     for folder in (root, releases):
         for name in sorted(os.listdir(folder) if os.path.isdir(folder) else ()):
             path = os.path.join(folder, name)
-            if path != releases and path not in why and name[:64] not in why:
+            if path != releases and path not in why and name[:64] not in why and \
+                    not name.startswith(STILL_OPEN):
                 why[path] = "ds-deploy did not write it"
     return removed
 
@@ -216,6 +219,10 @@ def remove(request, root):
     with deciding(root):
         refuse_active(root, chosen)
         if chosen is None:
-            return remove_all(request, root)
-        removed, size, why = remove_releases(request, root, chosen)
+            answer = remove_all(request, root)
+        else:
+            removed, size, why = remove_releases(request, root, chosen)
+    if chosen is None:
+        remove_empty(folders_of(root))  # the last lock is closed
+        return answer
     return {"removed": removed, "bytes": size, "files": [], "stays": named(why)}

@@ -52,6 +52,8 @@ void add_remove(CLI::App& app, Options& options) {
   app.add_option("RELEASE", options.files, "SHA-256 of a release, or a beginning of it");
   app.add_flag("--all", options.all,
                "all that ds-deploy has there; hosts go back to what pip installed first");
+  app.add_flag("--also-shared", options.also_shared,
+               "also on a file system that other machines may have: none of them uses it");
   add_fleet(app, options);
   add_report(app, options);
   app.add_flag("--dry-run", options.dry_run, "say what would go; no host is changed");

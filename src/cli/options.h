@@ -63,6 +63,7 @@ struct Options {
   bool owed = false;            ///< of resume and verify: what runs left to do
   std::set<std::string> only;   ///< of the hosts: these; empty: all
   bool break_lock = false;
+  bool also_shared = false;  ///< remove on shared file systems too
   std::string owner_group;       ///< of what is written on hosts
   std::string mode = "release";  ///< "pip": each host's pip installs the wheels
   std::optional<int> keep;       ///< releases beside the active ones; 3 if it is not given

@@ -202,6 +202,7 @@ RolloutOptions rollout_options(const Undertaking& undertaking, Session& session)
   rollout.keep = static_cast<std::size_t>(options.keep.value_or(3));
   rollout.keep_days = options.keep_days;
   rollout.break_lock = options.break_lock;
+  rollout.also_shared = options.also_shared;
   rollout.pays = options.owed;
   rollout.until = parse_until(options.until, std::time(nullptr));
   rollout.owner_group = options.owner_group;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "rollout/readers.h"
 #include "rollout/records.h"
 #include "rollout/rollout_state.h"
 
@@ -26,7 +27,8 @@ std::string stays_text(const json& answer) {
 
 }  // namespace
 
-PhaseDescription remove_phase(const std::vector<std::string>& releases) {
+PhaseDescription remove_phase(const std::vector<std::string>& releases,
+                              const RolloutOptions& options) {
   PhaseDescription phase;
   phase.name = "remove";
   phase.done_word = "removed";
@@ -34,8 +36,8 @@ PhaseDescription remove_phase(const std::vector<std::string>& releases) {
   json chosen = nullptr;
   if (!releases.empty())
     chosen = releases;
-  phase.command = [chosen](const RolloutHost&) {
-    return PhaseCommand{{{"phase", "remove"}, {"releases", chosen}, {"all_asked", false}}, {}};
+  phase.command = [chosen, all_asked = options.also_shared](const RolloutHost&) {
+    return PhaseCommand{{{"phase", "remove"}, {"releases", chosen}, {"all_asked", all_asked}}, {}};
   };
   phase.accept = [all = releases.empty()](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))
@@ -117,13 +119,14 @@ std::string leaving_text(const RolloutHost& host, const json& answer) {
 
 }  // namespace
 
-void look_at_all(const std::vector<RolloutHost*>& hosts, Transport& transport, Status& status) {
+void look_at_all(const std::vector<RolloutHost*>& hosts, const RolloutOptions& options,
+                 Transport& transport, Status& status) {
   PhaseDescription phase;
   phase.name = "look";
   phase.time_limit = std::chrono::minutes(10);
-  phase.command = [](const RolloutHost&) {
+  phase.command = [all_asked = options.also_shared](const RolloutHost&) {
     return PhaseCommand{
-        {{"phase", "remove"}, {"releases", nullptr}, {"look", true}, {"all_asked", false}}, {}};
+        {{"phase", "remove"}, {"releases", nullptr}, {"look", true}, {"all_asked", all_asked}}, {}};
   };
   phase.accept = [](RolloutHost& host, const json& answer) {
     if (!answer.value("ok", false))
@@ -151,12 +154,13 @@ std::vector<HostOutcome> predict_leaving(const Inventory& inventory, const Fleet
                                          Status& status) {
   std::vector<RolloutHost> hosts = admit_hosts(inventory, fleet, audit, sets, options);
   leave_out(hosts, options);
-  look_at_all(good_hosts(hosts), transport, status);
+  look_at_all(good_writers(hosts), options, transport, status);
   for (RolloutHost* host : good_hosts(hosts)) {
     const std::optional<LockFacts>& lock = host->facts->installed.lock;
     if (lock && lock->holder != "ended")
       host->outcome.message += fmt::format("; locked now by run {} of {}", lock->run, lock->who);
   }
+  settle_readers(hosts, RolloutOptions::Goal::removed);
   share_outcomes(hosts, audit);
   std::vector<HostOutcome> outcomes;
   for (RolloutHost& host : hosts)
@@ -193,15 +197,14 @@ RolloutResult remove_releases(const Inventory& inventory, const Fleet& fleet,
                               const RolloutOptions& options, Transport& transport, Status& status) {
   std::vector<RolloutHost> hosts = admit_hosts(inventory, fleet, audit, {}, options);
   Records records(options.journal, options.run);
-  const PhaseDescription lock = lock_phase(options, status), remove = remove_phase(releases);
+  const PhaseDescription lock = lock_phase(options, status),
+                         remove = remove_phase(releases, options);
   std::vector<RolloutHost*> good;
-  for (RolloutHost& host : hosts) {
-    if (!host.good || !host.takes_part)
-      continue;
-    if (holds_nothing(host.facts->installed))
-      host.outcome.state = HostState::unchanged;
+  for (RolloutHost* host : good_writers(hosts)) {
+    if (holds_nothing(host->facts->installed))
+      host->outcome.state = HostState::unchanged;
     else
-      good.push_back(&host);
+      good.push_back(host);
   }
   RolloutResult result;
   try {
@@ -217,6 +220,7 @@ RolloutResult remove_releases(const Inventory& inventory, const Fleet& fleet,
   }
   for (RolloutHost& host : hosts)
     host.program.reset();
+  settle_readers(hosts, RolloutOptions::Goal::removed);
   share_outcomes(hosts, audit);
   for (RolloutHost& host : hosts)
     result.hosts.push_back(std::move(host.outcome));

@@ -171,7 +171,7 @@ std::string Rollout::take_all_away() {
   std::erase_if(hosts, [](const RolloutHost* host) { return !host->good; });
   takes_away_ = true;
   records_.announce(hosts, HostState::removed, "remove");
-  const PhaseDescription remove = remove_phase({});
+  const PhaseDescription remove = remove_phase({}, options_);
   with_retries(hosts, options_.policy.retries, HostState::ready,
                [&](const std::vector<RolloutHost*>& asked) {
                  run_phase(remove, asked, transport_, status_);
@@ -268,7 +268,7 @@ void Rollout::go() {
   began_ = true;
   records_.note_proofs(hosts_of(hosts_));
   if (removes())
-    look_at_all(good_writers(hosts_), transport_, status_);
+    look_at_all(good_writers(hosts_), options_, transport_, status_);
   std::string because =
       run_hook_of_run(options_.policy.hooks.run_start, "run_start", options_, transport_);
   if (because.empty())

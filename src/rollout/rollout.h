@@ -146,6 +146,7 @@ struct RolloutOptions {
   std::set<std::string> unserved;    ///< hosts that an earlier run owes its release
   std::vector<DrainRecord> drained;  ///< by earlier runs, and not brought back
   bool pays = false;                 ///< what earlier runs owe is what this one brings
+  bool also_shared = false;          ///< remove what other machines may use
   bool break_lock = false;     ///< take also a lock of which nobody can tell whether its run lives
   Journal* journal = nullptr;  ///< that has this run and its hosts; nullptr: none is kept
 };

@@ -145,10 +145,12 @@ PhaseDescription confirm_phase(const std::vector<ReleaseSet>& sets, const Policy
                                bool by_pip = false);
 PhaseDescription keep_phase(const std::string& run);
 /// Of these releases; none: of all that is ours, where nothing is active.
-PhaseDescription remove_phase(const std::vector<std::string>& releases);
+PhaseDescription remove_phase(const std::vector<std::string>& releases,
+                              const RolloutOptions& options);
 /// Which of `hosts` have nothing of ours, and which would not part with all of it: those have
 /// failed. Changes nothing there.
-void look_at_all(const std::vector<RolloutHost*>& hosts, Transport& transport, Status& status);
+void look_at_all(const std::vector<RolloutHost*>& hosts, const RolloutOptions& options,
+                 Transport& transport, Status& status);
 PhaseDescription rollback_phase(const std::string& run, const std::string& because);
 
 /// The set that `host` gets; nullptr if none is for it.

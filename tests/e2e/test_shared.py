@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts with one environment on a shared file system: one writes, each confirms."""
 import json
+import os
 import shutil
 import subprocess
 import threading
@@ -199,6 +200,41 @@ class Few(Shared):
         self.assertEqual(self.states(report), {"n1": "ready", "n2": "ready", "n3": "ready",
                                                "n4": "failed"})
         self.assertFalse((one / ".ds-deploy" / "env" / "active").exists())
+
+    def test_leaving(self):
+        self.fleet.start_sharing()
+        self.take()
+        words = ["remove", "--all", "--hostfile", self.hostfile(), *self.common, "--json"]
+        done = self.run_program(*words)
+        self.assertEqual(done.returncode, 4, done.stdout + done.stderr)
+        self.assertIn("if none of them uses it: --also-shared", done.stdout)
+        self.assertEqual(len(self.pointer()), 1)
+        dry = self.run_program(*words, "--also-shared", "--dry-run")
+        self.assertEqual(set(self.states(json.loads(dry.stdout)).values()), {"ready"})
+        done = self.run_program(*words, "--also-shared")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual(set(self.states(json.loads(done.stdout)).values()), {"removed"})
+        self.assertEqual([*self.fleet.export.glob(".ds-deploy/**/*")], [])
+        self.assertFalse(self.root.parent.exists())
+        self.assertEqual(list(self.fleet.export.glob("env/lib/python*/site-packages/*ds_deploy*")),
+                         [])
+
+    def test_old_releases(self):
+        self.fleet.start_sharing()
+        for version in ("1.0", "2.0", "3.0"):
+            self.take(wheel=self.pure_wheel(version=version))
+        seals = sorted((self.root / "releases").glob("*.json"))
+        for path in seals:
+            os.utime(path, (time.time() - 3 * 86400,) * 2)
+        for name in ("confirmed.json", "rolled-back.json"):
+            path = self.root / name
+            if path.exists():
+                record = json.loads(path.read_text())
+                record["at"] -= 3 * 86400
+                path.write_text(json.dumps(record))
+        self.take("--keep", "0", "--keep-days", "2", wheel=self.pure_wheel(version="4.0"))
+        # What was active until now was used now; the first ones were not for three days.
+        self.assertEqual(len(list((self.root / "releases").glob("*.json"))), 2)
 
     def test_by_pip(self):
         self.fleet.start_sharing()
