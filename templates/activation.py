@@ -52,22 +52,38 @@ def is_record(value):
             all(isinstance(value.get(key), (int, float)) for key in ("deadline", "seconds", "at")))
 
 
+def read_again(read):
+    """What read() gives, once it raises no ValueError; for a second or so. Of a file that another
+    machine has just replaced, one that caches attributes may have the old length."""
+    for wait in (0.1, 0.2, 0.4, 0.8):
+        try:
+            return read()
+        except ValueError:
+            time.sleep(wait)
+    return read()
+
+
 def read_record(root, name):
     """None where there is none. Raises ValueError where it is not what we write."""
+    def read():
+        try:
+            fd = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd, "rb") as source:
+            try:
+                value = json.loads(source.read(1 << 20).decode("utf-8"), parse_constant=int)
+            except OSError:
+                value = None
+        if not is_record(value):
+            raise ValueError
+        return value
     try:
-        fd = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
+        return read_again(read)
     except OSError as error:
         raise ValueError("%s cannot be read: %s" % (os.path.join(root, name), error.strerror))
-    with os.fdopen(fd, "rb") as source:
-        try:
-            value = json.loads(source.read(1 << 20).decode("utf-8"), parse_constant=int)
-        except (OSError, ValueError):
-            value = None
-    if not is_record(value):
-        raise ValueError("%s is damaged" % os.path.join(root, name))
-    return value
+    except ValueError:
+        raise ValueError("%s is damaged" % os.path.join(root, name)) from None
 
 
 def seconds_left(record):

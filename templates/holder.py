@@ -33,10 +33,13 @@ def this_process(identity):
 
 def read_note(root, name):
     """{} where there is none, or one that is not ours."""
-    try:
+    def read():
         fd = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(fd, "rb") as source:
-            value = json.loads(source.read(8192).decode("utf-8").partition("\n")[0])
+            text = source.read(8192).decode("utf-8").partition("\n")[0]
+        return json.loads(text) if text else {}
+    try:
+        value = read_again(read)
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

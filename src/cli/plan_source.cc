@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "audit/audit.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -71,12 +72,37 @@ void refuse_one_name(const std::vector<PlannedWheel>& wheels) {
   }
 }
 
+/// Hosts with one copy of an environment get one wheel.
+void refuse_two_in_one(const std::vector<TargetGroup>& groups, const Fleet& fleet) {
+  for (const std::vector<std::string>& unit : shared_environments(fleet)) {
+    const TargetGroup* first = nullptr;
+    for (const TargetGroup& group : groups) {
+      const bool meant = std::any_of(unit.begin(), unit.end(), [&group](const std::string& host) {
+        return std::find(group.hosts.begin(), group.hosts.end(), host) != group.hosts.end();
+      });
+      if (!meant)
+        continue;
+      if (first != nullptr) {
+        throw Error(fmt::format("{} have one environment on a shared file system, and would need "
+                                "two wheels: for {} ({}) and for {} ({})",
+                                some_of(unit), to_string(*first), some_of(first->hosts),
+                                to_string(group), some_of(group.hosts)),
+                    "give hosts that differ an environment of their own, or leave some out: "
+                    "--exclude",
+                    ExitStatus::incompatible);
+      }
+      first = &group;
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<PlannedWheel> plan_source_wheels(Session& session) {
   // Without hosts that answer there is still a wheel to build.
   const Fleet& fleet = session.fleet();
   const std::vector<TargetGroup> groups = target_groups(fleet);
+  refuse_two_in_one(groups, fleet);
   const std::vector<BuildEnvironment> environments = build_environments(session, groups);
   std::vector<PlannedWheel> wheels;
   if (groups.size() == 1) {

@@ -56,38 +56,12 @@ std::string hosts_of(const PlannedWheel& wheel) {
   return fmt::format("{} ({})", fold_hosts(wheel.hosts), count(wheel.hosts.size(), "host"));
 }
 
-/// Hosts with one copy of an environment get one wheel.
-void refuse_two_in_one(const std::vector<PlannedWheel>& planned, const Fleet& fleet) {
-  for (const std::vector<std::string>& unit : shared_environments(fleet)) {
-    const PlannedWheel* first = nullptr;
-    for (const PlannedWheel& wheel : planned) {
-      const auto& hosts = wheel.hosts;
-      const bool meant = std::any_of(unit.begin(), unit.end(), [&hosts](const std::string& host) {
-        return std::find(hosts.begin(), hosts.end(), host) != hosts.end();
-      });
-      if (!meant)
-        continue;
-      if (first != nullptr) {
-        throw Error(
-            fmt::format("{} have one environment on a shared file system, and would need two "
-                        "wheels: {} for {}, {} for {}",
-                        fold_hosts(unit), wheel_file_name(first->plan), hosts_of(*first),
-                        wheel_file_name(wheel.plan), hosts_of(wheel)),
-            "give hosts that differ an environment of their own, or leave some out: --exclude",
-            ExitStatus::incompatible);
-      }
-      first = &wheel;
-    }
-  }
-}
-
 }  // namespace
 
 std::vector<WheelSet> obtain_wheels(Session& session, Report& report, StageTimes& times) {
   if (!session.options().wheels.empty())
     return {{named_wheels(session.options()), {}, {}}};
   const std::vector<PlannedWheel> planned = plan_wheels(session);
-  refuse_two_in_one(planned, session.fleet());
   say_left_out(planned, report);
   times.finished("plan");
   const std::vector<fs::path> files =
@@ -107,7 +81,6 @@ std::vector<WheelSet> wheels_of_dry_run(Session& session, Report& report) {
   if (options.installed)
     return {};
   const std::vector<PlannedWheel> planned = plan_wheels(session);
-  refuse_two_in_one(planned, session.fleet());
   say_left_out(planned, report);
   report.plan_text = plans_text(planned, options.verbose);
   report.plan_json = plans_json(planned, session);

@@ -92,39 +92,52 @@ ordered_json rollout_json(const RolloutPlan& plan) {
           {"times_of", plan.times_of}};
 }
 
+std::string text_of(const ordered_json& value) {
+  // A file name need not be UTF-8.
+  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+/// As text, host by host: thousands of them are a large tree.
+std::string hosts_text(const Report& report) {
+  const auto audits = audits_by_host(report);
+  std::string text;
+  for (const HostOutcome& host : report.hosts) {
+    const auto audit = audits.find(host.host);
+    text += (text.empty() ? "" : ",") +
+            text_of(host_json(host, audit == audits.end() ? nullptr : audit->second, report));
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string report_json(const Report& report) {
   ordered_json wheels = ordered_json::array();
   for (const ReportedWheel& wheel : report.wheels)
     wheels.push_back(wheel_json(wheel));
-  ordered_json hosts = ordered_json::array();
-  const auto audits = audits_by_host(report);
-  for (const HostOutcome& host : report.hosts) {
-    const auto audit = audits.find(host.host);
-    hosts.push_back(host_json(host, audit == audits.end() ? nullptr : audit->second, report));
-  }
-  ordered_json whole = {{"schema", "ds-deploy.report/1"},
-                        {"run", report.run},
-                        {"command", report.command},
-                        {"exit", static_cast<int>(exit_status(report))},
-                        {"environment", report.environment},
-                        {"dry_run", report.dry_run},
-                        {"wheels", wheels},
-                        {"left_out", report.left_out},
-                        {"notes", report.notes},
-                        {"hosts", hosts},
-                        {"way_out", way_out_json(report.audit.way_out)},
-                        {"seconds", report.seconds}};
+  const ordered_json head = {{"schema", "ds-deploy.report/1"},
+                             {"run", report.run},
+                             {"command", report.command},
+                             {"exit", static_cast<int>(exit_status(report))},
+                             {"environment", report.environment},
+                             {"dry_run", report.dry_run},
+                             {"wheels", wheels},
+                             {"left_out", report.left_out},
+                             {"notes", report.notes}};
+  ordered_json tail = {{"way_out", way_out_json(report.audit.way_out)},
+                       {"seconds", report.seconds}};
   if (report.rollout)
-    whole["rollout"] = rollout_json(*report.rollout);
+    tail["rollout"] = rollout_json(*report.rollout);
   const std::vector<std::string> plans = lines(report.plan_json);
   if (plans.size() == 1)
-    whole["plan"] = ordered_json::parse(plans.front());
+    tail["plan"] = ordered_json::parse(plans.front());
   for (std::size_t at = 0; plans.size() > 1 && at < plans.size(); ++at)
-    whole["plans"].push_back(ordered_json::parse(plans[at]));
-  // A file name need not be UTF-8.
-  return whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+    tail["plans"].push_back(ordered_json::parse(plans[at]));
+  std::string text = text_of(head);
+  text.back() = ',';
+  text += "\"hosts\":[" + hosts_text(report) + "],";
+  text.append(text_of(tail), 1);
+  return text + "\n";
 }
 
 }  // namespace ds

@@ -90,6 +90,12 @@ class Canary(DeployCase):
         self.assertEqual(self.states(done), {"n1": "unchanged", "n2": "confirmed",
                                              "n3": "confirmed", "n4": "confirmed"})
 
+    def test_the_other_policies_that_come_along(self):
+        for version, name in (("1.0", "all-at-once"), ("2.0", "rolling")):
+            report = self.take(ROOT / "deploy" / (name + ".yaml"),
+                               wheel=self.pure_wheel(version=version))
+            self.assertEqual(set(self.states(report).values()), {"confirmed"}, name)
+
     def test_without_a_canary(self):
         done = self.run_program("deploy", "--hostfile", self.hosts, *self.common, "--wheel",
                                 self.wheel, "--prove-rollback")

@@ -108,6 +108,16 @@ class Drained(DeployCase):
         self.assertEqual(child.wait(), 130, child.stderr.read())
         self.slurm.wait_for(lambda: self.slurm.state("n1") == "allocated")
 
+    def test_the_nodes_of_a_job(self):
+        job = self.slurm.job("n2", self.folder / "never")
+        self.addCleanup(self.slurm.run, "scancel", job)
+        for words, names in ((["--slurm-job", job], ["n2"]), ([], ["n1", "n3"])):
+            environment = dict(self.environment, SLURM_JOB_NODELIST="n[1,3]")
+            done = self.run_program("ping", *words, "-F", self.fleet.config, "--json",
+                                    env=environment)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertEqual([host["name"] for host in json.loads(done.stdout)["hosts"]], names)
+
     def test_the_coordinator_is_killed(self):
         job = self.slurm.job("n1", self.folder / "never")
         child = self.begin()

@@ -76,6 +76,20 @@ class OneIsLacking(GroupsCase):
         self.assertIn("python%s -m venv DIR && DIR/bin/pip install torch==1.99.3 setuptools, "
                       "and add --env DIR" % version, said)
 
+    def test_one_environment(self):
+        """Two wheels can be in no environment that several hosts have."""
+        here = about(TORCH)
+        facts = self.facts(n1=here, n2=dict(here, torch="1.99.3+cu118"), n3=here)
+        whole = json.loads(facts.read_text())
+        for host in whole["hosts"]:
+            host["disk"].update(filesystem="nfs4", source="store:/envs")
+            host["python"]["prefix_id"] = "9:77"
+        said = self.build(self.write("shared.json", json.dumps(whole)), "--python", TORCH,
+                          status=3).stderr
+        self.assertRegex(said, r"n1, n2, n3 have one environment on a shared file system, and would "
+                               r"need two wheels: for .* \(n1, n3\) and for .* \(n2\)\n")
+        self.assertIn("give hosts that differ an environment of their own", said)
+
     def test_another_python(self):
         here = about(TORCH)
         other = dict(here, version="3.8.1", soabi="cpython-38-x86_64-linux-gnu")
