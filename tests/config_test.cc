@@ -68,8 +68,10 @@ TEST_CASE("op manifest: golden messages of all manifests at once") {
 TEST_CASE("op manifest: an unquoted number is text") {
   const std::string text =
       "name: adam\nsummary: x\nkind: cuda\nbuild_variable: DS_BUILD_A\nsources: [adam.cc]\n"
-      "minimum_compute_capability: 7.0\nself_test: m:f\n";
-  CHECK(ds::parse_op(text, data / "good/adam/op.yaml").minimum_compute_capability == "7.0");
+      "minimum_compute_capability: 7.0\nself_test: m:f\nself_test_gpu_memory: 600\n";
+  const ds::Op op = ds::parse_op(text, data / "good/adam/op.yaml");
+  CHECK(op.minimum_compute_capability == "7.0");
+  CHECK(op.self_test_gpu_memory == 600);
 }
 
 TEST_CASE("op manifest: text that is no YAML map") {
