@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What another machine wrote to an environment that both have on a shared file system, as this one
 # sees it: attributes and names are cached there for seconds (nfs(5), acregmax and acdirmax).
-# durable.py and holder.py stand before this text.
+# durable.py, holder.py and lock.py stand before this text.
 import os
 import time
 
@@ -16,6 +16,13 @@ def is_seen(request, root):
     return read_pointer(root) == request["releases"] and all(map(os.path.isfile, places))
 
 
+def what_is_seen(request, root):
+    if "lock" not in request:
+        return "active is " + ("+".join(name[:12] for name in read_pointer(root)) or "none")
+    note = read_note(root, LOCK)
+    return "not its lock" + (", but that of %s" % shown(note) if note else "")
+
+
 def see(request, root):
     """Waits for it, so many seconds."""
     end = time.monotonic() + request["seconds"]
@@ -24,8 +31,6 @@ def see(request, root):
             raise Refused(
                 "what another host wrote to %s does not show here after %d s: %s; look whether both "
                 "have one folder there, and at how long the mount caches (actimeo in nfs(5))"
-                % (root, request["seconds"],
-                   "not its lock" if "lock" in request else
-                   "active is %s" % ("+".join(name[:12] for name in read_pointer(root)) or "none")))
+                % (root, request["seconds"], what_is_seen(request, root)))
         time.sleep(0.2)
     return {}

@@ -108,6 +108,9 @@ bool take_leave_out(std::string& fix, const std::string& host);
 /// shows of a wheel, the others would. Clean text.
 std::string class_of(const HostFacts& host);
 
+/// Other machines can have the environment too.
+bool is_on_network(const HostFacts& host);
+
 /// Names of hosts that have one environment on a shared file system: two or more each.
 std::vector<std::vector<std::string>> shared_environments(const Fleet& fleet);
 

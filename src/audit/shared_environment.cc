@@ -134,6 +134,10 @@ void judge_shared(const FleetSummary& summary, const AuditOptions& options,
   }
 }
 
+bool is_on_network(const HostFacts& host) {
+  return is_network(host.disk.filesystem);
+}
+
 std::vector<std::vector<std::string>> shared_environments(const Fleet& fleet) {
   std::vector<std::vector<std::string>> units;
   for (const auto& [key, hosts] : summarise(fleet).shared) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "audit/audit.h"
 #include "base/text.h"
 #include "rollout/readers.h"
 
@@ -89,9 +90,12 @@ void Preparation::take_lock(const std::vector<RolloutHost*>& hosts) {
 void Preparation::prove_shared() {
   if (!locked_)
     return;
-  std::vector<RolloutHost*> readers = readers_of(good_writers(hosts_));
-  do_phase(see_lock_phase(options_), readers);
-  disagrees_ = std::any_of(readers.begin(), readers.end(), [](const RolloutHost* host) {
+  const std::vector<RolloutHost*> writers = good_writers(hosts_);
+  std::vector<RolloutHost*> asked = readers_of(writers);
+  std::copy_if(writers.begin(), writers.end(), std::back_inserter(asked),
+               [](const RolloutHost* host) { return is_on_network(*host->facts); });
+  do_phase(see_lock_phase(options_), asked);
+  disagrees_ = std::any_of(asked.begin(), asked.end(), [](const RolloutHost* host) {
     return has_failed(*host) && hindrance_of(host->outcome).empty();
   });
 }

@@ -82,7 +82,8 @@ std::vector<RolloutHost*> readers_of(const std::vector<RolloutHost*>& writers) {
 
 PhaseDescription see_lock_phase(const RolloutOptions& options) {
   return see_phase("lock", options.policy, [run = options.run](const RolloutHost& host) {
-    return json{{"lock", {{"run", run}, {"machine", host.writer->facts->machine_id}}}};
+    const RolloutHost& writer = host.writer == nullptr ? host : *host.writer;
+    return json{{"lock", {{"run", run}, {"machine", writer.facts->machine_id}}}};
   });
 }
 

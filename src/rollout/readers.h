@@ -20,8 +20,9 @@ std::vector<RolloutHost*> unit_of(RolloutHost& writer);
 /// The readers of these writers, as far as nothing is wrong of them.
 std::vector<RolloutHost*> readers_of(const std::vector<RolloutHost*>& writers);
 
-/// A reader waits until it sees the lock that this run's writer took: attributes are cached, see
-/// nfs(5), and what is no common folder never shows it.
+/// A host waits until it sees the lock that this run's writer of its environment took, which may be
+/// itself: attributes are cached, see nfs(5); what is no common folder never shows it, and one that
+/// nobody knew to be common shows another host's.
 PhaseDescription see_lock_phase(const RolloutOptions& options);
 /// A reader waits until it sees its releases, and them active.
 PhaseDescription see_release_phase(const Policy& policy);

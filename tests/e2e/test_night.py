@@ -53,7 +53,7 @@ class Night(DeployCase):
         self.hosts = self.write("cluster", "".join(
             "%s slots=8 python=%s/bin/python\n" % (name, self.prefixes[name]) for name in HOSTS))
         self.common = ["-F", self.fleet.config, "--state-dir", self.folder / "state",
-                       "--connect-timeout", "2"]
+                       "--connect-timeout", "60", "--login-timeout", "60"]
 
     def share(self):
         """A folder that all hosts see, as from a network file system."""

@@ -9,7 +9,7 @@ import time
 import unittest
 
 from support import shared_hosts
-from support.deploy_case import DeployCase
+from support.deploy_case import PROGRAM, DeployCase, clean_environment
 
 
 @unittest.skipIf(shared_hosts.missing(), "%s" % shared_hosts.missing())
@@ -185,6 +185,30 @@ class Few(Shared):
         self.assertEqual(self.states(json.loads(done.stdout)), {"n4": "unchanged"})
         self.assertEqual(self.history(), ["activated", "confirmed"])
 
+    def test_the_coordinator_is_killed(self):
+        self.fleet.start_sharing()
+        self.take()
+        waits = self.write("waits.yaml", "health:\n  command: sleep 30\n")
+        child = subprocess.Popen(
+            [PROGRAM, "deploy", "--hostfile", self.hostfile(), *self.common, "--wheel",
+             self.pure_wheel(version="2.0"), "--policy", waits], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean_environment())
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        self.fleet.wait_for(lambda: len(self.history()) == 3)
+        child.kill()
+        child.wait()
+        # Another host writes now: the first one is away.
+        self.fleet.stop("n1")
+        self.write("goes-on.yaml", "unreachable: leave-out\n")
+        done = self.run_program("resume", *self.common, "--policy", self.folder / "goes-on.yaml",
+                                "--connect-timeout", "2", "--json")
+        self.assertEqual(done.returncode, 5, done.stdout + done.stderr)
+        self.assertEqual(self.states(json.loads(done.stdout)), {
+            "n1": "unreachable", "n2": "confirmed", "n3": "confirmed", "n4": "confirmed"})
+        self.assertEqual(self.history(), ["activated", "confirmed", "activated", "rolled-back",
+                                          "activated", "confirmed"])
+
     def test_what_only_seems_to_be_one_folder(self):
         one, two = self.folder / "one", self.folder / "two"
         for path in (one, two):
@@ -200,6 +224,17 @@ class Few(Shared):
         self.assertEqual(self.states(report), {"n1": "ready", "n2": "ready", "n3": "ready",
                                                "n4": "failed"})
         self.assertFalse((one / ".ds-deploy" / "env" / "active").exists())
+
+    def test_what_nobody_knew_to_be_one_folder(self):
+        """By the mounts' names they are two, and this file system has no locks between hosts."""
+        (self.folder / "other").mkdir()
+        self.fleet.start_sharing("n1", "n2")
+        self.fleet.start_sharing("n3", "n4", source=self.folder / "other")
+        report = self.take(policy="shared_wait: 1s\n", exit_status=4)
+        said = [host["message"] for host in report["hosts"] if host["state"] == "failed"]
+        self.assertTrue(any("not its lock, but that of run %s of " % report["run"] in text
+                            for text in said), said)
+        self.assertFalse((self.root / "active").exists())
 
     def test_leaving(self):
         self.fleet.start_sharing()

@@ -43,12 +43,14 @@ class SharedHosts(sshd_hosts.SshdHosts):
         for host in self.hosts.values():
             (host["folder"] / "machine-id").write_text(uuid.uuid4().hex + "\n")
 
-    def start_sharing(self, *names, export=None, options=""):
-        """`export`: another folder, which has the name of the one that is exported."""
+    def start_sharing(self, *names, export=None, source=None, options=""):
+        """`export`: another folder, which has the name of the one that is exported; `source`:
+        another name for what is exported."""
         for name in names or self.hosts:
             machine = self.hosts[name]["folder"] / "machine-id"
             self.start(name, within=["unshare", "-m", "sh", "-c", WITHIN, "sh", machine,
-                                     export or self.export, self.export, self.place, options])
+                                     export or self.export, source or self.export, self.place,
+                                     options])
 
     def enter(self, name, *words, **how):
         """A process that sees what the host sees."""
