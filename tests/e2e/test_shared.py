@@ -164,6 +164,20 @@ class Few(Shared):
         self.assertEqual(set(self.states(report).values()), {"confirmed"})
         self.assertEqual(self.hosts["n1"]["writer"], "n4")
 
+    def test_only_the_coordinator_can_write(self):
+        """It is one of the hosts then, as the manual says."""
+        self.fleet.start_sharing(options=",ro")
+        hosts = self.hostfile()
+        subprocess.run(["bindfs", "-o", "subtype=nfs", self.fleet.export, self.fleet.place],
+                       check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", self.fleet.place], check=True)
+        hosts.write_text(hosts.read_text() + "head slots=1 transport=local writer=yes python=%s\n"
+                         % self.python)
+        report = self.deploy("deploy", "--hostfile", hosts, *self.common, "--wheel", self.wheel)
+        self.assertEqual(self.states(report), dict.fromkeys(["n1", "n2", "n3", "n4", "head"],
+                                                            "confirmed"))
+        self.assertEqual([host["writer"] for host in report["hosts"]], ["head"] * 4 + [None])
+
     def test_one_that_is_incompatible(self):
         self.fleet.start_sharing()
         self.keys = {"n3": " env-script=/nowhere"}
