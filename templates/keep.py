@@ -11,7 +11,7 @@ import time
 # What runs that were killed leave: the first three are under the lock of a release's .part.
 LEFT = re.compile(r"^(?:\.stage-([0-9a-f]{64})|([0-9a-f]{64})\.part|([0-9a-f]{64})\.json\.\d+\.new"
                   r"|.+\.\d+\.new)$")
-# File systems that several machines can have mounted; place_rules.cc has the same.
+# File systems that several machines can have mounted; shared_environment.cc has the same.
 SHARED = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "wekafs", "cifs", "smb3", "9p", "afs", "panfs",
           "pvfs2", "gfs2", "ocfs2", "virtiofs", "fuse.")
 ASKED = re.compile(rb"(?:^|\0)DS_DEPLOY_RELEASE=([^\0]*)")

@@ -32,7 +32,8 @@ std::string target_key(const HostFacts& host);
 std::string driver_of(const HostFacts& host);
 
 FleetSummary summarise(const Fleet& fleet);
-/// Adds the host to those of its environment, where others can have it.
+/// Adds the host, which is among the summary's targets, to those of its environment, where others
+/// can have it.
 void note_shared(const HostFacts& host, FleetSummary& summary);
 /// Who writes each of these environments; and where one of its hosts is refused, all are.
 void judge_shared(const FleetSummary& summary, const AuditOptions& options,

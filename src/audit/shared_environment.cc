@@ -53,13 +53,9 @@ void note_shared(const HostFacts& host, FleetSummary& summary) {
   const std::string target = target_key(host);
   if (key.empty())
     return;
-  std::vector<const HostFacts*>& hosts = summary.shared[key];
   // Another name of one machine is no other host.
-  const bool again = std::any_of(hosts.begin(), hosts.end(), [&target](const HostFacts* other) {
-    return !target.empty() && target_key(*other) == target;
-  });
-  if (!again)
-    hosts.push_back(&host);
+  if (target.empty() || summary.targets.at(target) == &host)
+    summary.shared[key].push_back(&host);
 }
 
 bool is_written_by_another(const Subject& subject) {

@@ -25,12 +25,16 @@ void on_signal(int) {
   errno = saved;
 }
 
-/// An empty line was typed. Whoever is not in the foreground would be stopped by reading.
+/// Whoever is not in the foreground would be stopped by reading, and a terminal that is gone has
+/// always something to say.
+bool may_read() {
+  return !TerminalUse::any() && ::tcgetpgrp(STDIN_FILENO) == ::getpgrp();
+}
+
+/// An empty line was typed.
 bool typed_enter() {
   char line[256];
-  if (TerminalUse::any() || ::tcgetpgrp(STDIN_FILENO) != ::getpgrp())
-    return false;
-  return ::read(STDIN_FILENO, line, sizeof line) == 1 && line[0] == '\n';
+  return may_read() && ::read(STDIN_FILENO, line, sizeof line) == 1 && line[0] == '\n';
 }
 
 }  // namespace
@@ -68,7 +72,7 @@ Watcher::~Watcher() {
 
 void Watcher::run() {
   while (true) {
-    const bool reads = wants_.reads && !TerminalUse::any();
+    const bool reads = wants_.reads && may_read();
     pollfd waits[] = {{woken_.get(), POLLIN, 0}, {reads ? STDIN_FILENO : -1, POLLIN, 0}};
     ::poll(waits, 2, wants_.ticks || wants_.reads ? tick_ms : -1);
     char bytes[64];
