@@ -4,11 +4,11 @@
     python3 tests/bench/audit.py --build build-bench [--library FILE.so] [--cuobjdump FILE]
         [--python PY] [--hosts 200] [--rounds 5]
 
-Four tables. Inspection: the needs of one large library read by `ds-deploy inspect`, beside
+Five tables. Inspection: the needs of one large library read by `ds-deploy inspect`, beside
 `cuobjdump --list-elf --list-ptx` on it, in turns, and by itself without the hash that inspect prints
 too. The library should be PyTorch's largest. Audit: 4,000 replayed hosts against a wheel with 25
 libraries, all good, and with every fourth host's GPUs too old: time, and the most memory. Plan: a dry run of a deployment to 4,000 replayed hosts under
-deploy/canary.yaml, with its report as text, JSON and HTML. Live: what
+deploy/canary.yaml, with its report as text, JSON and HTML. Page: that HTML in a browser. Live: what
 an audit of sshd hosts of this machine costs the coordinator for each of them, and what the probe of
 this machine's own PY costs a host, its CPU and that of all that it runs.
 """
@@ -26,7 +26,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from support import fleet as fleet_module  # noqa: E402
-from support import recorded_wheel, report_fleet  # noqa: E402
+from support import chromium, recorded_wheel, report_fleet  # noqa: E402
 
 HOSTS, LIBRARIES = 4000, 25
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -106,6 +106,37 @@ def plans(program, folder, rounds):
             name, spread([run[0] for run in runs], "s"), max(run[1] for run in runs), runs[0][2]))
 
 
+def page(program, folder, rounds):
+    """Seconds until a frame with the change was shown."""
+    if not chromium.PROGRAM:
+        print("\nno page: chromium is not installed")
+        return
+    facts, html = folder / "facts.json", folder / "report.html"
+    report_fleet.thousands(facts)
+    timed([program, "audit", report_fleet.wheel(folder), "--facts", facts, "--html", html])
+    shown = ("new Promise(done => requestAnimationFrame(() => requestAnimationFrame("
+             "() => done(1))))")
+    acts = {"open": lambda tab: tab.open(html.as_uri()),
+            "sort": lambda tab: tab.evaluate(
+                "document.querySelector('#hosts thead button').click()"),
+            "filter": lambda tab: (tab.press("/"), tab.type("rack25")),
+            "to the last host": lambda tab: (tab.press("Escape"), tab.press("ArrowDown"),
+                                             tab.press("End"))}
+    taken = {name: [] for name in acts}
+    with chromium.Browser(folder / "profile") as browser:
+        for _ in range(rounds):
+            tab = browser.page()
+            for name, act in acts.items():
+                start = time.monotonic()
+                act(tab)
+                tab.evaluate(shown)
+                taken[name].append(time.monotonic() - start)
+    print("\n### The page of an audit of %d hosts\n" % HOSTS)
+    print("| what | seconds, median (min to max) |\n|---|---|")
+    for name, values in taken.items():
+        print("| %s | %s |" % (name, spread(values, "s")))
+
+
 def live(program, folder, number, python, rounds):
     reason = fleet_module.missing()
     if reason:
@@ -149,6 +180,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="ds-deploy-bench.") as folder:
         audits(program, pathlib.Path(folder), given.rounds)
         plans(program, pathlib.Path(folder), given.rounds)
+        page(program, pathlib.Path(folder), given.rounds)
         os.environ["DS_DEPLOY_TEST_BUILD"] = str(program.parent)
         live(program, pathlib.Path(folder), given.hosts, given.python, given.rounds)
     if given.library:

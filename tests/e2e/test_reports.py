@@ -2,7 +2,6 @@
 """The forms of the report, over replayed facts of 4 and of 4,000 hosts."""
 import json
 import re
-import time
 import unittest
 import xml.etree.ElementTree as ElementTree
 
@@ -339,34 +338,20 @@ class Page(ReportCase):
         self.assertIn("node2  refused      F . .", text)
         self.assert_quiet()
 
-    def test_thousands_are_usable_within_two_seconds(self):
+    def test_thousands_are_sorted_filtered_and_walked_through(self):
+        """How long that takes is measured by tests/bench/audit.py."""
         report_fleet.thousands(self.facts)
         self.open()
         self.assertEqual(self.value("document.documentElement.dataset.ready"), "true")
-        # The audit itself is not the page's time.
-        paint = self.value("Math.max(performance.getEntriesByName('first-contentful-paint')[0]"
-                           "?.startTime ?? performance.now(), performance.timing.domComplete - "
-                           "performance.timing.navigationStart)")
-        self.assertLess(paint, 2000)
         self.assertEqual(self.told(), "4,000 hosts")
-
-        def timed(work):
-            start = time.monotonic()
-            work()
-            # A frame with the change was shown.
-            self.value("new Promise(done => requestAnimationFrame(() => "
-                       "requestAnimationFrame(() => done(1))))")
-            return time.monotonic() - start
-
-        click = "document.querySelector('#hosts thead button').click()"
-        self.assertLess(timed(lambda: self.value(click)), 2)
+        self.value("document.querySelector('#hosts thead button').click()")
         self.assertEqual(self.names()[:2], ["rack001-node01", "rack001-node02"])
         self.page.press("/")
-        self.assertLess(timed(lambda: self.page.type("rack25")), 2)
+        self.page.type("rack25")
         self.assertEqual(self.told(), "16 of 4,000 hosts")
         self.page.press("Escape")
         self.page.press("ArrowDown")
-        self.assertLess(timed(lambda: self.page.press("End")), 2)
+        self.page.press("End")
         self.assertEqual(self.focused(), "rack250-node16")
         self.assertEqual(len(self.names()), 4000)
         self.assert_quiet()
