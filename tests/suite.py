@@ -95,7 +95,9 @@ class Totals:
         self.failed += int(summary.group(3))
 
     def add_ops(self, build, pattern):
-        """The ops' own tests, in the package that ds-deploy builds of them."""
+        """The ops' own tests: C++, and Python in the package that ds-deploy builds of them."""
+        for binary in sorted((build / "tests").glob("op-tests-*")) if pattern is None else ():
+            self.add_unit_tests(binary, "--no-intro")
         try:
             python, package = ops_environment(build)
         except subprocess.CalledProcessError as error:

@@ -5,14 +5,12 @@
 // updated there and stored back.
 #include "cpu_adam.h"
 
-#include <omp.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
 
 #include "ds_ops/error_text.h"
+#include "ds_ops/threads.h"
 #include "kernels.h"
 
 namespace {
@@ -80,20 +78,6 @@ void step_chunks(const Tensor* tensors, int64_t first, int64_t last, const AdamK
     first = std::max<int64_t>(first - chunks, 0);
     last -= chunks;
   }
-}
-
-/// How many threads share `chunks`.
-int thread_count(int64_t chunks) {
-  // libgomp's pool does not survive a fork: a child that asked it for threads would wait for ever.
-  static std::atomic<pid_t> pool_owner{0};
-  int64_t wanted = std::min<int64_t>(omp_get_max_threads(), chunks / least_chunks_per_thread);
-  if (wanted < 2) {
-    return 1;
-  }
-  pid_t owner = 0;
-  pid_t self = getpid();
-  bool ours = pool_owner.compare_exchange_strong(owner, self) || owner == self;
-  return ours ? static_cast<int>(wanted) : 1;
 }
 
 bool is_known(int32_t dtype) {
@@ -183,18 +167,9 @@ int ds_ops_cpu_adam_step(const Tensor* tensors, int64_t count, const ds_ops_adam
   for (int64_t i = 0; i < count; ++i) {
     chunks += chunks_of(tensors[i]);
   }
-  int threads = thread_count(chunks);
-  if (threads == 1) {
-    step_chunks(tensors, 0, chunks, kernels, factors);
-    return DS_OPS_OK;
-  }
-#pragma omp parallel num_threads(threads)
-  {
-    // The runtime may have given fewer threads than were asked for.
-    int64_t team = omp_get_num_threads();
-    int64_t self = omp_get_thread_num();
-    step_chunks(tensors, chunks * self / team, chunks * (self + 1) / team, kernels, factors);
-  }
+  ds_ops::share(chunks, least_chunks_per_thread, 0, [&](int64_t first, int64_t last) {
+    step_chunks(tensors, first, last, kernels, factors);
+  });
   return DS_OPS_OK;
 }
 

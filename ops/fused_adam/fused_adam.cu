@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The host side of a step: checks the arguments, packs tensors and chunks into launches.
-#include "device.h"
+#include "ds_ops/check.h"
+#include "ds_ops/cuda_exports.h"
 #include "fused_adam.h"
 #include "kernel.cuh"
 
@@ -25,29 +26,6 @@ struct Lists {
   const int64_t* sizes;
 };
 
-int64_t element_size(int32_t dtype) {
-  switch (dtype) {
-    case DS_OPS_FLOAT32:
-      return 4;
-    case DS_OPS_FLOAT16:
-    case DS_OPS_BFLOAT16:
-      return 2;
-    case DS_OPS_FLOAT64:
-      return 8;
-    default:
-      return 0;
-  }
-}
-
-int check_pointer(const void* pointer, int64_t alignment) {
-  if (pointer == nullptr) {
-    return DS_OPS_NULL_POINTER;
-  }
-  return reinterpret_cast<uintptr_t>(pointer) % static_cast<uintptr_t>(alignment) == 0
-             ? DS_OPS_OK
-             : DS_OPS_MISALIGNED;
-}
-
 /// Checks sizes and pointers of one tensor; nothing of the device is asked.
 int check_tensor(const Lists& lists, int64_t i, int64_t width, int32_t chunk_size) {
   const int64_t size = lists.sizes[i];
@@ -60,7 +38,7 @@ int check_tensor(const Lists& lists, int64_t i, int64_t width, int32_t chunk_siz
   }
   const void* pointers[] = {lists.grads[i], lists.params[i], lists.exp_avg[i], lists.exp_avg_sq[i]};
   for (const void* pointer : pointers) {
-    int code = check_pointer(pointer, width);
+    int code = ds_ops::check_span({pointer, size, width, true});
     if (code != DS_OPS_OK) {
       return code;
     }
@@ -69,7 +47,7 @@ int check_tensor(const Lists& lists, int64_t i, int64_t width, int32_t chunk_siz
 }
 
 int check_lists(const Lists& lists, int32_t dtype, int32_t chunk_size) {
-  const int64_t width = element_size(dtype);
+  const int64_t width = ds_ops::element_size(dtype);
   if (width == 0) {
     return DS_OPS_BAD_DTYPE;
   }
@@ -207,9 +185,9 @@ int ds_ops_fused_adam_step(int32_t device, int64_t count, void* const* grads, vo
                                  chunk_size};
   switch (dtype) {
     case DS_OPS_FLOAT16:
-      return step_all<__half>(lists, arguments, queue);
+      return step_all<ds_ops::Float16>(lists, arguments, queue);
     case DS_OPS_BFLOAT16:
-      return step_all<__nv_bfloat16>(lists, arguments, queue);
+      return step_all<ds_ops::BFloat16>(lists, arguments, queue);
     default:
       return step_all<float>(lists, arguments, queue);
   }

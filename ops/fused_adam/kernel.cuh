@@ -4,10 +4,8 @@
 // device, no memory to keep alive. Each block works on one chunk of one tensor.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include "ds_ops/adam_math.h"
+#include "ds_ops/scalar.h"
 
 namespace ds_ops {
 
@@ -38,32 +36,6 @@ struct StepArguments {
 };
 
 static_assert(sizeof(Pack) + sizeof(StepArguments<double>) <= 4096, "kernel arguments are 4 KiB");
-
-__device__ inline float widen(float value) {
-  return value;
-}
-__device__ inline double widen(double value) {
-  return value;
-}
-__device__ inline float widen(__half value) {
-  return __half2float(value);
-}
-__device__ inline float widen(__nv_bfloat16 value) {
-  return __bfloat162float(value);
-}
-
-__device__ inline void narrow(float value, float& to) {
-  to = value;
-}
-__device__ inline void narrow(double value, double& to) {
-  to = value;
-}
-__device__ inline void narrow(float value, __half& to) {
-  to = __float2half_rn(value);
-}
-__device__ inline void narrow(float value, __nv_bfloat16& to) {
-  to = __float2bfloat16_rn(value);
-}
 
 template <Decay decay, class Element, class Real>
 __global__ void __launch_bounds__(threads_per_block)

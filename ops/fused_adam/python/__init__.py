@@ -12,24 +12,17 @@ from __future__ import annotations
 import ctypes
 from typing import Any, List, Optional, Tuple
 
-from ds_ops import _adam, _arrays
-from ds_ops._library import CannotRun, OpError, check, load
+from ds_ops import _adam, _arrays, _cuda
+from ds_ops._library import check
 
 __all__ = ["multi_tensor_adam", "self_test", "step"]
 
-_NO_DRIVER, _NO_DEVICE = 1035, 1100  # DS_OPS_CUDA + cudaErrorInsufficientDriver, ...NoDevice
-
-_lib = load(__file__)
-_void, _i32, _i64, _u64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_uint64
+_lib = _cuda.load_cuda(__file__)
+_void, _i32, _i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
 _list = ctypes.POINTER(_void)
 _lib.ds_ops_fused_adam_step.argtypes = [
     _i32, _i64, _list, _list, _list, _list, ctypes.POINTER(_i64), _i32,
     ctypes.POINTER(_adam.Options), _void, _void, _i32, _void]
-_lib.ds_ops_cuda_device_count.argtypes = [ctypes.POINTER(_i32)]
-_lib.ds_ops_cuda_malloc.argtypes = [_i32, _u64, _list]
-_lib.ds_ops_cuda_free.argtypes = [_i32, _void]
-_lib.ds_ops_cuda_copy.argtypes = [_i32, _void, _void, _u64]
-_lib.ds_ops_cuda_synchronize.argtypes = [_i32, _void]
 
 
 def step(params: Any, grads: Any, exp_avg: Any, exp_avg_sq: Any, *, step: int, lr: float = 1e-3,
@@ -56,20 +49,20 @@ def step(params: Any, grads: Any, exp_avg: Any, exp_avg_sq: Any, *, step: int, l
     rows = _adam.collect(
         {"params": params, "grads": grads, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq},
         dict.fromkeys(("params", "grads", "exp_avg", "exp_avg_sq"), dtype), "cuda")
-    scalars = [_scalar("inv_scale", inv_scale, "float32"), _scalar("noop_flag", noop_flag, "int32")]
+    scalars = [_cuda.scalar("inv_scale", inv_scale, "float32"), _cuda.scalar("noop_flag", noop_flag, "int32")]
     if not rows:
         return
     views = [v for row in rows for v in row]
     present = [v for v in scalars if v is not None]
     _adam.check_overlap(present, [v for row in rows for v in (row[0], row[2], row[3])])
     _check_dtypes(views)
-    device = _device(views + present)
+    device = _cuda.device_of(views + present)
     code = _lib.ds_ops_fused_adam_step(
-        device, len(rows), _pointers(row[1] for row in rows), _pointers(row[0] for row in rows),
-        _pointers(row[2] for row in rows), _pointers(row[3] for row in rows),
+        device, len(rows), _cuda.pointers(row[1] for row in rows), _cuda.pointers(row[0] for row in rows),
+        _cuda.pointers(row[2] for row in rows), _cuda.pointers(row[3] for row in rows),
         (_i64 * len(rows))(*(row[0].size for row in rows)), _adam.DTYPES[views[0].dtype],
         ctypes.byref(settings), *(v.pointer if v else None for v in scalars), chunk_size,
-        _stream(views + present, device) if stream is None else stream)
+        _cuda.stream_of(_lib, views + present, device) if stream is None else stream)
     check(_lib, "ds_ops_fused_adam_step", code)
 
 
@@ -92,20 +85,6 @@ def multi_tensor_adam(chunk_size: int, noop_flag: Any, tensor_lists: List[List[A
                noop_flag=noop_flag, chunk_size=chunk_size)
 
 
-def _pointers(views: Any) -> Any:
-    addresses = [v.pointer for v in views]
-    return (_void * len(addresses))(*addresses)
-
-
-def _scalar(name: str, array: Any, dtype: str) -> Optional[_arrays.View]:
-    if array is None:
-        return None
-    found = _arrays.view(name, array, dtype=dtype, device="cuda")
-    if found.size != 1:
-        raise ValueError(f"{name}: must have one element, has {found.size}")
-    return found
-
-
 def _check_dtypes(views: List[_arrays.View]) -> None:
     for v in views:
         if v.dtype not in _adam.DTYPES:
@@ -116,76 +95,16 @@ def _check_dtypes(views: List[_arrays.View]) -> None:
                             f"{views[0].dtype}")
 
 
-def _device(views: List[_arrays.View]) -> int:
-    """The GPU that the arrays name, or -1: the library asks the driver."""
-    known = [v for v in views if v.index is not None]
-    for v in known:
-        if v.index != known[0].index:
-            raise ValueError(f"{v.name}: is on GPU {v.index}, {known[0].name} is on GPU "
-                             f"{known[0].index}")
-    return known[0].index if len(known) == len(views) else -1
-
-
-def _stream(views: List[_arrays.View], device: int) -> Optional[int]:
-    """The stream to work on; waits for the streams of arrays that name another one."""
-    tensors = [v for v in views if _arrays.is_tensor(v.owner)]
-    if tensors:
-        torch = _arrays.library_of(tensors[0].owner)
-        chosen = torch.cuda.current_stream(tensors[0].owner.device).cuda_stream
-    else:
-        chosen = next((v.stream for v in views if v.stream is not None), None)
-    for other in {v.stream for v in views if v.stream is not None} - {chosen}:
-        check(_lib, "ds_ops_cuda_synchronize",
-              _lib.ds_ops_cuda_synchronize(max(device, 0), other))
-    return chosen
-
-
-class _Memory:
-    """A float32 array on a GPU, for the self-test."""
-
-    def __init__(self, values: Any, device: int) -> None:
-        self.device, self.count = device, len(values)
-        self.pointer = _void()
-        self._run("ds_ops_cuda_malloc", 4 * self.count, ctypes.byref(self.pointer))
-        host = (ctypes.c_float * self.count)(*values)
-        self._run("ds_ops_cuda_copy", self.pointer, host, 4 * self.count)
-
-    def _run(self, function: str, *arguments: Any) -> None:
-        check(_lib, function, getattr(_lib, function)(self.device, *arguments))
-
-    @property
-    def __cuda_array_interface__(self) -> dict:
-        return {"shape": (self.count,), "typestr": "<f4", "data": (self.pointer.value, False),
-                "version": 3, "strides": None, "stream": None}
-
-    def read(self) -> list:
-        """The values, once all work is done."""
-        host = (ctypes.c_float * self.count)()
-        self._run("ds_ops_cuda_synchronize", None)
-        self._run("ds_ops_cuda_copy", host, self.pointer, 4 * self.count)
-        return list(host)
-
-    def free(self) -> None:
-        """Gives the memory back."""
-        self._run("ds_ops_cuda_free", self.pointer)
-
-
 def self_test() -> None:
     """Compares one step on the first GPU with a reference in double; CannotRun without a GPU."""
-    count = _i32()
-    code = _lib.ds_ops_cuda_device_count(ctypes.byref(count))
-    if code == _NO_DRIVER:
-        raise CannotRun("there is no NVIDIA driver, or it is too old for this library's CUDA")
-    if code == _NO_DEVICE or (code == 0 and count.value == 0):
-        raise CannotRun("there is no CUDA GPU")
-    check(_lib, "ds_ops_cuda_device_count", code)
+    _cuda.need_gpu(_lib)
     n = 37
     start = ([(i - 18) / 7 for i in range(n)], [(5 * i % 11 - 5) / 9 for i in range(n)],
              [(3 * i % 7 - 3) / 50 for i in range(n)], [(i % 5) / 40 for i in range(n)])
     for adamw in (True, False):
         settings = _adam.options(3, 1e-2, (0.9, 0.99), 1e-8, 0.1, adamw, True)
         expected = _adam.reference(*start, settings)
-        arrays = [_Memory(values, 0) for values in start]
+        arrays = [_cuda.Memory(_lib, values) for values in start]
         try:
             step(*arrays, step=3, lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1, adamw=adamw)
             found = [arrays[i].read() for i in (0, 2, 3)]

@@ -8,7 +8,7 @@ import types
 import unittest
 
 import ds_ops
-from ds_ops import _adam, fused_adam
+from ds_ops import _adam, _cuda, fused_adam
 
 BASE = 1 << 20  # an address that is aligned and never read: the checks come before any use
 
@@ -140,7 +140,7 @@ class Stream(unittest.TestCase):
         sys.modules["fake_torch"] = fake
         try:
             view = fused_adam._arrays.view("p", tensor_class(index=3), device="cuda")
-            self.assertEqual(fused_adam._stream([view], 3), 103)
+            self.assertEqual(_cuda.stream_of(fused_adam._lib, [view], 3), 103)
         finally:
             del sys.modules["fake_torch"]
 
@@ -148,8 +148,8 @@ class Stream(unittest.TestCase):
         def views(*streams):
             return [fused_adam._arrays.view("p", FakeArray(stream=s), device="cuda")
                     for s in streams]
-        self.assertIsNone(fused_adam._stream(views(None, None), -1))
-        self.assertEqual(fused_adam._stream(views(None, 2, 2), -1), 2)
+        self.assertIsNone(_cuda.stream_of(fused_adam._lib, views(None, None), -1))
+        self.assertEqual(_cuda.stream_of(fused_adam._lib, views(None, 2, 2), -1), 2)
 
 
 @unittest.skipUnless(gpu_missing(), "this host has a GPU")
@@ -171,8 +171,8 @@ class OnGpu(unittest.TestCase):
         """Runs a step on tensors of `sizes`: what went in and what came out, per tensor."""
         rng = random.Random(1)
         start = [[[rng.uniform(0.1, 1) for _ in range(n)] for _ in range(4)] for n in sizes]
-        memory = [[fused_adam._Memory(values, 0) for values in row] for row in start]
-        scalars = [fused_adam._Memory([v], 0) for v in (noop_flag, inv_scale) if v is not None]
+        memory = [[_cuda.Memory(fused_adam._lib, values) for values in row] for row in start]
+        scalars = [_cuda.Memory(fused_adam._lib, [v]) for v in (noop_flag, inv_scale) if v is not None]
         extra = dict(inv_scale=scalars[-1]) if inv_scale is not None else {}
         if noop_flag is not None:
             extra["noop_flag"] = FakeArray(scalars[0].pointer.value, (1,), "<i4")

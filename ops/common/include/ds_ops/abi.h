@@ -4,8 +4,9 @@
  * how element types are named. Plain C, so that any language can read it.
  *
  * Rules of the border: a function returns one of the codes below and throws nothing; a library
- * keeps no state between calls; pointers belong to the caller and are not kept; every library
- * exports ds_ops_error_text. Codes and numbers below never change their meaning.
+ * keeps no state between calls but in objects that the caller makes and frees; pointers belong to
+ * the caller and are not kept; every library exports ds_ops_error_text. Codes and numbers below
+ * never change their meaning.
  */
 #pragma once
 
@@ -35,8 +36,11 @@ enum {
   DS_OPS_CPU_LEVEL_MISSING = 14,
   DS_OPS_BAD_CHUNK_SIZE = 15,
   DS_OPS_WRONG_DEVICE = 16,
-  /* A code above this is this number plus a cudaError_t. */
-  DS_OPS_CUDA = 1000
+  DS_OPS_OVERLAP = 17,
+  /* A code above this, up to 3000, is this number plus a cudaError_t. */
+  DS_OPS_CUDA = 1000,
+  /* A code above this is this number plus an errno. */
+  DS_OPS_ERRNO = 3000
 };
 
 enum { DS_OPS_FLOAT32 = 0, DS_OPS_FLOAT16 = 1, DS_OPS_BFLOAT16 = 2, DS_OPS_FLOAT64 = 3 };

@@ -19,12 +19,7 @@
 
 #include "ds_ops/abi.h"
 #include "ds_ops/adam_options.h"
-
-#ifdef __CUDACC__
-#define DS_OPS_INLINE __host__ __device__ __forceinline__
-#else
-#define DS_OPS_INLINE [[gnu::always_inline]] inline
-#endif
+#include "ds_ops/inline.h"
 
 namespace ds_ops {
 

@@ -43,6 +43,8 @@ inline const char* error_text(int code) {
       return "chunk_size must not be negative";
     case DS_OPS_WRONG_DEVICE:
       return "a pointer is not memory of the GPU that runs the op";
+    case DS_OPS_OVERLAP:
+      return "an array that is written shares memory with another";
     default:
       return "unknown error code";
   }

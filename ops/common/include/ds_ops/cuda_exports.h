@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The helpers of the C ABI: memory, copies, waiting, and the texts of CUDA's errors.
-#include "device.h"
+// Defines what every CUDA op exports beside its own functions: ds_ops/cuda_helpers.h and
+// ds_ops_error_text. One source of each op includes it.
+#pragma once
+
+#include "ds_ops/cuda_helpers.h"
+#include "ds_ops/device_guard.h"
 #include "ds_ops/error_text.h"
-#include "fused_adam.h"
 
 using ds_ops::cuda_code;
 using ds_ops::DeviceGuard;
