@@ -180,15 +180,16 @@ def run_checked(*words, cwd=None, **variables):
 
 
 def ops_environment(build):
-    """An interpreter, with NumPy where pip can bring it, and the folder of the built package.
+    """An interpreter, with NumPy and what reads device code where pip can bring them, and the folder
+    of the built package.
 
     PyTorch is a large download: it comes only where DS_DEPLOY_TORCH=1 asks for it.
     """
     environment = build / "ops-env"
     if not (environment / "bin" / "python").exists():
         run_checked(sys.executable, "-m", "venv", environment)
-    wanted = ["numpy"] + (["torch"] if os.environ.get("DS_DEPLOY_TORCH") == "1" else [])
-    for module in wanted:
+    wanted = ["numpy", "nvidia-cuda-cuobjdump", "nvidia-cuda-nvdisasm"]
+    for module in wanted + (["torch"] if os.environ.get("DS_DEPLOY_TORCH") == "1" else []):
         subprocess.run([str(environment / "bin" / "pip"), "install", "-q", module], check=False,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     package = build / "ops-package"
