@@ -10,6 +10,13 @@
 
 namespace {
 
+bool overlap(const void* a, std::uint64_t a_bytes, const void* b, std::uint64_t b_bytes) {
+  const std::uintptr_t a_begin = reinterpret_cast<std::uintptr_t>(a);
+  const std::uintptr_t b_begin = reinterpret_cast<std::uintptr_t>(b);
+  // No sum that overflows: a size may be any number.
+  return a_begin < b_begin ? b_begin - a_begin < a_bytes : a_begin - b_begin < b_bytes;
+}
+
 /// Checks pointers and adds up the sizes. `total` is meaningful if DS_OPS_OK is returned.
 int add_up(const void* flat, std::uint64_t flat_bytes, const void* const* parts,
            const std::uint64_t* part_bytes, std::int64_t count, std::uint64_t& total) {
@@ -28,6 +35,9 @@ int add_up(const void* flat, std::uint64_t flat_bytes, const void* const* parts,
     if (part_bytes[i] > flat_bytes - total) {
       return DS_OPS_SIZE_MISMATCH;
     }
+    if (part_bytes[i] > 0 && overlap(flat, flat_bytes, parts[i], part_bytes[i])) {
+      return DS_OPS_OVERLAP;
+    }
     total += part_bytes[i];
   }
   return DS_OPS_OK;
@@ -36,10 +46,11 @@ int add_up(const void* flat, std::uint64_t flat_bytes, const void* const* parts,
 }  // namespace
 
 int ds_ops_utils_flatten(void* flat, std::uint64_t flat_bytes, const void* const* parts,
-                         const std::uint64_t* part_bytes, std::int64_t count) {
+                         const std::uint64_t* part_bytes, std::int64_t count,
+                         std::uint64_t padding_bytes) {
   std::uint64_t total = 0;
   int code = add_up(flat, flat_bytes, parts, part_bytes, count, total);
-  if (code == DS_OPS_OK && total != flat_bytes) {
+  if (code == DS_OPS_OK && flat_bytes - total != padding_bytes) {
     code = DS_OPS_SIZE_MISMATCH;
   }
   if (code != DS_OPS_OK) {
@@ -51,6 +62,9 @@ int ds_ops_utils_flatten(void* flat, std::uint64_t flat_bytes, const void* const
       std::memcpy(to, parts[i], part_bytes[i]);
       to += part_bytes[i];
     }
+  }
+  if (padding_bytes > 0) {
+    std::memset(to, 0, padding_bytes);
   }
   return DS_OPS_OK;
 }

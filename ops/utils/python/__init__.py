@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flatten arrays into one, split one into views, see arrays as bytes.
+"""Flatten arrays into one, split one into views, see arrays as bytes, pad for ZeRO.
 
 Arrays of NumPy, PyTorch (CPU) and the standard library (array.array, bytearray, memoryview, ctypes
 arrays) work, contiguous ones only. The names are those of DeepSpeed's ``utils`` op.
+
+ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054) keeps a group's tensors in one flat buffer whose
+length is a multiple of the number of ranks, so that each rank owns an equal part of it: see
+``alignment`` of flatten, ``padding`` and ``partition``.
 
 Errors: TypeError (no array, wrong element type) and ValueError (not contiguous, wrong size, on a
 GPU, read-only, overlapping) name the argument.
@@ -16,22 +20,24 @@ from typing import Any, List, Optional, Sequence
 from ds_ops import _arrays
 from ds_ops._library import OpError, check, load
 
-__all__ = ["as_bytes", "cast_to_byte_tensor", "flatten", "self_test", "unflatten"]
+__all__ = ["as_bytes", "cast_to_byte_tensor", "flatten", "padding", "partition", "self_test",
+           "unflatten"]
 
 _lib = load(__file__)
 _table = [ctypes.c_void_p, ctypes.c_uint64, ctypes.POINTER(ctypes.c_void_p),
           ctypes.POINTER(ctypes.c_uint64), ctypes.c_int64]
-_lib.ds_ops_utils_flatten.argtypes = _table
+_lib.ds_ops_utils_flatten.argtypes = _table + [ctypes.c_uint64]
 _lib.ds_ops_utils_unflatten.argtypes = _table
 
 
-def flatten(arrays: Sequence[Any], out: Optional[Any] = None) -> Any:
+def flatten(arrays: Sequence[Any], out: Optional[Any] = None, *, alignment: int = 1) -> Any:
     """Copies all elements, in order, to one flat array and returns it.
 
-    ``arrays``: any shapes, all of one element type, in CPU memory. ``out``: where to, of the same
-    type, with exactly as many elements, sharing no memory with ``arrays``. Without it a new array
-    of the first one's library is made (for buffers: array.array, or a memoryview where it lacks
-    the type); then ``arrays`` must not be empty.
+    ``arrays``: any shapes, all of one element type, in CPU memory. ``alignment``: the result is
+    padded with zeros to a multiple of so many elements. ``out``: where to, of the same type, with
+    exactly as many elements, padding included, sharing no memory with ``arrays``. Without it a new
+    array of the first one's library is made (for buffers: array.array, or a memoryview where it
+    lacks the type); then ``arrays`` must not be empty.
     """
     parts = [_arrays.view(*pair) for pair in _arrays.as_list("arrays", list(arrays))]
     for part in parts[1:]:
@@ -39,16 +45,39 @@ def flatten(arrays: Sequence[Any], out: Optional[Any] = None) -> Any:
             raise TypeError(f"{part.name}: has elements of type {part.dtype}, arrays[0] has "
                             f"{parts[0].dtype}")
     total = sum(part.size for part in parts)
+    more = padding(total, alignment)
     if out is None:
         if not parts:
             raise ValueError("arrays: is empty, so the element type of the result is not known")
-        out = _new_like(arrays[0], total)
+        out = _new_like(arrays[0], total + more)
     flat = _arrays.view("out", out, dtype=parts[0].dtype if parts else None, writable=True)
-    if flat.size != total:
-        raise ValueError(f"out: has {flat.size} elements, arrays have {total}")
+    if flat.size != total + more:
+        padded = f" and {more} of padding" if more else ""
+        raise ValueError(f"out: has {flat.size} elements, arrays have {total}{padded}")
     _arrays.check_overlap(parts, [flat])
-    _call("ds_ops_utils_flatten", flat, parts)
+    _call("ds_ops_utils_flatten", flat, parts, more * _arrays.item_size("out", flat.dtype))
     return out
+
+
+def padding(size: int, alignment: int) -> int:
+    """How many elements ``size`` lacks to the next multiple of ``alignment``; 0 if it is one."""
+    for name, value, least in (("size", size, 0), ("alignment", alignment, 1)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}: must be a whole number from {least} on, is {value!r}")
+    return -size % alignment
+
+
+def partition(flat: Any, count: int) -> List[Any]:
+    """``count`` views of ``flat``, one after the other, all of one length: each rank's part.
+
+    ValueError if the number of elements is no multiple of ``count``: see ``flatten``.
+    """
+    whole = _arrays.view("flat", flat, device=None)
+    lacks = padding(whole.size, count)
+    if lacks:
+        raise ValueError(f"flat: has {whole.size} elements, which is no multiple of {count}: "
+                         f"it lacks {lacks}")
+    return _cut(flat, whole, [(whole.size // count,)] * count)
 
 
 def unflatten(flat: Any, likes: Sequence[Any], out: Optional[Sequence[Any]] = None) -> List[Any]:
@@ -154,10 +183,10 @@ def _cast(part: memoryview, flat: Any, shape: tuple) -> memoryview:
     return part.cast(code, shape) if part.nbytes and shape else part.cast(code)
 
 
-def _call(function: str, flat: _arrays.View, parts: List[_arrays.View]) -> None:
+def _call(function: str, flat: _arrays.View, parts: List[_arrays.View], *more: int) -> None:
     pointers = (ctypes.c_void_p * len(parts))(*(part.pointer for part in parts))
     sizes = (ctypes.c_uint64 * len(parts))(*(part.nbytes for part in parts))
-    code = getattr(_lib, function)(flat.pointer, flat.nbytes, pointers, sizes, len(parts))
+    code = getattr(_lib, function)(flat.pointer, flat.nbytes, pointers, sizes, len(parts), *more)
     check(_lib, function, code)
 
 
@@ -172,9 +201,11 @@ def self_test() -> None:
     unflatten(flat, parts)[2][0] = 7
     assert flat[3] == 7, "unflatten gave a copy, not a view"
     assert as_bytes(flat).tobytes() == flat.tobytes(), "as_bytes gave other bytes"
+    padded = flatten(parts, alignment=4)
+    assert list(padded) == [1, 2, 3, 4, 5, 0, 0, 0], f"flatten gave {list(padded)}"
     whole = _arrays.view("flat", flat)
     try:
-        _call("ds_ops_utils_flatten", whole, [_arrays.view("part", parts[0])])
+        _call("ds_ops_utils_flatten", whole, [_arrays.view("part", parts[0])], 0)
     except OpError:
         return
     raise AssertionError("a flat buffer of the wrong size was accepted")

@@ -44,6 +44,21 @@ class Buffers(unittest.TestCase):
         self.assertEqual(bytes(utils.flatten([b"ab", b"c"])), b"abc")
         self.assertEqual(utils.flatten([], out=bytearray()), b"")
 
+    def test_padding_and_partition(self):
+        for size, alignment, right in ((0, 1, 0), (0, 8, 0), (1, 8, 7), (8, 8, 0), (9, 8, 7),
+                                       (2**40 + 1, 4096, 4095)):
+            self.assertEqual(utils.padding(size, alignment), right)
+        parts = [array.array("f", [1, 2, 3]), array.array("f", [4, 5])]
+        flat = utils.flatten(parts, alignment=4)
+        self.assertEqual(flat, array.array("f", [1, 2, 3, 4, 5, 0, 0, 0]))
+        stale = array.array("f", [9] * 6)
+        self.assertEqual(utils.flatten(parts, stale, alignment=3)[5], 0)
+        ranks = utils.partition(flat, 4)
+        self.assertEqual([r.tolist() for r in ranks], [[1, 2], [3, 4], [5, 0], [0, 0]])
+        ranks[3][1] = 7
+        self.assertEqual(flat[7], 7)
+        self.assertEqual([v.tolist() for v in utils.unflatten(flat, parts)], [[1, 2, 3], [4, 5]])
+
     def test_as_bytes(self):
         words = array.array("H", [0x0102, 0x0304])
         seen = utils.cast_to_byte_tensor(words)
@@ -63,6 +78,12 @@ class Buffers(unittest.TestCase):
                 (TypeError, r"^arrays\[0\]: a str is no array", lambda: utils.flatten(["ab"])),
                 (ValueError, "^out: has 1 elements, arrays have 2",
                  lambda: utils.flatten([f], out=f[:1])),
+                (ValueError, "^out: has 2 elements, arrays have 2 and 1 of padding",
+                 lambda: utils.flatten([f], out=f[:], alignment=3)),
+                (ValueError, "^alignment: must be a whole number from 1 on, is 0",
+                 lambda: utils.flatten([f], alignment=0)),
+                (ValueError, "^flat: has 2 elements, which is no multiple of 3: it lacks 1",
+                 lambda: utils.partition(f, 3)),
                 (ValueError, "^out: is read-only", lambda: utils.flatten([b"ab"], out=b"cd")),
                 (TypeError, "^out: has elements of type uint8, not float32",
                  lambda: utils.flatten([f], out=bytearray(8))),
@@ -83,7 +104,10 @@ class Buffers(unittest.TestCase):
         memory = ctypes.create_string_buffer(8)
         address = ctypes.addressof(memory)
 
-        def code(flat=address, total=8, parts=(address,), sizes=(8,), count=1):
+        other = ctypes.create_string_buffer(8)
+        apart = ctypes.addressof(other)
+
+        def code(flat=address, total=8, parts=(apart,), sizes=(8,), count=1):
             return utils._lib.ds_ops_utils_unflatten(
                 flat, total, (ctypes.c_void_p * len(parts))(*parts) if parts else None,
                 (ctypes.c_uint64 * len(sizes))(*sizes), count)
@@ -92,10 +116,12 @@ class Buffers(unittest.TestCase):
         self.assertEqual(code(flat=None), 1)
         self.assertEqual(code(parts=(None,)), 1)
         self.assertEqual(code(sizes=(9,)), 3)
-        self.assertEqual(code(parts=(address, address), sizes=(4, 2**64 - 1), count=2), 3)
+        self.assertEqual(code(parts=(apart, apart), sizes=(4, 2**64 - 1), count=2), 3)
         self.assertEqual(utils._lib.ds_ops_utils_flatten(
-            address, 8, (ctypes.c_void_p * 1)(address), (ctypes.c_uint64 * 1)(7), 1), 3)
-        for number in range(17):
+            address, 8, (ctypes.c_void_p * 1)(apart), (ctypes.c_uint64 * 1)(7), 1, 0), 3)
+        self.assertEqual(utils._lib.ds_ops_utils_flatten(
+            address, 8, (ctypes.c_void_p * 1)(address + 4), (ctypes.c_uint64 * 1)(8), 1, 0), 17)
+        for number in range(18):
             self.assertNotIn(b"unknown", utils._lib.ds_ops_error_text(number))
         self.assertEqual(utils._lib.ds_ops_error_text(-5), b"unknown error code")
 
