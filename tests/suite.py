@@ -104,7 +104,7 @@ class Totals:
             print("the ops could not be built for their tests:\n%s\n%s" % (error, error.stdout))
             self.failed += 1
             return
-        for folder in sorted(ROOT.glob("ops/*/tests")):
+        for folder in [*sorted(ROOT.glob("ops/*/tests")), TESTS / "gpu"]:
             if (folder.parent / "op.yaml").exists() and not (
                     package / "ds_ops" / folder.parent.name).exists():
                 self.skips.append("%s: its tests: the op was not built here" % folder.parent.name)
@@ -180,18 +180,20 @@ def run_checked(*words, cwd=None, **variables):
 
 
 def ops_environment(build):
-    """An interpreter, with NumPy and what reads device code where pip can bring them, and the folder
-    of the built package.
+    """An interpreter, and the folder of the built package.
 
-    PyTorch is a large download: it comes only where DS_DEPLOY_TORCH=1 asks for it.
+    It is the one with PyTorch that other tests have, else a new one with NumPy and what reads device
+    code, where pip can bring them.
     """
-    environment = build / "ops-env"
-    if not (environment / "bin" / "python").exists():
-        run_checked(sys.executable, "-m", "venv", environment)
-    wanted = ["numpy", "nvidia-cuda-cuobjdump", "nvidia-cuda-nvdisasm"]
-    for module in wanted + (["torch"] if os.environ.get("DS_DEPLOY_TORCH") == "1" else []):
-        subprocess.run([str(environment / "bin" / "pip"), "install", "-q", module], check=False,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    python = os.environ.get("DS_DEPLOY_TEST_TORCH_PYTHON")
+    if not python:
+        environment = build / "ops-env"
+        python = environment / "bin" / "python"
+        if not python.exists():
+            run_checked(sys.executable, "-m", "venv", environment)
+        for module in ("numpy", "nvidia-cuda-cuobjdump", "nvidia-cuda-nvdisasm"):
+            subprocess.run([str(environment / "bin" / "pip"), "install", "-q", module],
+                           check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     package = build / "ops-package"
     shutil.rmtree(package, ignore_errors=True)
     said = run_checked(build / "ds-deploy", "build", "-l", "-q", "--output", package / "dist",
@@ -199,7 +201,7 @@ def ops_environment(build):
     # Warnings come before the wheel's path.
     with zipfile.ZipFile(said.strip().splitlines()[-1]) as wheel:
         wheel.extractall(package)
-    return environment / "bin" / "python", package
+    return python, package
 
 
 @contextlib.contextmanager

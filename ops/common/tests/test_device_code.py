@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What nvcc made of the kernels, read back from the libraries: cuobjdump and nvdisasm, from PATH or
-from the packages nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm."""
+"""What nvcc made of the kernels, read back from the libraries: cuobjdump and nvdisasm, from PATH, or
+from the packages nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm, or triton's."""
 import os
 import pathlib
 import re
@@ -14,7 +14,8 @@ import ds_ops
 
 def tool(name):
     """Its path, or None."""
-    beside = (path for folder in sys.path for path in pathlib.Path(folder).glob("nvidia/*/bin"))
+    beside = (path for folder in sys.path for pattern in ("nvidia/*/bin", "triton/**/bin")
+              for path in pathlib.Path(folder).glob(pattern))
     return shutil.which(name) or next((str(path / name) for path in beside
                                        if (path / name).exists()), None)
 

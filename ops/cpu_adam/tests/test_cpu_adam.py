@@ -336,7 +336,7 @@ class NumPy(unittest.TestCase):
             cpu_adam.step(p, g, m, v, step=1)
 
 
-@unittest.skipIf(torch is None, "PyTorch is not installed (DS_DEPLOY_TORCH=1 tests/run)")
+@unittest.skipIf(torch is None, "PyTorch is not installed")
 class Torch(unittest.TestCase):
     def test_same_as_torch(self):
         for adamw, kind in ((True, torch.optim.AdamW), (False, torch.optim.Adam)):

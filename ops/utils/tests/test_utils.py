@@ -171,7 +171,7 @@ class NumPy(unittest.TestCase):
                          (flat.ctypes.data + 4, "float32", (5,)))
 
 
-@unittest.skipIf(torch is None, "PyTorch is not installed (DS_DEPLOY_TORCH=1 tests/run)")
+@unittest.skipIf(torch is None, "PyTorch is not installed")
 class Torch(unittest.TestCase):
     def test_there_and_back(self):
         for dtype in (torch.float32, torch.bfloat16, torch.int64):

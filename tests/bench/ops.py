@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All figures of the op library, in one run.
+
+    python3 tests/bench/ops.py --build build-bench [--python PY] [--deepspeed PY] [--rounds 5]
+
+What a cold build of the library costs and how large its wheel is; then ops_cpu.py, ops_async_io.py
+and ops_gpu.py beside their peers. PY has torch. The first --python is that with the peers, the
+library built here is put into its path; --deepspeed is an interpreter whose deepspeed has its ops
+built (without it that peer is left out).
+"""
+import argparse
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+ARCHITECTURES = "8.0;9.0"
+
+
+def spent():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def library(program, folder, rounds):
+    """Builds it cold so many times; the wheel."""
+    walls, cpus = [], []
+    for number in range(rounds):
+        before, began = spent(), time.monotonic()
+        subprocess.run([program, "build", "-l", "-q", "--output", folder / "dist", "--build-dir",
+                        folder / ("build%d" % number), "--cache-dir", folder / ("cache%d" % number)],
+                       check=True, stdout=subprocess.DEVNULL,
+                       env={**os.environ, "TORCH_CUDA_ARCH_LIST": ARCHITECTURES})
+        walls.append(time.monotonic() - began)
+        cpus.append(spent() - before)
+    wheel = next((folder / "dist").glob("*.whl"))
+    print("\n### The library, cold, for %s\n" % ARCHITECTURES)
+    print("| what | median (min to max) |\n|---|---|")
+    for what, values in (("CPU s", cpus), ("wall s", walls)):
+        print("| %s | %.1f (%.1f to %.1f) |" % (what, statistics.median(values), min(values),
+                                                max(values)))
+    print("| wheel, MB | %.2f |" % (wheel.stat().st_size / 1e6), flush=True)
+    return wheel
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--deepspeed")
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="ds-deploy-bench.") as name:
+        folder = pathlib.Path(name)
+        wheel = library(pathlib.Path(given.build).resolve() / "ds-deploy", folder, given.rounds)
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder / "package")
+        path = os.pathsep.join(filter(None, [str(folder / "package"), os.environ.get("PYTHONPATH")]))
+        peers = ["--deepspeed", given.deepspeed] if given.deepspeed else []
+        status = 0
+        for script, words in (("ops_cpu.py", peers), ("ops_async_io.py", peers), ("ops_gpu.py", [])):
+            done = subprocess.run([given.python, HERE / script, "--rounds", str(given.rounds), *words],
+                                  check=False, env={**os.environ, "PYTHONPATH": path})
+            status = status or done.returncode
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
