@@ -36,6 +36,27 @@ def works(path, minor):
     return done.stdout.strip() == str(minor)
 
 
+class Sources(DeployCase):
+    def test_compile_without_a_warning(self):
+        """For every GPU that the toolkit knows of those named; ptxas warns of spilled registers."""
+        ops = self.folder / "ops"
+        shutil.copytree(ROOT / "ops", ops)
+        for manifest in ops.glob("*/op.yaml"):
+            text = manifest.read_text()
+            for key, more in (("flags", '"-Wall", "-Wextra", "-Werror"'), ("nvcc_flags", (
+                    '"-Werror=all-warnings", "-Xcompiler=-Wall,-Wextra,-Werror", '
+                    '"-Xptxas=-warn-spills,-warn-lmem-usage"'))):
+                text, found = re.subn(r"^(%s: \[)(\]?)" % key,
+                                      lambda match, more=more: match[1] + more + (match[2] or ", "),
+                                      text, flags=re.M)
+                self.assertEqual(found, 1, manifest)
+            manifest.write_text(text)
+        said = self.run_program("build", "-l", "--ops", ops, "--output", self.folder, env=(
+            clean_environment(TORCH_CUDA_ARCH_LIST="7.5;8.0;8.6;8.9;9.0;10.0;12.0")))
+        self.assertEqual(said.returncode, 0, said.stderr)
+        self.assertNotIn("warning: ", re.sub("ds-deploy: warning: .*", "", said.stderr))
+
+
 class OneWheel(DeployCase):
     def setUp(self):
         super().setUp()
