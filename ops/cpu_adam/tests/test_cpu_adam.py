@@ -285,7 +285,7 @@ class Refused(unittest.TestCase):
     def test_c_abi_checks_for_itself(self):
         lib, options = cpu_adam._lib, _adam.options(1, 1e-3, (0.9, 0.999), 1e-8, 0, True, True)
         p = ctypes.addressof(ctypes.c_float())
-        tensor = cpu_adam._Tensor(p, p, p, p, 1, 0, 0, 0)
+        tensor = cpu_adam._op.tensor(p, p, p, p, None, 1, 0, 0, 0)
 
         def code(tensor=tensor, count=1, options=options, level=0):
             return lib.ds_ops_cpu_adam_step(tensor, count, options, level)
@@ -293,11 +293,11 @@ class Refused(unittest.TestCase):
         self.assertEqual(code(tensor=None), 1)
         self.assertEqual(code(count=-1), 2)
         self.assertEqual(code(level=9), 13)
-        self.assertEqual(code(tensor=cpu_adam._Tensor(p, None, p, p, 1, 0, 0, 0)), 1)
-        self.assertEqual(code(tensor=cpu_adam._Tensor(p, p, p, p, -1, 0, 0, 0)), 2)
-        self.assertEqual(code(tensor=cpu_adam._Tensor(p, p, p, p, 1, 3, 3, 3)), 4)
-        self.assertEqual(code(tensor=cpu_adam._Tensor(p, p, p, p, 1, 0, 1, 0)), 5)
-        self.assertEqual(code(tensor=cpu_adam._Tensor(p + 1, p, p, p, 1, 0, 0, 0)), 6)
+        self.assertEqual(code(tensor=cpu_adam._op.tensor(p, None, p, p, None, 1, 0, 0, 0)), 1)
+        self.assertEqual(code(tensor=cpu_adam._op.tensor(p, p, p, p, None, -1, 0, 0, 0)), 2)
+        self.assertEqual(code(tensor=cpu_adam._op.tensor(p, p, p, p, None, 1, 3, 3, 3)), 4)
+        self.assertEqual(code(tensor=cpu_adam._op.tensor(p, p, p, p, None, 1, 0, 1, 0)), 5)
+        self.assertEqual(code(tensor=cpu_adam._op.tensor(p + 1, p, p, p, None, 1, 0, 0, 0)), 6)
         for field, value, expected in (("step", 0, 7), ("lr", math.nan, 8), ("beta1", 1.0, 9),
                                        ("eps", -1, 10), ("weight_decay", math.inf, 11),
                                        ("mode", 2, 12)):

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the optimizers on the CPU share: levels, threads, element types of a call."""
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from ds_ops import _arrays
+from ds_ops._arrays import View
+from ds_ops._library import load
+
+LEVELS = {"baseline": 1, "avx2": 2, "avx512": 3}
+DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2}
+
+
+class Op:
+    """An op's library with its struct for one parameter.
+
+    ``states`` are the names of its states. The struct has pointers to the parameter, the gradient,
+    the states and the copy, then size and types.
+    """
+
+    def __init__(self, op_file: str, states: Sequence[str], options: Any) -> None:
+        name = os.path.basename(os.path.dirname(os.path.abspath(op_file)))
+        self.library, self.states = load(op_file), tuple(states)
+        pointers = ("params", "grads", *states, "param_copy")
+        numbers = ("param_dtype", "grad_dtype", "state_dtype", "copy_dtype")
+        self.tensor = type("Tensor", (ctypes.Structure,), {"_fields_": [
+            *((key, ctypes.c_void_p) for key in pointers), ("size", ctypes.c_int64),
+            *((key, ctypes.c_int32) for key in numbers)]})
+        self.best_level = getattr(self.library, f"ds_ops_{name}_best_level")
+        self.argtypes = [ctypes.POINTER(self.tensor), ctypes.c_int64, ctypes.POINTER(options),
+                         ctypes.c_int32, ctypes.c_int32]
+
+    def function(self, name: str) -> Any:
+        """A function of the library that works on parameters."""
+        found = getattr(self.library, name)
+        found.argtypes = self.argtypes
+        return found
+
+    def levels(self) -> List[str]:
+        """What ``cpu_level`` may be on this CPU, slowest first."""
+        return [name for name, number in LEVELS.items() if number <= self.best_level()]
+
+    def level(self, name: Optional[str]) -> int:
+        """The number of a level; without a name DS_OPS_CPU_LEVEL's, else 0. ValueError."""
+        name = name or os.environ.get("DS_OPS_CPU_LEVEL")
+        if not name:
+            return 0
+        if name not in self.levels():
+            raise ValueError(f"cpu_level: must be one of {', '.join(self.levels())} on this CPU, "
+                             f"is {name!r}")
+        return LEVELS[name]
+
+    def tensors(self, arrays: Dict[str, Any], dtypes: Dict[str, Optional[str]]) -> Any:
+        """The structs of a call, with its views as ``views``. TypeError or ValueError."""
+        if arrays["param_copy"] is None:
+            arrays = {key: value for key, value in arrays.items() if key != "param_copy"}
+        rows = _arrays.collect(arrays, dtypes, "cpu", read_only=("grads",))
+        tensors = (self.tensor * len(rows))(*(self._tensor(row) for row in rows))
+        tensors.views = [v for row in rows for v in row]
+        return tensors
+
+    def _tensor(self, row: Tuple[View, ...]) -> Any:
+        params, grads, *states = row
+        copy = states.pop() if len(states) > len(self.states) else None
+        for v in (params, grads, *([copy] if copy else [])):
+            if v.dtype not in DTYPES:
+                raise TypeError(f"{v.name}: must have elements of type {', '.join(DTYPES)}, has "
+                                f"{v.dtype}")
+        for v in states:
+            if v.dtype not in (params.dtype, "float32"):
+                allowed = " or ".join(dict.fromkeys(("float32", params.dtype)))
+                raise TypeError(f"{v.name}: must have elements of type {allowed}, has {v.dtype}")
+            if v.dtype != states[0].dtype:
+                raise TypeError(f"{v.name}: has elements of type {v.dtype}, {states[0].name} has "
+                                f"{states[0].dtype}")
+        return self.tensor(*(v.pointer for v in (params, grads, *states)),
+                           copy.pointer if copy else None, params.size, DTYPES[params.dtype],
+                           DTYPES[grads.dtype], DTYPES[states[0].dtype],
+                           DTYPES[copy.dtype] if copy else 0)
+
+
+def thread_count(threads: Optional[int], views: Sequence[View]) -> int:
+    """What the library is told: ``threads``, or PyTorch's number for its tensors, or 0.
+
+    PyTorch brings an OpenMP runtime of its own, so that ours does not know torch.set_num_threads.
+    """
+    if threads is not None:
+        if isinstance(threads, bool) or int(threads) != threads or not 0 <= threads < 2**31:
+            raise ValueError(f"threads: must be a whole number from 0 on, is {threads!r}")
+        return int(threads)
+    torch = sys.modules.get("torch")
+    if torch is not None and views and _arrays.is_tensor(views[0].owner):
+        return min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
+    return 0
+
+
+def created(kind: str, kept: Dict[int, Any], number: int) -> Any:
+    """What DeepSpeed's ``create_...`` kept under ``number``; ValueError: nothing."""
+    if number not in kept:
+        raise ValueError(f"optimizer_id: there is no {kind} optimizer {number!r}; create it first")
+    return kept[number]
