@@ -193,6 +193,16 @@ void run_block(const typename Update::Tensor& tensor, std::int64_t at, std::int6
   }
 }
 
+/// Whether anything but the arrays of float32 themselves is touched.
+template <class Update>
+bool needs_buffers(const typename Update::Tensor& tensor) {
+  bool needed = tensor.param_copy != nullptr;
+  for (const UpdateArray& array : Update::arrays(tensor)) {
+    needed = needed || array.dtype != DS_OPS_FLOAT32;
+  }
+  return needed;
+}
+
 inline std::int64_t chunks_of(std::int64_t size) {
   return size / chunk_size + (size % chunk_size != 0);
 }
@@ -204,8 +214,10 @@ void run_chunks(const typename Update::Tensor* tensors, std::int64_t first, std:
   for (const auto* tensor = tensors; first < last; ++tensor) {
     const std::int64_t chunks = chunks_of(tensor->size);
     const std::int64_t end = std::min(std::min(last, chunks) * chunk_size, tensor->size);
-    for (std::int64_t at = first * chunk_size; at < end; at += block_size) {
-      run_block<Update>(*tensor, at, std::min(block_size, end - at), kernels, factors);
+    // What needs no buffer is not cut: memory is read without a break.
+    const std::int64_t block = needs_buffers<Update>(*tensor) ? block_size : chunks * chunk_size;
+    for (std::int64_t at = first * chunk_size; at < end; at += block) {
+      run_block<Update>(*tensor, at, std::min(block, end - at), kernels, factors);
     }
     first = std::max<std::int64_t>(first - chunks, 0);
     last -= chunks;
