@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ds_ops import _arrays
 from ds_ops._arrays import View
-from ds_ops._library import load
+from ds_ops._library import check, load
 
 LEVELS = {"baseline": 1, "avx2": 2, "avx512": 3}
 DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2}
@@ -19,10 +19,12 @@ class Op:
     """An op's library with its struct for one parameter.
 
     ``states`` are the names of its states. The struct has pointers to the parameter, the gradient,
-    the states and the copy, then size and types.
+    the states and the copy, then size and types. ``functions`` are those of the library that take
+    an array of structs, their number, ``options``, a level and a number of threads.
     """
 
-    def __init__(self, op_file: str, states: Sequence[str], options: Any) -> None:
+    def __init__(self, op_file: str, states: Sequence[str], options: Any,
+                 functions: Sequence[str]) -> None:
         name = os.path.basename(os.path.dirname(os.path.abspath(op_file)))
         self.library, self.states = load(op_file), tuple(states)
         pointers = ("params", "grads", *states, "param_copy")
@@ -31,14 +33,57 @@ class Op:
             *((key, ctypes.c_void_p) for key in pointers), ("size", ctypes.c_int64),
             *((key, ctypes.c_int32) for key in numbers)]})
         self.best_level = getattr(self.library, f"ds_ops_{name}_best_level")
-        self.argtypes = [ctypes.POINTER(self.tensor), ctypes.c_int64, ctypes.POINTER(options),
-                         ctypes.c_int32, ctypes.c_int32]
+        for function in functions:
+            getattr(self.library, function).argtypes = [
+                ctypes.POINTER(self.tensor), ctypes.c_int64, ctypes.POINTER(options),
+                ctypes.c_int32, ctypes.c_int32]
 
-    def function(self, name: str) -> Any:
-        """A function of the library that works on parameters."""
-        found = getattr(self.library, name)
-        found.argtypes = self.argtypes
-        return found
+    def call(self, function: str, arrays: Dict[str, Any], dtypes: Dict[str, Optional[str]],
+             settings: ctypes.Structure, cpu_level: Optional[str],
+             threads: Optional[int]) -> None:
+        """Calls one of its ``functions``. TypeError or ValueError names the argument."""
+        level, count = self.level(cpu_level), _checked(threads)
+        found = getattr(self.library, function)
+        if arrays["param_copy"] is None:
+            arrays = {key: value for key, value in arrays.items() if key != "param_copy"}
+        tensors = self._of_torch(list(arrays.values()), dtypes)
+        if tensors is not None and found(tensors, len(tensors), ctypes.byref(settings), level,
+                                         count or torch_threads()) == 0:
+            return
+        # The long way says by name what was wrong.
+        rows = _arrays.collect(arrays, dtypes, "cpu", read_only=("grads",))
+        tensors = (self.tensor * len(rows))(*(self._tensor(row) for row in rows))
+        if rows and _arrays.is_tensor(rows[0][0].owner):
+            count = count or torch_threads()
+        check(self.library, function,
+              found(tensors, len(tensors), ctypes.byref(settings), level, count))
+
+    def _of_torch(self, columns: List[Any], dtypes: Dict[str, Optional[str]]) -> Any:
+        """The structs for lists of plain tensors of PyTorch, or None: an optimizer with hundreds
+        of parameters is bound by what is done here for each."""
+        torch = sys.modules.get("torch")
+        if (torch is None or any(dtypes.values())
+                or not all(isinstance(column, list) for column in columns)
+                or len({len(column) for column in columns}) != 1):
+            return None
+        codes = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+        kinds = (torch.Tensor, torch.nn.Parameter)
+        with_copy = len(columns) > 2 + len(self.states)
+        tensors = (self.tensor * len(columns[0]))()
+        for i, row in enumerate(zip(*columns)):
+            shape = getattr(row[0], "shape", None)
+            for t in row:
+                if not (type(t) in kinds and t.is_cpu and t.layout is torch.strided
+                        and t.dtype in codes and t.shape == shape and t.is_contiguous()
+                        and not t.is_neg()):
+                    return None
+            pointers = [t.data_ptr() for t in row]
+            if len({t.dtype for t in row[2:2 + len(self.states)]}) != 1:
+                return None
+            tensors[i] = self.tensor(
+                *pointers, *(() if with_copy else (None,)), row[0].numel(), codes[row[0].dtype],
+                codes[row[1].dtype], codes[row[2].dtype], codes[row[-1].dtype] if with_copy else 0)
+        return tensors
 
     def levels(self) -> List[str]:
         """What ``cpu_level`` may be on this CPU, slowest first."""
@@ -53,15 +98,6 @@ class Op:
             raise ValueError(f"cpu_level: must be one of {', '.join(self.levels())} on this CPU, "
                              f"is {name!r}")
         return LEVELS[name]
-
-    def tensors(self, arrays: Dict[str, Any], dtypes: Dict[str, Optional[str]]) -> Any:
-        """The structs of a call, with its views as ``views``. TypeError or ValueError."""
-        if arrays["param_copy"] is None:
-            arrays = {key: value for key, value in arrays.items() if key != "param_copy"}
-        rows = _arrays.collect(arrays, dtypes, "cpu", read_only=("grads",))
-        tensors = (self.tensor * len(rows))(*(self._tensor(row) for row in rows))
-        tensors.views = [v for row in rows for v in row]
-        return tensors
 
     def _tensor(self, row: Tuple[View, ...]) -> Any:
         params, grads, *states = row
@@ -83,19 +119,21 @@ class Op:
                            DTYPES[copy.dtype] if copy else 0)
 
 
-def thread_count(threads: Optional[int], views: Sequence[View]) -> int:
-    """What the library is told: ``threads``, or PyTorch's number for its tensors, or 0.
+def _checked(threads: Optional[int]) -> int:
+    if threads is None:
+        return 0
+    if isinstance(threads, bool) or int(threads) != threads or not 0 <= threads < 2**31:
+        raise ValueError(f"threads: must be a whole number from 0 on, is {threads!r}")
+    return int(threads)
+
+
+def torch_threads() -> int:
+    """As many threads as PyTorch uses, and no more than the CPUs of this process; 0: unknown.
 
     PyTorch brings an OpenMP runtime of its own, so that ours does not know torch.set_num_threads.
     """
-    if threads is not None:
-        if isinstance(threads, bool) or int(threads) != threads or not 0 <= threads < 2**31:
-            raise ValueError(f"threads: must be a whole number from 0 on, is {threads!r}")
-        return int(threads)
     torch = sys.modules.get("torch")
-    if torch is not None and views and _arrays.is_tensor(views[0].owner):
-        return min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
-    return 0
+    return min(torch.get_num_threads(), len(os.sched_getaffinity(0))) if torch else 0
 
 
 def created(kind: str, kept: Dict[int, Any], number: int) -> Any:

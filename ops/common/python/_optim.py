@@ -29,10 +29,12 @@ def step_tensor(step: Any = 0) -> torch.Tensor:
 def mark_written(tensors: Iterable[torch.Tensor]) -> None:
     """Tells autograd that ``tensors`` were written to, so that a backward pass that needs the old
     values raises."""
+    increment = getattr(torch.autograd.graph, "increment_version", None)  # from 2.1 on
     for tensor in tensors:
-        # A write to none of its elements: torch.autograd.graph.increment_version is newer than the
-        # oldest torch.
-        tensor.detach().unsqueeze(0).narrow(0, 0, 0).zero_()
+        if increment is not None:
+            increment(tensor)
+        else:
+            tensor.detach().unsqueeze(0).narrow(0, 0, 0).zero_()  # writes to none of its elements
 
 
 def storage_order(param: torch.Tensor) -> Tuple[int, ...]:

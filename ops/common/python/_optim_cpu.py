@@ -55,8 +55,7 @@ class _CPUOptimizer(Optimizer):
         for group, number, _, lists in calls:
             steps = lists.pop("step")
             self._take(group, number, lists, undo)
-            for step in steps:
-                step += -1 if undo else 1
+            torch._foreach_add_(steps, -1.0 if undo else 1.0)
             mark_written(lists["params"])
 
     def _gather(self, group: Dict[str, Any], copies: Optional[Sequence[Optional[torch.Tensor]]],

@@ -28,7 +28,6 @@ import math
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ds_ops import _cpu
-from ds_ops._library import check
 
 __all__ = ["adagrad_update", "adagrad_update_copy", "cpu_levels", "create_adagrad",
            "destroy_adagrad", "self_test", "step"]
@@ -41,9 +40,8 @@ class _Options(ctypes.Structure):
                 ("weight_decay", ctypes.c_double)]
 
 
-_op = _cpu.Op(__file__, ("exp_avg_sq",), _Options)
+_op = _cpu.Op(__file__, ("exp_avg_sq",), _Options, ("ds_ops_cpu_adagrad_step",))
 _lib = _op.library
-_step = _op.function("ds_ops_cpu_adagrad_step")
 
 
 def step(params: Any, grads: Any, exp_avg_sq: Any, *, lr: float = 1e-2, eps: float = 1e-10,
@@ -69,14 +67,11 @@ def step(params: Any, grads: Any, exp_avg_sq: Any, *, lr: float = 1e-2, eps: flo
     is 0/0. TypeError and ValueError name the argument that is wrong; nothing has been written then.
     Tensors that require gradients are written to behind autograd's back.
     """
-    settings = _options(lr, eps, weight_decay)
-    level = _op.level(cpu_level)
     names = ("params", "grads", "exp_avg_sq", "param_copy")
-    tensors = _op.tensors(dict(zip(names, (params, grads, exp_avg_sq, param_copy))),
-                          dict(zip(names, (param_dtype, grad_dtype, state_dtype, copy_dtype))))
-    check(_lib, "ds_ops_cpu_adagrad_step", _step(
-        tensors, len(tensors), ctypes.byref(settings), level,
-        _cpu.thread_count(threads, tensors.views)))
+    _op.call("ds_ops_cpu_adagrad_step",
+             dict(zip(names, (params, grads, exp_avg_sq, param_copy))),
+             dict(zip(names, (param_dtype, grad_dtype, state_dtype, copy_dtype))),
+             _options(lr, eps, weight_decay), cpu_level, threads)
 
 
 def cpu_levels() -> List[str]:

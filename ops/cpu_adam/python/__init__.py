@@ -23,15 +23,13 @@ import ctypes
 from typing import Any, Dict, List, Optional, Tuple
 
 from ds_ops import _adam, _cpu
-from ds_ops._library import check
 
 __all__ = ["adam_rollback", "adam_update", "adam_update_copy", "cpu_levels", "create_adam",
            "destroy_adam", "rollback", "self_test", "step"]
 
-_op = _cpu.Op(__file__, ("exp_avg", "exp_avg_sq"), _adam.Options)
+_op = _cpu.Op(__file__, ("exp_avg", "exp_avg_sq"), _adam.Options,
+              ("ds_ops_cpu_adam_step", "ds_ops_cpu_adam_rollback"))
 _lib = _op.library
-_functions = {name: _op.function(name)
-              for name in ("ds_ops_cpu_adam_step", "ds_ops_cpu_adam_rollback")}
 
 
 def step(params: Any, grads: Any, exp_avg: Any, exp_avg_sq: Any, *, step: int, lr: float = 1e-3,
@@ -107,12 +105,9 @@ def rollback(params: Any, grads: Any, exp_avg: Any, exp_avg_sq: Any, *, step: in
 def _run(function: str, arrays: Tuple[Any, ...], settings: _adam.Options,
          dtypes: Tuple[Optional[str], ...], cpu_level: Optional[str],
          threads: Optional[int]) -> None:
-    level = _op.level(cpu_level)
     names = ("params", "grads", "exp_avg", "exp_avg_sq", "param_copy")
-    tensors = _op.tensors(dict(zip(names, arrays)), dict(zip(names, dtypes)))
-    check(_lib, function, _functions[function](
-        tensors, len(tensors), ctypes.byref(settings), level,
-        _cpu.thread_count(threads, tensors.views)))
+    _op.call(function, dict(zip(names, arrays)), dict(zip(names, dtypes)), settings, cpu_level,
+             threads)
 
 
 def cpu_levels() -> List[str]:
