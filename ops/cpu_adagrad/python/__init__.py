@@ -61,7 +61,8 @@ def step(params: Any, grads: Any, exp_avg_sq: Any, *, lr: float = 1e-2, eps: flo
 
     ``cpu_level``: one of ``cpu_levels()``; without it the environment variable DS_OPS_CPU_LEVEL,
     else the best. ``threads``: the most that share the work; without it torch.get_num_threads()
-    for tensors of PyTorch, else OMP_NUM_THREADS, never more than the CPUs that this process may use.
+    for tensors of PyTorch, else OMP_NUM_THREADS, and no more than the CPUs that this process may
+    use.
 
     NaN and infinities go where the formula takes them; with ``eps=0`` a gradient of 0 on a sum of 0
     is 0/0. TypeError and ValueError name the argument that is wrong; nothing has been written then.
@@ -111,7 +112,8 @@ def adagrad_update(optimizer_id: int, step: int, lr: float, epsilon: float, weig
 def adagrad_update_copy(optimizer_id: int, step: int, lr: float, epsilon: float,
                         weight_decay: float, params: Any, grads: Any, exp_avg_sq: Any,
                         param_copy: Any) -> int:
-    """DeepSpeed's until 0.9: ``adagrad_update`` that writes ``param_copy`` too, in CPU memory here."""
+    """DeepSpeed's until 0.9: ``adagrad_update`` that writes ``param_copy`` too, which lies in CPU
+    memory here."""
     _cpu.created("Adagrad", _created, optimizer_id)
     _take_step(params, grads, exp_avg_sq, lr=lr, eps=epsilon, weight_decay=weight_decay,
                param_copy=param_copy)

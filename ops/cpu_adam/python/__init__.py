@@ -52,7 +52,7 @@ def step(params: Any, grads: Any, exp_avg: Any, exp_avg_sq: Any, *, step: int, l
     gradient. ``bias_correction=False`` takes the moments as they are. ``cpu_level``: one of
     ``cpu_levels()``; without it the environment variable DS_OPS_CPU_LEVEL, else the best.
     ``threads``: the most that share the work; without it torch.get_num_threads() for tensors of
-    PyTorch, else OMP_NUM_THREADS, never more than the CPUs that this process may use.
+    PyTorch, else OMP_NUM_THREADS, and no more than the CPUs that this process may use.
 
     NaN and infinities go where the formula takes them. TypeError and ValueError name the argument
     that is wrong; nothing has been written then. Tensors that require gradients are written to
@@ -143,7 +143,8 @@ def adam_update(optimizer_id: int, step: int, lr: float, beta1: float, beta2: fl
 def adam_update_copy(optimizer_id: int, step: int, lr: float, beta1: float, beta2: float,
                      epsilon: float, weight_decay: float, bias_correction: bool, params: Any,
                      grads: Any, exp_avg: Any, exp_avg_sq: Any, param_copy: Any) -> int:
-    """DeepSpeed's until 0.9: ``adam_update`` that writes ``param_copy`` too, in CPU memory here."""
+    """DeepSpeed's until 0.9: ``adam_update`` that writes ``param_copy`` too, which lies in CPU
+    memory here."""
     _take_step(params, grads, exp_avg, exp_avg_sq, step=step, lr=lr, betas=(beta1, beta2),
                eps=epsilon, weight_decay=weight_decay, bias_correction=bool(bias_correction),
                adamw=_cpu.created("Adam", _created, optimizer_id), param_copy=param_copy)

@@ -15,8 +15,8 @@ from optimizer_data import PAIRS, TYPES, decode, rounded, sample  # noqa: E402
 def bounds(start, after, pair, s):
     """How far the values that come back may be from those that were there, for one element.
 
-    With u = 2^-24, the step left p, m and v with errors: those of its arithmetic (4u of the terms of
-    m, 8u of those of v and of the change, as test_cpu_adam says) and of rounding to their types.
+    With u = 2^-24, the step left p, m and v with errors: those of its arithmetic (4u of the terms
+    of m, 8u of those of v and of the change, as test_cpu_adam says) and of rounding to their types.
     The rollback takes its change from m and v as they were stored, so that their errors move it by
     its derivative (that of v by half); its own arithmetic adds 8u again. Solving for p divides the
     errors by 1 - d, for m and v by the beta. In L2 mode the gradient depends on the p that came
