@@ -14,6 +14,7 @@ except ImportError:
 
 if torch is not None:
     from ds_ops.optim import CPUAdagrad, CPUAdam
+    torch.set_num_threads(1)  # the model is small, and other tests run beside it
 
 U = 2.0**-24
 ADAM = dict(lr=1e-2, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.05)

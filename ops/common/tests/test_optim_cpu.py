@@ -12,10 +12,10 @@ from optim_models import ADAGRAD, ADAM, U, kinds, loss_of, missing, model, torch
 class Bound:
     """One parameter in double, and how far a float32 run with the same gradients may be from it.
 
-    Each step adds the roundings of its arithmetic (4u of the terms of m, 4u of those of v, 8u of
-    the change, one u of the parameter) to what was there, which the formula carries on: beta times an
-    error of a moment, the derivative of the quotient times those of m and v. In L2 mode an error of
-    the parameter is one of the gradient.
+    Each step adds the roundings of its arithmetic (4u of the terms of m and of those of v, 8u of
+    the change, one u of the parameter) to what was there, which the formula carries on: beta times
+    an error of a moment, the derivative of the quotient times those of m and v. In L2 mode an error
+    of the parameter is one of the gradient.
     """
 
     def __init__(self, param, kind):
@@ -85,7 +85,7 @@ class Training(unittest.TestCase):
                 networks = model(), model(), model(torch.float64)
                 optimizers = [make(network.parameters()) for make, network in zip(
                     (ours_of, theirs_of, theirs_of), networks)]
-                first = float(loss_of(networks[0]))
+                first = loss_of(networks[0]).item()
                 for t in range(100):
                     for network, optimizer in zip(networks, optimizers):
                         optimizer.zero_grad()
@@ -94,7 +94,7 @@ class Training(unittest.TestCase):
                 ours, theirs = (max(float((a - b).abs().max()) for a, b in zip(
                     network.parameters(), networks[2].parameters())) for network in networks[:2])
                 self.assertLessEqual(ours, 8 * theirs)
-                self.assertLess(float(loss_of(networks[0])), first / 2)
+                self.assertLess(loss_of(networks[0]).item(), first / 2)
 
     def test_half_types(self):
         """float16 and bfloat16 parameters with float32 states follow the rounded formula: after

@@ -135,8 +135,10 @@ class Steps(unittest.TestCase):
                         loss = loss_of(network) + (extra**2).sum()
                         loss.backward()
                         return loss
-                    losses = [float(optimizer.step(closure)) for _ in range(3)
-                              if schedule.step() is None]
+                    losses = []
+                    for _ in range(3):
+                        losses.append(optimizer.step(closure).item())
+                        schedule.step()
                     self.assertEqual(unused.detach().tolist(), [1.0] * 3)
                     ends.append((losses, [first, extra, *rest]))
                 self.assertGreater(ends[0][0][0], ends[0][0][-1])
