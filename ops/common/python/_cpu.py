@@ -42,28 +42,30 @@ class Op:
              settings: ctypes.Structure, cpu_level: Optional[str],
              threads: Optional[int]) -> None:
         """Calls one of its ``functions``. TypeError or ValueError names the argument."""
-        level, count = self.level(cpu_level), _checked(threads)
-        found = getattr(self.library, function)
+        _check_threads(threads)
+        level, found = self.level(cpu_level), getattr(self.library, function)
         if arrays["param_copy"] is None:
             arrays = {key: value for key, value in arrays.items() if key != "param_copy"}
+
+        def run(tensors: Any, of_torch: bool) -> int:
+            count = (torch_threads() if of_torch else 0) if threads is None else threads
+            return found(tensors, len(tensors), ctypes.byref(settings), level, int(count))
+
         tensors = self._of_torch(list(arrays.values()), dtypes)
-        if tensors is not None and found(tensors, len(tensors), ctypes.byref(settings), level,
-                                         count or torch_threads()) == 0:
+        if tensors is not None and run(tensors, True) == 0:
             return
         # The long way says by name what was wrong.
         rows = _arrays.collect(arrays, dtypes, "cpu", read_only=("grads",))
-        tensors = (self.tensor * len(rows))(*(self._tensor(row) for row in rows))
-        if rows and _arrays.is_tensor(rows[0][0].owner):
-            count = count or torch_threads()
-        check(self.library, function,
-              found(tensors, len(tensors), ctypes.byref(settings), level, count))
+        check(self.library, function, run(
+            (self.tensor * len(rows))(*(self._tensor(row) for row in rows)),
+            bool(rows) and _arrays.is_tensor(rows[0][0].owner)))
 
     def _of_torch(self, columns: List[Any], dtypes: Dict[str, Optional[str]]) -> Any:
-        """The structs for lists of plain tensors of PyTorch, or None: an optimizer with hundreds
-        of parameters is bound by what is done here for each."""
+        """The structs for plain tensors of PyTorch, or None: an optimizer with hundreds of
+        parameters is bound by what is done here for each."""
         torch = sys.modules.get("torch")
+        columns = [column if isinstance(column, list) else [column] for column in columns]
         if (torch is None or any(dtypes.values())
-                or not all(isinstance(column, list) for column in columns)
                 or len({len(column) for column in columns}) != 1):
             return None
         codes = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
@@ -119,12 +121,10 @@ class Op:
                            DTYPES[copy.dtype] if copy else 0)
 
 
-def _checked(threads: Optional[int]) -> int:
-    if threads is None:
-        return 0
-    if isinstance(threads, bool) or int(threads) != threads or not 0 <= threads < 2**31:
+def _check_threads(threads: Optional[int]) -> None:
+    if threads is not None and (isinstance(threads, bool) or int(threads) != threads
+                                or not 0 <= threads < 2**31):
         raise ValueError(f"threads: must be a whole number from 0 on, is {threads!r}")
-    return int(threads)
 
 
 def torch_threads() -> int:

@@ -91,7 +91,7 @@ class Training(unittest.TestCase):
                         optimizer.zero_grad()
                         loss_of(network, t).backward()
                         optimizer.step()
-                ours, theirs = (max(float((a - b).abs().max()) for a, b in zip(
+                ours, theirs = (max((a - b).abs().max().item() for a, b in zip(
                     network.parameters(), networks[2].parameters())) for network in networks[:2])
                 self.assertLessEqual(ours, 8 * theirs)
                 self.assertLess(loss_of(networks[0]).item(), first / 2)

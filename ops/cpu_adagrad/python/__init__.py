@@ -60,9 +60,9 @@ def step(params: Any, grads: Any, exp_avg_sq: Any, *, lr: float = 1e-2, eps: flo
     ``copy_dtype``.
 
     ``cpu_level``: one of ``cpu_levels()``; without it the environment variable DS_OPS_CPU_LEVEL,
-    else the best. ``threads``: the most that share the work; without it torch.get_num_threads()
-    for tensors of PyTorch, else OMP_NUM_THREADS, and no more than the CPUs that this process may
-    use.
+    else the best. ``threads``: the most that share the work; 0: as OpenMP has it, by
+    OMP_NUM_THREADS or the CPUs; without it torch.get_num_threads() for tensors of PyTorch, else 0.
+    Only a number that is given may be more than the CPUs that this process may use.
 
     NaN and infinities go where the formula takes them; with ``eps=0`` a gradient of 0 on a sum of 0
     is 0/0. TypeError and ValueError name the argument that is wrong; nothing has been written then.

@@ -51,8 +51,9 @@ def step(params: Any, grads: Any, exp_avg: Any, exp_avg_sq: Any, *, step: int, l
     ``step`` is 1 for the first step. ``adamw=False`` is Adam, with weight decay added to the
     gradient. ``bias_correction=False`` takes the moments as they are. ``cpu_level``: one of
     ``cpu_levels()``; without it the environment variable DS_OPS_CPU_LEVEL, else the best.
-    ``threads``: the most that share the work; without it torch.get_num_threads() for tensors of
-    PyTorch, else OMP_NUM_THREADS, and no more than the CPUs that this process may use.
+    ``threads``: the most that share the work; 0: as OpenMP has it, by OMP_NUM_THREADS or the CPUs;
+    without it torch.get_num_threads() for tensors of PyTorch, else 0. Only a number that is given
+    may be more than the CPUs that this process may use.
 
     NaN and infinities go where the formula takes them. TypeError and ValueError name the argument
     that is wrong; nothing has been written then. Tensors that require gradients are written to
