@@ -1,175 +1,134 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Checks the arguments of a step, cuts the tensors into chunks and gives them to threads. A chunk
-// is worked on in blocks that stay in the L1 cache: what is not float32 is widened into a buffer,
-// updated there and stored back.
+// The loops of a step and of its undoing, and the C border around them.
 #include "cpu_adam.h"
 
-#include <algorithm>
-#include <atomic>
-#include <cstdint>
+#include <cmath>
 
+#include "ds_ops/adam_math.h"
+#include "ds_ops/cpu_update.h"
 #include "ds_ops/error_text.h"
-#include "ds_ops/threads.h"
-#include "kernels.h"
 
 namespace {
 
 using ds_ops::AdamFactors;
-using ds_ops::AdamKernels;
-using ds_ops::CpuLevel;
+using ds_ops::Decay;
+using ds_ops::UpdateArray;
 using std::int32_t;
 using std::int64_t;
-using Tensor = ds_ops_cpu_adam_tensor;
 
-constexpr int64_t block_size = 1024;
-constexpr int64_t chunk_size = 16 * block_size;
-constexpr int64_t least_chunks_per_thread = 2;
+struct Arrays {
+  using Tensor = ds_ops_cpu_adam_tensor;
 
-int64_t chunks_of(const Tensor& tensor) {
-  return tensor.size / chunk_size + (tensor.size % chunk_size != 0);
-}
-
-/// Element `at` of an array, as float32: the array itself, or a widened copy in `buffer`.
-float* open(void* array, int32_t dtype, int64_t at, int64_t n, float* buffer,
-            const AdamKernels& kernels) {
-  if (dtype == DS_OPS_FLOAT32) {
-    return static_cast<float*>(array) + at;
+  static std::array<UpdateArray, 4> arrays(const Tensor& t) {
+    // The gradient is only read; the field is not const because it serves the others too.
+    return {UpdateArray{t.params, t.param_dtype, true},
+            UpdateArray{const_cast<void*>(t.grads), t.grad_dtype, false},
+            UpdateArray{t.exp_avg, t.state_dtype, true},
+            UpdateArray{t.exp_avg_sq, t.state_dtype, true}};
   }
-  const std::uint16_t* from = static_cast<const std::uint16_t*>(array) + at;
-  (dtype == DS_OPS_FLOAT16 ? kernels.load_float16 : kernels.load_bfloat16)(from, buffer, n);
-  return buffer;
-}
+};
 
-/// Stores what `open` had to widen.
-void close(void* array, int32_t dtype, int64_t at, int64_t n, const float* buffer,
-           const AdamKernels& kernels) {
-  if (dtype == DS_OPS_FLOAT32) {
-    return;
-  }
-  std::uint16_t* to = static_cast<std::uint16_t*>(array) + at;
-  (dtype == DS_OPS_FLOAT16 ? kernels.store_float16 : kernels.store_bfloat16)(buffer, to, n);
-}
-
-void step_block(const Tensor& t, int64_t at, int64_t n, const AdamKernels& kernels,
-                const AdamFactors<float>& factors) {
-  alignas(64) float buffers[4][block_size];
-  float* p = open(t.params, t.param_dtype, at, n, buffers[0], kernels);
-  // open only reads; its parameter is not const because it serves the outputs too.
-  const float* g = open(const_cast<void*>(t.grads), t.grad_dtype, at, n, buffers[1], kernels);
-  float* m = open(t.exp_avg, t.state_dtype, at, n, buffers[2], kernels);
-  float* v = open(t.exp_avg_sq, t.state_dtype, at, n, buffers[3], kernels);
-  kernels.update(p, g, m, v, n, factors);
-  close(t.params, t.param_dtype, at, n, p, kernels);
-  close(t.exp_avg, t.state_dtype, at, n, m, kernels);
-  close(t.exp_avg_sq, t.state_dtype, at, n, v, kernels);
-}
-
-/// Chunks `first` to `last` (not included), counted over all tensors.
-void step_chunks(const Tensor* tensors, int64_t first, int64_t last, const AdamKernels& kernels,
-                 const AdamFactors<float>& factors) {
-  for (const Tensor* tensor = tensors; first < last; ++tensor) {
-    int64_t chunks = chunks_of(*tensor);
-    int64_t begin = first * chunk_size;
-    int64_t end = std::min(last, chunks) * chunk_size;
-    for (int64_t at = begin; at < std::min(end, tensor->size); at += block_size) {
-      step_block(*tensor, at, std::min(block_size, tensor->size - at), kernels, factors);
-    }
-    first = std::max<int64_t>(first - chunks, 0);
-    last -= chunks;
+/// Runs Element<decay>::update over all elements, for the kind of decay that `mode` says.
+template <template <Decay> class Element, class Factors>
+DS_OPS_INLINE void for_each(float* const* arrays, int64_t n, const Factors& factors, Decay mode) {
+  switch (mode) {
+    case Decay::none:
+      return Element<Decay::none>::all(arrays[0], arrays[1], arrays[2], arrays[3], n, factors);
+    case Decay::l2:
+      return Element<Decay::l2>::all(arrays[0], arrays[1], arrays[2], arrays[3], n, factors);
+    case Decay::decoupled:
+      return Element<Decay::decoupled>::all(arrays[0], arrays[1], arrays[2], arrays[3], n, factors);
   }
 }
 
-bool is_known(int32_t dtype) {
-  return dtype == DS_OPS_FLOAT32 || dtype == DS_OPS_FLOAT16 || dtype == DS_OPS_BFLOAT16;
-}
-
-bool is_aligned(const void* pointer, int32_t dtype) {
-  std::uintptr_t size = dtype == DS_OPS_FLOAT32 ? sizeof(float) : sizeof(std::uint16_t);
-  return reinterpret_cast<std::uintptr_t>(pointer) % size == 0;
-}
-
-int check(const Tensor& t) {
-  if (t.size < 0 || t.size > INT64_MAX / static_cast<int64_t>(sizeof(float))) {
-    return DS_OPS_BAD_SIZE;
-  }
-  if (!is_known(t.param_dtype) || !is_known(t.grad_dtype) || !is_known(t.state_dtype)) {
-    return DS_OPS_BAD_DTYPE;
-  }
-  if ((t.grad_dtype != t.param_dtype && t.grad_dtype != DS_OPS_FLOAT32) ||
-      (t.state_dtype != t.param_dtype && t.state_dtype != DS_OPS_FLOAT32)) {
-    return DS_OPS_BAD_DTYPE_PAIR;
-  }
-  if (t.size == 0) {
-    return DS_OPS_OK;
-  }
-  if (t.params == nullptr || t.grads == nullptr || t.exp_avg == nullptr ||
-      t.exp_avg_sq == nullptr) {
-    return DS_OPS_NULL_POINTER;
-  }
-  bool aligned = is_aligned(t.params, t.param_dtype) && is_aligned(t.grads, t.grad_dtype) &&
-                 is_aligned(t.exp_avg, t.state_dtype) && is_aligned(t.exp_avg_sq, t.state_dtype);
-  return aligned ? DS_OPS_OK : DS_OPS_MISALIGNED;
-}
-
-int check(const Tensor* tensors, int64_t count, int32_t cpu_level) {
-  if (count < 0) {
-    return DS_OPS_BAD_SIZE;
-  }
-  if (count > 0 && tensors == nullptr) {
-    return DS_OPS_NULL_POINTER;
-  }
-  if (cpu_level < static_cast<int32_t>(CpuLevel::automatic) ||
-      cpu_level > static_cast<int32_t>(CpuLevel::avx512)) {
-    return DS_OPS_BAD_CPU_LEVEL;
-  }
-  if (cpu_level > ds_ops_cpu_adam_best_level()) {
-    return DS_OPS_CPU_LEVEL_MISSING;
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    int code = check(tensors[i]);
-    if (code != DS_OPS_OK) {
-      return code;
+template <Decay decay>
+struct StepLoop {
+  DS_OPS_INLINE static void all(float* __restrict p, const float* __restrict g, float* __restrict m,
+                                float* __restrict v, int64_t n, const AdamFactors<float>& factors) {
+    const AdamFactors<float> f = factors;
+    for (int64_t i = 0; i < n; ++i) {
+      ds_ops::adam_element<decay>(p[i], g[i], m[i], v[i], f);
     }
   }
-  return DS_OPS_OK;
-}
+};
+
+struct Step : Arrays {
+  using Factors = AdamFactors<float>;
+  DS_OPS_INLINE static void run(float* const* arrays, int64_t n, const Factors& factors) {
+    for_each<StepLoop>(arrays, n, factors, factors.mode);
+  }
+};
+
+struct UndoFactors {
+  AdamFactors<float> step;
+  float kept;  ///< the part of the parameter that AdamW's decay left
+};
+
+/// adam_element solved for what was there before.
+template <Decay decay>
+struct UndoLoop {
+  DS_OPS_INLINE static void all(float* __restrict p, const float* __restrict g, float* __restrict m,
+                                float* __restrict v, int64_t n, const UndoFactors& factors) {
+    const AdamFactors<float> f = factors.step;
+    const float kept = factors.kept;
+    for (int64_t i = 0; i < n; ++i) {
+      float old = p[i] + f.step_size * (m[i] / (ds_ops::square_root(v[i]) * f.root_scale + f.eps));
+      if (decay == Decay::decoupled) {
+        old = old / kept;
+      }
+      const float gradient = decay == Decay::l2 ? g[i] + f.decay * old : g[i];
+      const float square = (v[i] - f.beta2_rest * (gradient * gradient)) / f.beta2;
+      m[i] = (m[i] - f.beta1_rest * gradient) / f.beta1;
+      // What rounding leaves below 0 would be a NaN in the next step.
+      v[i] = square < 0 ? 0 : square;
+      p[i] = old;
+    }
+  }
+};
+
+struct Undo : Arrays {
+  using Factors = UndoFactors;
+  DS_OPS_INLINE static void run(float* const* arrays, int64_t n, const Factors& factors) {
+    for_each<UndoLoop>(arrays, n, factors, factors.step.mode);
+  }
+};
 
 }  // namespace
 
 int ds_ops_cpu_adam_best_level() {
-  // Asked once: in a virtual machine the CPUID instruction is slow.
-  static std::atomic<int> known{0};
-  int best = known.load(std::memory_order_relaxed);
-  if (best == 0) {
-    best = static_cast<int>(ds_ops::best_cpu_level());
-    known.store(best, std::memory_order_relaxed);
-  }
-  return best;
+  return static_cast<int>(ds_ops::best_cpu_level());
 }
 
-int ds_ops_cpu_adam_step(const Tensor* tensors, int64_t count, const ds_ops_adam_options* options,
-                         int32_t cpu_level) {
+int ds_ops_cpu_adam_step(const ds_ops_cpu_adam_tensor* tensors, int64_t count,
+                         const ds_ops_adam_options* options, int32_t cpu_level, int32_t threads) {
+  const ds_ops::UpdateOptions how{cpu_level, threads};
   int code = ds_ops::check_adam_options(options);
+  code = code == DS_OPS_OK ? ds_ops::check_update<Step>(tensors, count, how) : code;
   if (code == DS_OPS_OK) {
-    code = check(tensors, count, cpu_level);
+    ds_ops::run_update<Step>(tensors, count, ds_ops::make_adam_factors<float>(*options), how);
   }
+  return code;
+}
+
+int ds_ops_cpu_adam_rollback(const ds_ops_cpu_adam_tensor* tensors, int64_t count,
+                             const ds_ops_adam_options* options, int32_t cpu_level,
+                             int32_t threads) {
+  const ds_ops::UpdateOptions how{cpu_level, threads};
+  int code = ds_ops::check_adam_options(options);
+  code = code == DS_OPS_OK ? ds_ops::check_update<Undo>(tensors, count, how) : code;
   if (code != DS_OPS_OK) {
     return code;
   }
-  CpuLevel level = static_cast<CpuLevel>(cpu_level);
-  if (level == CpuLevel::automatic) {
-    level = static_cast<CpuLevel>(ds_ops_cpu_adam_best_level());
+  UndoFactors factors{ds_ops::make_adam_factors<float>(*options), 1};
+  if (factors.step.mode == Decay::decoupled) {
+    factors.kept = 1 - factors.step.decay;
   }
-  const AdamKernels& kernels = ds_ops::adam_kernels(level);
-  const AdamFactors<float> factors = ds_ops::make_adam_factors<float>(*options);
-  int64_t chunks = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    chunks += chunks_of(tensors[i]);
+  if (factors.step.beta1 == 0 || factors.step.beta2 == 0 || factors.kept == 0 ||
+      !std::isfinite(factors.kept)) {
+    return DS_OPS_CANNOT_UNDO;
   }
-  ds_ops::share(chunks, least_chunks_per_thread, 0, [&](int64_t first, int64_t last) {
-    step_chunks(tensors, first, last, kernels, factors);
-  });
+  ds_ops::run_update<Undo>(tensors, count, factors, how);
   return DS_OPS_OK;
 }
 

@@ -6,7 +6,8 @@ import ctypes
 import math
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ds_ops._arrays import View, as_list, check_overlap, view
+from ds_ops import _arrays
+from ds_ops._arrays import View, check_overlap
 
 DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "float64": 3}
 
@@ -37,29 +38,9 @@ def options(step: int, lr: float, betas: Tuple[float, float], eps: float, weight
 
 
 def collect(arrays: Dict[str, Any], dtypes: Dict[str, Optional[str]],
-            device: str) -> List[Tuple[View, View, View, View]]:
-    """The arrays of a step, one tuple (params, grads, exp_avg, exp_avg_sq) per parameter.
-
-    ``arrays`` has these four keys, each one array or a list. TypeError or ValueError names the
-    argument: not an array, wrong number, element type, shape or place, read-only, overlapping.
-    """
-    columns = {}
-    for key, value in arrays.items():
-        columns[key] = [view(name, array, dtype=dtypes.get(key), writable=key != "grads",
-                             device=device) for name, array in as_list(key, value)]
-    rows = list(zip(*columns.values()))
-    for key, column in columns.items():
-        if len(column) != len(columns["params"]):
-            raise ValueError(f"{key}: has {len(column)} arrays, params has "
-                             f"{len(columns['params'])}")
-    for params, *others in rows:
-        for other in others:
-            if other.shape != params.shape:
-                raise ValueError(f"{other.name}: has shape {other.shape}, {params.name} has "
-                                 f"{params.shape}")
-    check_overlap(columns["grads"],
-                  [v for key in ("params", "exp_avg", "exp_avg_sq") for v in columns[key]])
-    return rows
+            device: str) -> List[Tuple[View, ...]]:
+    """The arrays of a step, one tuple (params, grads, exp_avg, exp_avg_sq) per parameter."""
+    return _arrays.collect(arrays, dtypes, device, read_only=("grads",))
 
 
 def reference(params: Sequence[float], grads: Sequence[float], exp_avg: Sequence[float],

@@ -7,7 +7,7 @@ Understood, in this order: PyTorch tensors (by their methods), ``__cuda_array_in
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ds_ops import _dlpack
 
@@ -111,6 +111,33 @@ def as_list(name: str, arrays: Any) -> list:
     if isinstance(arrays, (list, tuple)):
         return [(f"{name}[{i}]", array) for i, array in enumerate(arrays)]
     return [(name, arrays)]
+
+
+def collect(arrays: Dict[str, Any], dtypes: Dict[str, Optional[str]], device: str,
+            read_only: Sequence[str]) -> List[Tuple[View, ...]]:
+    """The arrays of an optimizer's step: one tuple for each parameter, in the order of ``arrays``.
+
+    ``arrays`` has an array or a list for each key, ``params`` the first; ``dtypes`` says what
+    uint16 arrays hold. What is not ``read_only`` will be written to. TypeError or ValueError names
+    the argument: not an array, wrong number, element type, shape or place, read-only, overlapping.
+    """
+    columns = {}
+    for key, value in arrays.items():
+        columns[key] = [view(name, array, dtype=dtypes.get(key), writable=key not in read_only,
+                             device=device) for name, array in as_list(key, value)]
+    for key, column in columns.items():
+        if len(column) != len(columns["params"]):
+            raise ValueError(f"{key}: has {len(column)} arrays, params has "
+                             f"{len(columns['params'])}")
+    rows = list(zip(*columns.values()))
+    for params, *others in rows:
+        for other in others:
+            if other.shape != params.shape:
+                raise ValueError(f"{other.name}: has shape {other.shape}, {params.name} has "
+                                 f"{params.shape}")
+    check_overlap([v for key in read_only for v in columns[key]],
+                  [v for key, column in columns.items() if key not in read_only for v in column])
+    return rows
 
 
 def _find(name: str, array: Any, writable: bool) -> View:

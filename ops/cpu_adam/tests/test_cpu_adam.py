@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """cpu_adam against a reference in double, for all types and all CPU levels of this machine."""
 import array
-import ctypes
 import math
 import os
-import random
+import pathlib
 import signal
-import struct
 import subprocess
 import sys
 import unittest
 
-from ds_ops import _adam, cpu_adam
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "common" / "tests"))
+
+from ds_ops import _adam, cpu_adam  # noqa: E402
+from optimizer_data import (PAIRS, TYPES, bits_of, decode, encode, float_of,  # noqa: E402
+                            rounded, sample)
 
 try:
     import numpy
@@ -21,47 +23,6 @@ try:
     import torch
 except ImportError:
     torch = None
-
-# Unit roundoff and half the smallest subnormal of each type.
-TYPES = {"float32": (2.0**-24, 2.0**-150), "float16": (2.0**-11, 2.0**-25),
-         "bfloat16": (2.0**-8, 2.0**-134)}
-PAIRS = [(p, g, s) for p in TYPES for g in dict.fromkeys((p, "float32"))
-         for s in dict.fromkeys((p, "float32"))]
-
-
-def bits_of(value):
-    return struct.unpack("<I", struct.pack("<f", value))[0]
-
-
-def float_of(bits):
-    return struct.unpack("<f", struct.pack("<I", bits))[0]
-
-
-def encode(values, dtype):
-    """Doubles as an array of `dtype`; bfloat16 is cut off, the test data need not be rounded."""
-    if dtype == "float32":
-        return array.array("f", values)
-    if dtype == "float16":
-        return array.array("H", struct.pack(f"<{len(values)}e", *values))
-    return array.array("H", [bits_of(v) >> 16 for v in values])
-
-
-def decode(values, dtype):
-    if dtype == "float32":
-        return list(values)
-    if dtype == "float16":
-        return list(struct.unpack(f"<{len(values)}e", values.tobytes()))
-    return [float_of(v << 16) for v in values]
-
-
-def sample(n, pair, seed):
-    """Random params, grads, exp_avg, exp_avg_sq of the types of `pair`."""
-    rng = random.Random(seed)
-    p, g, s = pair
-    return [encode([rng.gauss(0, 1) for _ in range(n)], p),
-            encode([rng.gauss(0, 0.1) for _ in range(n)], g),
-            encode([rng.gauss(0, 0.05) for _ in range(n)], s),
-            encode([rng.uniform(1e-3, 1e-2) for _ in range(n)], s)]
 
 
 def take(arrays, pair, **keywords):
@@ -91,10 +52,6 @@ def bounds(start, result, pair, s):
     quotient = abs(m1) / first / below
     p_error = s.lr * (m_error / first / below + quotient * below_error / below) + 8 * u * (
         s.lr * quotient + s.lr * s.weight_decay * p)
-
-    def rounded(error, value, dtype):
-        unit, tiny = TYPES[dtype]
-        return error + unit * (abs(value) + error) + tiny
     return (rounded(p_error, p1, pair[0]), rounded(m_error, m1, pair[2]),
             rounded(v_error, v1, pair[2]))
 
@@ -227,6 +184,24 @@ class Special(unittest.TestCase):
                  for n in (1, 3)}
         self.assertEqual(len(found), 1)
 
+    def test_number_of_threads_as_an_argument(self):
+        found = []
+        for threads in (None, 0, 1, 2, 5):
+            arrays = sample(150000, PAIRS[0], 3)
+            cpu_adam.step(*arrays, step=1, threads=threads)
+            found.append([a.tobytes() for a in arrays])
+        self.assertTrue(all(one == found[0] for one in found))
+
+    def test_no_more_threads_than_cpus(self):
+        program = ("import array,os;from ds_ops import cpu_adam;"
+                   "a=[array.array('f',bytes(4000000)) for _ in range(4)];%s"
+                   "cpu_adam.step(*a,step=1,threads=%d);print(len(os.listdir('/proc/self/task')))")
+        one = "os.sched_setaffinity(0,[min(os.sched_getaffinity(0))]);"
+        for before, threads, expected in ((one, 0, b"1\n"), ("", 1, b"1\n"), (one, 3, b"3\n")):
+            done = subprocess.run([sys.executable, "-c", program % (before, threads)], check=True,
+                                  capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "4"})
+            self.assertEqual(done.stdout, expected)
+
     def test_level_from_the_environment(self):
         arrays = [array.array("f", [1.0]) for _ in range(4)]
         os.environ["DS_OPS_CPU_LEVEL"] = "mmx"
@@ -238,73 +213,68 @@ class Special(unittest.TestCase):
         finally:
             del os.environ["DS_OPS_CPU_LEVEL"]
 
+    def test_zero_gradient_and_denormals(self):
+        """A zero gradient on zero moments leaves the parameter; squares that vanish leave eps."""
+        for level in cpu_adam.cpu_levels():
+            tiny = float_of(1)
+            p, g = array.array("f", [1.0, tiny] * 20), array.array("f", [0.0, tiny] * 20)
+            m, v = array.array("f", bytes(160)), array.array("f", bytes(160))
+            cpu_adam.step(p, g, m, v, step=1, cpu_level=level)
+            self.assertEqual(p[0], 1.0)
+            # m = 0.1 * 2^-149 rounds to 0, and so does the change.
+            self.assertEqual((p[1], m[1], v[1]), (tiny, 0.0, 0.0))
 
-class Refused(unittest.TestCase):
-    def setUp(self):
-        self.arrays = [array.array("f", [1.0, 2.0]) for _ in range(4)]
 
-    def refuse(self, error, pattern, *arrays, **keywords):
-        arrays = arrays or self.arrays
-        before = [bytes(a) for a in self.arrays]
-        with self.assertRaisesRegex(error, pattern):
-            cpu_adam.step(*arrays, **{"step": 1, **keywords})
-        self.assertEqual(before, [bytes(a) for a in self.arrays])
+class ParamCopy(unittest.TestCase):
+    def test_every_type_and_level(self):
+        """The copy has the bits of the parameter where the types are the same, and is rounded once
+        from the float32 result otherwise: the parameter of a call with float32 says which."""
+        for level in cpu_adam.cpu_levels():
+            for pair in PAIRS:
+                for copy_dtype in TYPES:
+                    for n in (1, 17, 1100):
+                        with self.subTest(level=level, pair=pair, copy=copy_dtype, n=n):
+                            self.check(level, pair, copy_dtype, n)
 
-    def test_hyperparameters(self):
-        self.refuse(ValueError, "^step:", step=0)
-        self.refuse(ValueError, "^step:", step=1.5)
-        self.refuse(ValueError, "^lr:", lr=math.nan)
-        self.refuse(ValueError, r"^betas\[1\]:", betas=(0.9, 1.0))
-        self.refuse(ValueError, "^eps:", eps=-1.0)
-        self.refuse(ValueError, "^weight_decay:", weight_decay=math.inf)
+    def check(self, level, pair, copy_dtype, n):
+        arrays, wide = sample(n, pair, n), sample(n, pair, n)
+        types = (pair[0], pair[1], pair[2], pair[2])
+        copy = encode([9.0] * n, copy_dtype)
+        take(arrays, pair, param_copy=copy, copy_dtype=copy_dtype, cpu_level=level, step=3)
+        wide = [encode(decode(a, t), "float32") for a, t in zip(wide, types)]
+        narrow = encode([9.0] * n, copy_dtype)
+        take(wide, ("float32",) * 3, param_copy=narrow, copy_dtype=copy_dtype, cpu_level="baseline",
+             step=3)
+        self.assertEqual(copy, narrow)
+        if copy_dtype == pair[0]:
+            self.assertEqual(copy, arrays[0])
 
-    def test_arrays(self):
-        p, g, m, v = self.arrays
-        self.refuse(TypeError, "^grads: a int is no array", p, 3, m, v)
-        for code, name in (("d", "float64"), ("H", "uint16")):
-            self.refuse(TypeError, f"^params: must have .* has {name}", array.array(code, [1, 2]),
-                        g, m, v)
-        self.refuse(TypeError, "^params: has elements of type float32, not bfloat16",
-                    param_dtype="bfloat16")
-        self.refuse(ValueError, r"^grads: has shape \(1,\), params has \(2,\)", p, g[:1], m, v)
-        self.refuse(ValueError, "^exp_avg: is read-only", p, g, memoryview(bytes(m)).cast("f"),
-                    v)
-        self.refuse(ValueError, "^params: is not contiguous", memoryview(array.array(
-            "f", range(4)))[::2], g, m, v)
-        self.refuse(ValueError, "^exp_avg_sq: is not aligned", p, g, m,
-                    memoryview(bytearray(12))[1:9].cast("f"))
-        self.refuse(ValueError, r"^grads: has 1 arrays, params has 2", [p, p], [g], [m], [v])
+    def test_threads(self):
+        arrays, plain = sample(100003, PAIRS[0], 1), sample(100003, PAIRS[0], 1)
+        copy = array.array("f", bytes(4 * 100003))
+        cpu_adam.step(*arrays, step=1, param_copy=copy, threads=3)
+        cpu_adam.step(*plain, step=1)
+        self.assertEqual(arrays, plain)
+        self.assertEqual(copy, arrays[0])
 
-    def test_shared_memory(self):
-        p, g, m, v = self.arrays
-        self.refuse(ValueError, "shares memory with", p, p, m, v)
-        self.refuse(ValueError, "shares memory with", p, g, m, m)
-        self.refuse(ValueError, r"params\[1\]: shares memory with params\[0\]", [p, p], [g, g],
-                    [m, array.array("f", [1, 2])], [v, array.array("f", [1, 2])])
-
-    def test_c_abi_checks_for_itself(self):
-        lib, options = cpu_adam._lib, _adam.options(1, 1e-3, (0.9, 0.999), 1e-8, 0, True, True)
-        p = ctypes.addressof(ctypes.c_float())
-        tensor = cpu_adam._Tensor(p, p, p, p, 1, 0, 0, 0)
-
-        def code(tensor=tensor, count=1, options=options, level=0):
-            return lib.ds_ops_cpu_adam_step(tensor, count, options, level)
-        self.assertEqual(code(options=None), 1)
-        self.assertEqual(code(tensor=None), 1)
-        self.assertEqual(code(count=-1), 2)
-        self.assertEqual(code(level=9), 13)
-        self.assertEqual(code(tensor=cpu_adam._Tensor(p, None, p, p, 1, 0, 0, 0)), 1)
-        self.assertEqual(code(tensor=cpu_adam._Tensor(p, p, p, p, -1, 0, 0, 0)), 2)
-        self.assertEqual(code(tensor=cpu_adam._Tensor(p, p, p, p, 1, 3, 3, 3)), 4)
-        self.assertEqual(code(tensor=cpu_adam._Tensor(p, p, p, p, 1, 0, 1, 0)), 5)
-        self.assertEqual(code(tensor=cpu_adam._Tensor(p + 1, p, p, p, 1, 0, 0, 0)), 6)
-        for field, value, expected in (("step", 0, 7), ("lr", math.nan, 8), ("beta1", 1.0, 9),
-                                       ("eps", -1, 10), ("weight_decay", math.inf, 11),
-                                       ("mode", 2, 12)):
-            bad = _adam.Options.from_buffer_copy(options)
-            setattr(bad, field, value)
-            self.assertEqual(code(options=bad), expected)
-            self.assertNotIn(b"unknown", lib.ds_ops_error_text(expected))
+    def test_deepspeed_names(self):
+        values = (2, 1e-2, 0.9, 0.99, 1e-8, 0.1, True)
+        for adamw in (True, False):
+            self.assertEqual(cpu_adam.create_adam(5, 1e-2, 0.9, 0.99, 1e-8, 0.1, adamw, True), 0)
+            ours, right = sample(33, PAIRS[0], 5), sample(33, PAIRS[0], 5)
+            copy = array.array("H", bytes(66)) if numpy is None else numpy.zeros(33, "float16")
+            if numpy is None:
+                self.assertEqual(cpu_adam.adam_update(5, *values, *ours), 0)
+            else:
+                self.assertEqual(cpu_adam.adam_update_copy(5, *values, *ours, copy), 0)
+                numpy.testing.assert_array_equal(copy, numpy.array(ours[0]).astype("float16"))
+            cpu_adam.step(*right, step=2, lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1, adamw=adamw)
+            self.assertEqual(ours, right)
+            self.assertEqual(cpu_adam.adam_rollback(5, *values, *ours), 0)
+            cpu_adam.rollback(*right, step=2, lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1,
+                              adamw=adamw)
+            self.assertEqual(ours, right)
+        cpu_adam.destroy_adam(5)
 
 
 @unittest.skipIf(numpy is None, "NumPy is not installed")
@@ -355,45 +325,6 @@ class Torch(unittest.TestCase):
         p, g = torch.ones(9, dtype=torch.bfloat16), torch.ones(9, dtype=torch.bfloat16)
         cpu_adam.step(p, g, torch.zeros(9), torch.zeros(9), step=1, lr=0.5)
         self.assertTrue(torch.equal(p, torch.full((9,), 0.5, dtype=torch.bfloat16)))
-
-
-class FakeTensor:
-    """The methods of a PyTorch tensor that are used."""
-
-    class Device:
-        def __init__(self, kind):
-            self.type, self.index = kind, 0 if kind != "cpu" else None
-
-    def __init__(self, memory, dtype, contiguous=True, device="cpu"):
-        self.memory, self.dtype, self.device = memory, f"torch.{dtype}", self.Device(device)
-        self.shape, self.contiguous = (len(memory),), contiguous
-
-    def data_ptr(self):
-        return self.memory.buffer_info()[0]
-
-    def element_size(self):
-        return self.memory.itemsize
-
-    def is_contiguous(self):
-        return self.contiguous
-
-
-class TensorMethods(unittest.TestCase):
-    def test_bfloat16(self):
-        pair = ("bfloat16", "bfloat16", "float32")
-        plain, wrapped = sample(9, pair, 9), sample(9, pair, 9)
-        take(plain, pair)
-        types = (pair[0], pair[1], pair[2], pair[2])
-        cpu_adam.step(*(FakeTensor(a, t) for a, t in zip(wrapped, types)), step=1)
-        self.assertEqual(plain, wrapped)
-
-    def test_refused(self):
-        arrays = [array.array("f", [1.0]) for _ in range(4)]
-        for pattern, keywords in (("^params: is not contiguous", dict(contiguous=False)),
-                                  ("^params: must be in the memory", dict(device="cuda")),
-                                  ("^params: is on the device meta", dict(device="meta"))):
-            with self.assertRaisesRegex(ValueError, pattern):
-                cpu_adam.step(FakeTensor(arrays[0], "float32", **keywords), *arrays[1:], step=1)
 
 
 if __name__ == "__main__":

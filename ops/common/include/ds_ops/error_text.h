@@ -45,6 +45,11 @@ inline const char* error_text(int code) {
       return "a pointer is not memory of the GPU that runs the op";
     case DS_OPS_OVERLAP:
       return "an array that is written shares memory with another";
+    case DS_OPS_CANNOT_UNDO:
+      return "the step cannot be undone: a beta is 0, or lr * weight_decay of AdamW is 1 or too "
+             "large";
+    case DS_OPS_BAD_THREADS:
+      return "threads must not be negative";
     default:
       return "unknown error code";
   }

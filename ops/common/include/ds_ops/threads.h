@@ -5,6 +5,7 @@
 #pragma once
 
 #include <omp.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,12 +14,23 @@
 
 namespace ds_ops {
 
+/// As many threads as OpenMP gives (OMP_NUM_THREADS, or the CPUs that the process could use when
+/// the runtime was loaded), and no more than the CPUs that this thread may use now.
+inline std::int32_t usual_thread_count() {
+  const std::int32_t given = omp_get_max_threads();
+  cpu_set_t allowed;
+  if (given < 2 || sched_getaffinity(0, sizeof(allowed), &allowed) != 0) {
+    return given;
+  }
+  return std::min(given, CPU_COUNT(&allowed));
+}
+
 /// How many threads share `pieces`, each with `least_pieces` or more. `most`: no more than these;
-/// 0: as many as OpenMP gives (OMP_NUM_THREADS, the CPUs that this process may use).
+/// 0: usual_thread_count().
 inline int thread_count(std::int64_t pieces, std::int64_t least_pieces, std::int32_t most) {
   // libgomp's pool does not survive a fork: a child that asked it for threads would wait for ever.
   static std::atomic<pid_t> pool_owner{0};
-  const std::int64_t given = most > 0 ? most : omp_get_max_threads();
+  const std::int64_t given = most > 0 ? most : usual_thread_count();
   const std::int64_t wanted = std::min(given, pieces / least_pieces);
   if (wanted < 2) {
     return 1;
