@@ -47,7 +47,7 @@ def device_of(views: Sequence[_arrays.View]) -> int:
         if v.index != known[0].index:
             raise ValueError(f"{v.name}: is on GPU {v.index}, {known[0].name} is on GPU "
                              f"{known[0].index}")
-    return known[0].index if len(known) == len(views) else -1
+    return known[0].index if known and len(known) == len(views) else -1
 
 
 def stream_of(library: ctypes.CDLL, views: Sequence[_arrays.View], device: int) -> Optional[int]:
@@ -77,6 +77,7 @@ def need_gpu(library: ctypes.CDLL) -> None:
 
 
 _TYPES = {"float32": (ctypes.c_float, "<f4"), "int32": (ctypes.c_int32, "<i4"),
+          "int64": (ctypes.c_int64, "<i8"),
           "uint16": (ctypes.c_uint16, "<u2"), "int8": (ctypes.c_int8, "|i1"),
           "uint8": (ctypes.c_uint8, "|u1")}
 
