@@ -30,11 +30,11 @@ def pointers(views: Iterable[_arrays.View]) -> Any:
     return (_void * len(addresses))(*addresses)
 
 
-def scalar(name: str, array: Any, dtype: str) -> Optional[_arrays.View]:
-    """A view of one element on a GPU, or None for None."""
-    if array is None:
-        return None
-    found = _arrays.view(name, array, dtype=dtype, device="cuda")
+def scalar(name: str, array: Any, *dtypes: str) -> _arrays.View:
+    """A view of one element of one of these types on a GPU."""
+    found = _arrays.view(name, array, device="cuda")
+    if found.dtype not in dtypes:
+        raise TypeError(f"{name}: has elements of type {found.dtype}, not {' or '.join(dtypes)}")
     if found.size != 1:
         raise ValueError(f"{name}: must have one element, has {found.size}")
     return found

@@ -93,6 +93,14 @@ def same_dtype(name: str, column: Sequence[_arrays.View], among: Sequence[str]) 
                             f"{column[0].dtype}")
 
 
+def held(name: str, column: Any, dtype: Optional[str]) -> Optional[str]:
+    """``dtype`` for a column of uint16 arrays, which may hold another type; None for others."""
+    arrays = _arrays.as_list(name, column)
+    if dtype is None or not arrays or _arrays.view(*arrays[0], device=None).dtype != "uint16":
+        return None
+    return dtype
+
+
 def is_array(value: Any) -> bool:
     """Whether ``value`` is an array and not a number."""
     return _arrays.is_tensor(value) or any(
@@ -107,29 +115,23 @@ def device_values(count: int, step: Any, lr: Any, inv_scale: Any,
     """
     found: List[_arrays.View] = []
 
-    def scalar(name: str, array: Any, dtypes: Sequence[str]) -> Optional[int]:
+    def scalar(name: str, array: Any, *dtypes: str) -> Optional[int]:
         if array is None:
             return None
-        view = _arrays.view(name, array, device="cuda")
-        if view.dtype not in dtypes:
-            raise TypeError(f"{name}: has elements of type {view.dtype}, not "
-                            f"{' or '.join(dtypes)}")
-        if view.size != 1:
-            raise ValueError(f"{name}: must have one element, has {view.size}")
-        found.append(view)
-        return view.pointer
+        found.append(_cuda.scalar(name, array, *dtypes))
+        return found[-1].pointer
 
-    values = DeviceValues(inv_scale=scalar("inv_scale", inv_scale, ["float32"]),
-                          noop_flag=scalar("noop_flag", noop_flag, ["int32", "float32"]))
+    values = DeviceValues(inv_scale=scalar("inv_scale", inv_scale, "float32"),
+                          noop_flag=scalar("noop_flag", noop_flag, "int32", "float32"))
     if is_array(lr):
-        values.lr, lr = scalar("lr", lr, ["float32"]), 0.0
+        values.lr, lr = scalar("lr", lr, "float32"), 0.0
     if isinstance(step, (list, tuple)) or is_array(step):
         steps = step if isinstance(step, (list, tuple)) else [step]
         if isinstance(step, (list, tuple)) and len(steps) != count:
             raise ValueError(f"step: has {len(steps)} arrays, params has {count}")
         first = len(found)
-        pointers = [scalar("step" if steps is not step else f"step[{i}]", array,
-                           ["int64", "float32"]) for i, array in enumerate(steps)]
+        pointers = [scalar(f"step[{i}]" if steps is step else "step", array, "int64", "float32")
+                    for i, array in enumerate(steps)]
         for view in found[first:]:
             if view.dtype != found[first].dtype:
                 raise TypeError(f"{view.name}: has elements of type {view.dtype}, "
