@@ -23,8 +23,8 @@ if torch is not None:
 
 U = 2.0**-53
 ADAM = dict(lr=1e-2, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.05)
-# |m| / sqrt(v) is largest, with the bias corrected, where one gradient follows zeros.
-LARGEST = (1 - 0.9) / (1 - 0.99)**0.5 * 1.01
+# |m| / sqrt(v) is no larger, by the inequality of Cauchy and Schwarz; nor with the bias corrected.
+LARGEST = (1 - 0.9) / ((1 - 0.99) * (1 - 0.9**2 / 0.99))**0.5
 
 
 def missing():
