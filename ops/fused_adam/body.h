@@ -49,6 +49,10 @@ template <Decay decay, int Unroll, class Element, int Width, class Real>
 DS_OPS_INLINE void adam_vectors(const AdamChunk<Element, Width>& chunk, unsigned count,
                                 unsigned thread, unsigned threads, Real scale,
                                 const AdamFactors<Real>& factors) {
+  expect_aligned(count, chunk.grads);
+  expect_aligned(count, chunk.params);
+  expect_aligned(count, chunk.exp_avg);
+  expect_aligned(count, chunk.exp_avg_sq);
   for (unsigned first = thread; first < count; first += threads * Unroll) {
     Vector<Element, Width> g[Unroll], p[Unroll], m[Unroll], v[Unroll];
     DS_OPS_UNROLL

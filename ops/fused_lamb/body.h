@@ -76,6 +76,10 @@ DS_OPS_INLINE void lamb_moments_vectors(const Grad* g_begin, const Element* p_be
   auto* __restrict__ params = reinterpret_cast<const Vector<Element, Width>*>(p_begin);
   auto* __restrict__ exp_avg = reinterpret_cast<Vector<Element, Width>*>(m_begin);
   auto* __restrict__ exp_avg_sq = reinterpret_cast<Vector<Element, Width>*>(v_begin);
+  expect_aligned(count, grads);
+  expect_aligned(count, params);
+  expect_aligned(count, exp_avg);
+  expect_aligned(count, exp_avg_sq);
   for (unsigned i = thread; i < count; i += threads) {
     const Vector<Grad, Width> g = grads[i];
     const Vector<Element, Width> p = params[i];
@@ -152,6 +156,10 @@ DS_OPS_INLINE void lamb_apply_vectors(Element* p_begin, const Element* m_begin,
   auto* __restrict__ exp_avg = reinterpret_cast<const Vector<Element, Width>*>(m_begin);
   auto* __restrict__ exp_avg_sq = reinterpret_cast<const Vector<Element, Width>*>(v_begin);
   auto* __restrict__ copy = reinterpret_cast<Vector<Copy, Width>*>(copy_begin);
+  expect_aligned(count, params);
+  expect_aligned(count, exp_avg);
+  expect_aligned(count, exp_avg_sq);
+  expect_aligned(copies ? count : 0, copy);
   for (unsigned i = thread; i < count; i += threads) {
     Vector<Element, Width> p = params[i];
     const Vector<Element, Width> m = exp_avg[i];

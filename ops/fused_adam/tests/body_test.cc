@@ -38,6 +38,7 @@ void compare_all() {
         const ds_ops_adam_options options{1e-2, 0.9, 0.99, 1e-8, decay, 7, mode, corrected ? 1 : 0};
         compare<Element, Real>(options, 0, 0);  // vectors, and a tail of less than one
         compare<Element, Real>(options, 0, 1);  // one array that is not aligned is enough
+        compare<Element, Real>(options, 1, 0);
         compare<Element, Real>(options, 3, 3);
       }
     }

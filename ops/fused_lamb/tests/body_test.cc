@@ -15,7 +15,8 @@ using ds_ops::LambCase;
 
 namespace {
 
-const std::vector<std::size_t> some_sizes{0, 1, 15, 64, 65, 127, 0, 1000};
+// The last has more chunks than a block has threads.
+const std::vector<std::size_t> some_sizes{0, 1, 15, 64, 65, 127, 0, 1000, 3001};
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 ds_ops_lamb_options lamb_options(double lr = 1e-2) {
@@ -46,6 +47,7 @@ void compare_all() {
         options.eps = inside ? 1e-6 : 1e-8;
         compare<Case>(options, 0, 0);  // vectors, and a tail of less than one
         compare<Case>(options, 0, 1);  // one array that is not aligned is enough
+        compare<Case>(options, 1, 0);
         compare<Case>(options, 3, 3);
       }
     }

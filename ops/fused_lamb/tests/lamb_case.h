@@ -40,7 +40,8 @@ struct LambCase {
   std::vector<Real> workspace;
   std::vector<void*> columns[5];
 
-  /// Arrays begin `skip` elements after an aligned address. The same seed gives the same values.
+  /// Arrays begin some elements after an aligned address, copies as gradients. The same seed gives
+  /// the same values.
   LambCase(const std::vector<std::size_t>& counts, std::size_t skip_grads, std::size_t skip_rest,
            unsigned seed) {
     std::mt19937 random(seed);
@@ -50,7 +51,7 @@ struct LambCase {
       params.emplace_back(count, skip_rest).fill(random, -1, 1);
       exp_avg.emplace_back(count, skip_rest).fill(random, -1, 1);
       exp_avg_sq.emplace_back(count, skip_rest).fill(random, 0, 1);
-      copy.emplace_back(copies ? count : 0, skip_rest);
+      copy.emplace_back(copies ? count : 0, skip_grads);
       columns[0].push_back(grads.back().data());
       columns[1].push_back(params.back().data());
       columns[2].push_back(exp_avg.back().data());

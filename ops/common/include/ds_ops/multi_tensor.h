@@ -208,4 +208,18 @@ DS_OPS_INLINE bool is_aligned(const void* pointer, unsigned bytes) {
   return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
 }
 
+/// A GPU faults where `count` vectors are not aligned. A CPU may not: so that tests there find it,
+/// this faults.
+template <class Vectors>
+DS_OPS_INLINE void expect_aligned(unsigned count, const Vectors* vectors) {
+#ifndef __CUDA_ARCH__
+  if (count > 0 && !is_aligned(vectors, alignof(Vectors))) {
+    __builtin_trap();
+  }
+#else
+  static_cast<void>(count);
+  static_cast<void>(vectors);
+#endif
+}
+
 }  // namespace ds_ops
