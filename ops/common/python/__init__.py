@@ -8,7 +8,8 @@ beside it and a function ``self_test``; whatever lies there is found at run time
     ds_ops.load(name)          the module ds_ops.<name>; if this installation lacks the op, it is
                                built on this machine by ds-deploy, once (BuildFailed)
     ds_ops.self_test(name)     None: the op works here; CannotRun: this host lacks what it needs
-    python -m ds_ops [--json]  both, for all ops
+    patch_deepspeed()          DeepSpeed uses our ops from now on; what was replaced
+    python -m ds_ops [--json]  names and self-tests of all ops
 
 The arrays of NumPy, PyTorch, CuPy and the standard library are used where they lie, none is copied.
 No array library is imported.
@@ -17,11 +18,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from typing import Any
 
 from ds_ops._jit import BuildFailed, load
 from ds_ops._library import CannotRun, OpError
 
-__all__ = ["BuildFailed", "CannotRun", "OpError", "load", "ops", "self_test"]
+__all__ = ["BuildFailed", "CannotRun", "OpError", "load", "ops", "patch_deepspeed", "self_test"]
 
 
 def ops() -> list[str]:
@@ -41,8 +43,11 @@ def self_test(name: str) -> None:
     importlib.import_module(f"ds_ops.{name}").self_test()
 
 
-def __getattr__(name: str) -> str:
+def __getattr__(name: str) -> Any:
     # Worked out when asked for: importlib.metadata costs more than all the rest of the import.
+    if name == "patch_deepspeed":
+        from ds_ops._patch import patch_deepspeed
+        return patch_deepspeed
     if name == "__version__":
         from importlib import metadata
         try:

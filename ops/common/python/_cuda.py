@@ -30,11 +30,11 @@ def pointers(views: Iterable[_arrays.View]) -> Any:
     return (_void * len(addresses))(*addresses)
 
 
-def scalar(name: str, array: Any, dtype: str) -> Optional[_arrays.View]:
-    """A view of one element on a GPU, or None for None."""
-    if array is None:
-        return None
-    found = _arrays.view(name, array, dtype=dtype, device="cuda")
+def scalar(name: str, array: Any, *dtypes: str) -> _arrays.View:
+    """A view of one element of one of these types on a GPU."""
+    found = _arrays.view(name, array, device="cuda")
+    if found.dtype not in dtypes:
+        raise TypeError(f"{name}: has elements of type {found.dtype}, not {' or '.join(dtypes)}")
     if found.size != 1:
         raise ValueError(f"{name}: must have one element, has {found.size}")
     return found
@@ -47,7 +47,7 @@ def device_of(views: Sequence[_arrays.View]) -> int:
         if v.index != known[0].index:
             raise ValueError(f"{v.name}: is on GPU {v.index}, {known[0].name} is on GPU "
                              f"{known[0].index}")
-    return known[0].index if len(known) == len(views) else -1
+    return known[0].index if known and len(known) == len(views) else -1
 
 
 def stream_of(library: ctypes.CDLL, views: Sequence[_arrays.View], device: int) -> Optional[int]:
@@ -77,6 +77,7 @@ def need_gpu(library: ctypes.CDLL) -> None:
 
 
 _TYPES = {"float32": (ctypes.c_float, "<f4"), "int32": (ctypes.c_int32, "<i4"),
+          "int64": (ctypes.c_int64, "<i8"),
           "uint16": (ctypes.c_uint16, "<u2"), "int8": (ctypes.c_int8, "|i1"),
           "uint8": (ctypes.c_uint8, "|u1")}
 

@@ -12,58 +12,77 @@ from __future__ import annotations
 import ctypes
 from typing import Any, List, Optional, Tuple
 
-from ds_ops import _adam, _arrays, _cuda
+from ds_ops import _adam, _cuda, _multi_tensor
 from ds_ops._library import check
+from ds_ops._multi_tensor import Cache
 
-__all__ = ["multi_tensor_adam", "self_test", "step"]
+__all__ = ["Cache", "multi_tensor_adam", "self_test", "step"]
 
 _lib = _cuda.load_cuda(__file__)
 _void, _i32, _i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
-_list = ctypes.POINTER(_void)
+_list = _multi_tensor.LIST
 _lib.ds_ops_fused_adam_step.argtypes = [
-    _i32, _i64, _list, _list, _list, _list, ctypes.POINTER(_i64), _i32,
-    ctypes.POINTER(_adam.Options), _void, _void, _i32, _void]
+    _i32, _i64, _list, _list, _list, _list, _multi_tensor.SIZES, _i32,
+    ctypes.POINTER(_adam.Options), ctypes.POINTER(_multi_tensor.DeviceValues), _i32, _void]
 
 
-def step(params: Any, grads: Any, exp_avg: Any, exp_avg_sq: Any, *, step: int, lr: float = 1e-3,
+def step(params: Any, grads: Any, exp_avg: Any, exp_avg_sq: Any, *, step: Any, lr: Any = 1e-3,
          betas: Tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0,
          adamw: bool = True, bias_correction: bool = True, inv_scale: Any = None,
          noop_flag: Any = None, stream: Optional[int] = None, dtype: Optional[str] = None,
-         chunk_size: int = 65536) -> None:
+         chunk_size: int = 0, cache: Optional[Cache] = None) -> None:
     """Queues one step; ``params``, ``exp_avg`` and ``exp_avg_sq`` are changed in place.
 
     Each of the first four is one array or a list of arrays, contiguous, on one GPU, all four of a
     parameter with the same shape. ``dtype``: what uint16 arrays hold ("float16", "bfloat16").
+    Arrays at multiples of 16 bytes are the fastest.
+
+    ``step``: the number of this step, 1 for the first; or one int64 or float32 on the GPU; or a
+    list with one such array for each parameter. ``lr``: a number, or one float32 on the GPU. What
+    lies on the GPU is read when the step runs, so a CUDA graph that holds it can be replayed with
+    other values; it cannot be checked: a step below 1 gives parameters that are not finite.
     ``inv_scale``: one float32 on the GPU, multiplied into each gradient (loss scaling).
-    ``noop_flag``: one int32 on the GPU; if it is not 0 when the step runs, nothing changes.
+    ``noop_flag``: one int32 or float32 on the GPU; if it is not 0 when the step runs, nothing
+    changes.
+
     ``stream``: the CUDA stream as a number; without it PyTorch's current stream for tensors, the
-    stream that the arrays name, or the default stream. ``chunk_size``: elements per thread block.
-    The other arguments are those of ``ds_ops.cpu_adam.step``.
+    stream that the arrays name, or the default stream. ``chunk_size``: elements per thread block,
+    rounded up to a multiple of 16; 0: by the sizes. ``cache``: a ``Cache()`` for calls that often
+    have the same tensors. The other arguments are those of ``ds_ops.cpu_adam.step``.
 
     TypeError and ValueError name the argument that is wrong; OpError is CUDA's. It returns when
-    the work is queued.
+    the work is queued. Nothing is allocated on the GPU, and nothing is waited for, but for arrays
+    that name a stream of their own.
     """
+    if not 0 <= chunk_size < 2**31:
+        raise ValueError(f"chunk_size: must be from 0 to {2**31 - 1}, is {chunk_size!r}")
+    lists = _lists([params, grads, exp_avg, exp_avg_sq], dtype, cache)
+    values, step, lr, views = _multi_tensor.device_values(lists.count, step, lr, inv_scale,
+                                                          noop_flag)
     settings = _adam.options(step, lr, betas, eps, weight_decay, adamw, bias_correction)
-    if not 0 < chunk_size < 2**31:
-        raise ValueError(f"chunk_size: must be from 1 to {2**31 - 1}, is {chunk_size!r}")
-    rows = _adam.collect(
-        {"params": params, "grads": grads, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq},
-        dict.fromkeys(("params", "grads", "exp_avg", "exp_avg_sq"), dtype), "cuda")
-    scalars = [_cuda.scalar("inv_scale", inv_scale, "float32"), _cuda.scalar("noop_flag", noop_flag, "int32")]
-    if not rows:
+    _multi_tensor.check_values(views, lists)
+    if not lists.count:
         return
-    views = [v for row in rows for v in row]
-    present = [v for v in scalars if v is not None]
-    _adam.check_overlap(present, [v for row in rows for v in (row[0], row[2], row[3])])
-    _check_dtypes(views)
-    device = _cuda.device_of(views + present)
+    p, g, m, v = lists.columns
     code = _lib.ds_ops_fused_adam_step(
-        device, len(rows), _cuda.pointers(row[1] for row in rows), _cuda.pointers(row[0] for row in rows),
-        _cuda.pointers(row[2] for row in rows), _cuda.pointers(row[3] for row in rows),
-        (_i64 * len(rows))(*(row[0].size for row in rows)), _adam.DTYPES[views[0].dtype],
-        ctypes.byref(settings), *(v.pointer if v else None for v in scalars), chunk_size,
-        _cuda.stream_of(_lib, views + present, device) if stream is None else stream)
+        lists.device, lists.count, g, p, m, v, lists.sizes, _adam.DTYPES[lists.dtypes[0]],
+        ctypes.byref(settings), ctypes.byref(values), chunk_size,
+        lists.stream(views) if stream is None else stream)
     check(_lib, "ds_ops_fused_adam_step", code)
+
+
+def _lists(columns: List[Any], dtype: Optional[str],
+           cache: Optional[Cache]) -> _multi_tensor.Lists:
+    key, known = (None, None) if cache is None else cache.find(columns)
+    if known is not None:
+        return known
+    names = ("params", "grads", "exp_avg", "exp_avg_sq")
+    rows = _adam.collect(dict(zip(names, columns)), dict.fromkeys(names, dtype), "cuda")
+    _multi_tensor.same_dtype("params", [v for row in rows for v in row], tuple(_adam.DTYPES))
+    lists = _multi_tensor.Lists(rows, _lib)
+    if cache is not None and key is not None:
+        cache.keep(key, lists)
+    return lists
 
 
 _take_step = step  # where an argument is called step too
@@ -83,16 +102,6 @@ def multi_tensor_adam(chunk_size: int, noop_flag: Any, tensor_lists: List[List[A
     _take_step(params, grads, exp_avg, exp_avg_sq, step=step, lr=lr, betas=(beta1, beta2), eps=eps,
                weight_decay=weight_decay, adamw=mode == 1, bias_correction=bool(bias_correction),
                noop_flag=noop_flag, chunk_size=chunk_size)
-
-
-def _check_dtypes(views: List[_arrays.View]) -> None:
-    for v in views:
-        if v.dtype not in _adam.DTYPES:
-            raise TypeError(f"{v.name}: must have elements of type {', '.join(_adam.DTYPES)}, has "
-                            f"{v.dtype}")
-        if v.dtype != views[0].dtype:
-            raise TypeError(f"{v.name}: has elements of type {v.dtype}, {views[0].name} has "
-                            f"{views[0].dtype}")
 
 
 def self_test() -> None:

@@ -37,6 +37,10 @@ enum {
   DS_OPS_BAD_CHUNK_SIZE = 15,
   DS_OPS_WRONG_DEVICE = 16,
   DS_OPS_OVERLAP = 17,
+  DS_OPS_SMALL_WORKSPACE = 70,
+  DS_OPS_BAD_COEFFICIENTS = 71,
+  DS_OPS_BAD_GRAD_SCALE = 72,
+  DS_OPS_BAD_CORRECTION = 73,
   DS_OPS_CANNOT_UNDO = 80,
   DS_OPS_BAD_THREADS = 81,
   /* A code above this, up to 3000, is this number plus a cudaError_t. */

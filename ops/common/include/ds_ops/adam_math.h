@@ -12,7 +12,8 @@
 //
 //   p = p - lr * (mhat / (sqrt(vhat) + eps) + weight_decay * p)
 //
-// Whatever does not depend on the element is worked out once, in double, from the step number.
+// Whatever does not depend on the element is worked out once, in double, from the step number: on
+// the host, or by one thread of each block where step or lr lie on the GPU.
 #pragma once
 
 #include <math.h>
@@ -64,13 +65,13 @@ inline int check_adam_options(const ds_ops_adam_options* options) {
 
 /// 1 - beta^step without cancellation. (Not pow: its newest version would raise the glibc that the
 /// library needs.)
-inline double bias_correction(double beta, int64_t step) {
+DS_OPS_INLINE double bias_correction(double beta, int64_t step) {
   return -expm1(static_cast<double>(step) * log1p(beta - 1.0));
 }
 
 /// `options` have passed check_adam_options.
 template <class Real>
-AdamFactors<Real> make_adam_factors(const ds_ops_adam_options& options) {
+DS_OPS_INLINE AdamFactors<Real> make_adam_factors(const ds_ops_adam_options& options) {
   bool corrected = options.bias_correction != 0;
   double first = corrected ? bias_correction(options.beta1, options.step) : 1.0;
   double second = corrected ? bias_correction(options.beta2, options.step) : 1.0;

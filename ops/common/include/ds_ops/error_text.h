@@ -45,6 +45,14 @@ inline const char* error_text(int code) {
       return "a pointer is not memory of the GPU that runs the op";
     case DS_OPS_OVERLAP:
       return "an array that is written shares memory with another";
+    case DS_OPS_SMALL_WORKSPACE:
+      return "the workspace is smaller than the op needs";
+    case DS_OPS_BAD_COEFFICIENTS:
+      return "min_coeff must be 0 or more, and max_coeff no less than it";
+    case DS_OPS_BAD_GRAD_SCALE:
+      return "grad_scale must be finite and more than 0";
+    case DS_OPS_BAD_CORRECTION:
+      return "the bias correction must be 0 (none), 1 (of the moments) or 2 (of the step size)";
     case DS_OPS_CANNOT_UNDO:
       return "the step cannot be undone: a beta is 0, or lr * weight_decay of AdamW is 1 or too "
              "large";
