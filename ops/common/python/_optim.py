@@ -2,7 +2,7 @@
 """What the optimizers for PyTorch share; see ``ds_ops.optim``."""
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Tuple
+from typing import Any, Dict, Iterable, Optional, Tuple
 
 import torch
 
@@ -74,6 +74,24 @@ class Optimizer(torch.optim.Optimizer):
             if group.get(name):
                 raise ValueError(f"{name}: {type(self).__name__} does not have it; use "
                                  f"{self._instead}")
+
+    def _in_order(self, param: torch.Tensor, state: Dict[str, Any],
+                  copy: Optional[torch.Tensor] = None) -> Dict[str, torch.Tensor]:
+        """The tensors of a parameter, and of a copy of it, as views that are row-major, whatever its
+        memory format."""
+        tensors = {"params": param, "grads": param.grad, **{k: state[k] for k in self._states}}
+        if copy is not None:
+            tensors["param_copy"] = copy
+        if all(tensor.is_contiguous() for tensor in tensors.values()):
+            return tensors
+        order = storage_order(param)
+        for key in self._states:
+            if not state[key].permute(order).is_contiguous():
+                state[key] = tensors[key] = torch.empty_like(param, dtype=state[key].dtype).copy_(
+                    state[key])
+        tensors = {key: tensor.permute(order) for key, tensor in tensors.items()}
+        tensors["grads"] = tensors["grads"].contiguous()
+        return tensors
 
     def _check_param(self, param: torch.Tensor) -> None:
         raise NotImplementedError

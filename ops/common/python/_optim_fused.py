@@ -9,8 +9,7 @@ import torch
 
 import ds_ops
 from ds_ops import _adam
-from ds_ops._optim import (Optimizer, defaults_like, mark_written, step_number, step_tensor,
-                           storage_order)
+from ds_ops._optim import Optimizer, defaults_like, mark_written, step_number, step_tensor
 
 _op = functools.lru_cache(None)(ds_ops.load)
 
@@ -123,20 +122,6 @@ class _FusedOptimizer(Optimizer):
         for name, tensor in self._in_order(param, state).items():
             found[key].lists[name].append(tensor)
         return found[key]
-
-    def _in_order(self, param: torch.Tensor, state: Dict[str, Any]) -> Dict[str, torch.Tensor]:
-        """The tensors of a parameter as views that are row-major, whatever its memory format."""
-        tensors = {"params": param, "grads": param.grad, **{k: state[k] for k in self._states}}
-        if all(tensor.is_contiguous() for tensor in tensors.values()):
-            return tensors
-        order = storage_order(param)
-        for key in self._states:
-            if not state[key].permute(order).is_contiguous():
-                state[key] = tensors[key] = torch.empty_like(param, dtype=state[key].dtype).copy_(
-                    state[key])
-        tensors = {key: tensor.permute(order) for key, tensor in tensors.items()}
-        tensors["grads"] = tensors["grads"].contiguous()
-        return tensors
 
     def _state_of(self, param: torch.Tensor, group: Dict[str, Any]) -> Dict[str, Any]:
         state = self.state[param]

@@ -2,8 +2,11 @@
 """patch_deepspeed, on a DeepSpeed that is played and, where it can be imported, on the real one."""
 import importlib.util
 import os
+import pathlib
 import subprocess
 import sys
+import tarfile
+import tempfile
 import types
 import unittest
 from unittest import mock
@@ -170,29 +173,55 @@ if "deepspeed.ops.adam.cpu_adam_op.create_adam" in replaced:
 """
 
 
+def sources():
+    """The sdists of DeepSpeed that run with today's PyTorch."""
+    folder = pathlib.Path(os.environ.get("DS_DEPLOY_TEST_SOURCES") or "/nowhere")
+    return sorted(path for path in folder.glob("deepspeed-*.tar.gz")
+                  if not path.name.startswith("deepspeed-0.8."))
+
+
 def real_missing():
-    for name in ("torch", "deepspeed"):
-        if importlib.util.find_spec(name) is None:
-            return f"{name} is not installed"
+    if importlib.util.find_spec("torch") is None:
+        return "torch is not installed"
+    if not sources():
+        return "there is no sdist of DeepSpeed (DS_DEPLOY_TEST_SOURCES)"
     return None
 
 
 @unittest.skipIf(real_missing(), real_missing())
 class Real(unittest.TestCase):
+    """With the modules that DeepSpeed requires in DS_DEPLOY_TEST_MODULES."""
+
+    @classmethod
+    def setUpClass(cls):
+        place = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(place.cleanup)
+        for path in sources():
+            with tarfile.open(path) as archive:
+                archive.extractall(place.name)
+        cls.trees = sorted(pathlib.Path(place.name).iterdir())
+
     def run_with(self, accelerator):
-        done = subprocess.run([sys.executable, "-c", REAL, accelerator], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True,
-                              env={**os.environ, "DS_ACCELERATOR": accelerator})
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        return done.stdout
+        """What each version printed."""
+        said = {}
+        for tree in self.trees:
+            path = os.pathsep.join(filter(None, [
+                str(tree), os.environ.get("DS_DEPLOY_TEST_MODULES"), *sys.path]))
+            done = subprocess.run([sys.executable, "-c", REAL, accelerator],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                  env={**os.environ, "DS_ACCELERATOR": accelerator,
+                                       "PYTHONPATH": path})
+            self.assertEqual(done.returncode, 0, tree.name + "\n" + done.stdout + done.stderr)
+            said[tree.name] = done.stdout
+        return said
 
     def test_cuda(self):
-        said = self.run_with("cuda")
-        for line in (
-                "deepspeed.ops.adam.fused_adam_op.multi_tensor_adam = "
-                "ds_ops.fused_adam.multi_tensor_adam",
-                "deepspeed.ops.lamb.fused_lamb_op.lamb = ds_ops.fused_lamb.lamb"):
-            self.assertIn(line, said)
+        for version, said in self.run_with("cuda").items():
+            for line in (
+                    "deepspeed.ops.adam.fused_adam_op.multi_tensor_adam = "
+                    "ds_ops.fused_adam.multi_tensor_adam",
+                    "deepspeed.ops.lamb.fused_lamb_op.lamb = ds_ops.fused_lamb.lamb"):
+                self.assertIn(line, said, version)
 
     def test_cpu(self):
         self.run_with("cpu")
