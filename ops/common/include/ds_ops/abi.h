@@ -37,6 +37,12 @@ enum {
   DS_OPS_BAD_CHUNK_SIZE = 15,
   DS_OPS_WRONG_DEVICE = 16,
   DS_OPS_OVERLAP = 17,
+  DS_OPS_BAD_INDEX = 30,
+  DS_OPS_SAME_INDEX = 31,
+  DS_OPS_TOO_MANY_TOKENS = 32,
+  DS_OPS_BAD_STRIDE = 33,
+  DS_OPS_BAD_ELEMENT_SIZE = 34,
+  DS_OPS_BIAS_WITHOUT_OTHER = 40,
   /* A code above this, up to 3000, is this number plus a cudaError_t. */
   DS_OPS_CUDA = 1000,
   /* A code above this is this number plus an errno. */
