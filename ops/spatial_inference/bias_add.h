@@ -52,12 +52,12 @@ inline int check(const BiasAddCall& call) {
       (call.channels > 0 && call.rows > INT64_MAX / width / call.channels)) {
     return DS_OPS_BAD_SIZE;
   }
-  if (call.other == nullptr && call.other_bias != nullptr) {
-    return DS_OPS_BIAS_WITHOUT_OTHER;
-  }
   const std::int64_t size = call.rows * call.channels;
   if (size == 0) {
     return DS_OPS_OK;
+  }
+  if (call.other == nullptr && call.other_bias != nullptr) {
+    return DS_OPS_BIAS_WITHOUT_OTHER;
   }
   const bool in_place = call.out == call.activation;
   const bool onto_other = call.other == nullptr || call.out == call.other;

@@ -18,8 +18,8 @@ Where the channels are:
 
 * A PyTorch tensor with 4 axes is (N, C, H, W), as PyTorch has it, and must be in the memory format
   ``torch.channels_last``.
-* Any other array has them in its last axis, [..., C], and is row-major. With 4 axes and strides that
-  are not row-major it may be (N, C, H, W) seen through a transposition, as the tensor is.
+* Any other array has them in its last axis, [..., C], and is row-major. One with 4 axes that is not
+  row-major may be (N, C, H, W) with channels last in memory, as the tensor is.
 
 Arrays of PyTorch, NumPy, CuPy, the standard library, and whatever has DLPack or
 ``__cuda_array_interface__`` work, none is copied. Results have no gradient.
@@ -174,7 +174,7 @@ def self_test() -> None:
     """
     import array
     rows, channels = 5, 7
-    # Quarters below 2^8: every sum is exact.
+    # Multiples of a quarter: every sum is exact.
     x = array.array("f", [i / 4 for i in range(rows * channels)])
     o = array.array("f", [100 - i / 2 for i in range(rows * channels)])
     b = array.array("f", [3 - c for c in range(channels)])
