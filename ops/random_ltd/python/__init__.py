@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What random layer token dropping does with tokens and attention masks, on GPU and CPU.
 
-Random-LTD: Yao et al. 2022, arXiv:2211.11586. A layer sees R of the S tokens of each of N sequences:
+Random-LTD: Yao et al. 2022, arXiv:2211.11586. A layer sees R of S tokens of each of N sequences:
 
     token_sort_       the chosen indices, each row ascending, in place
     token_gather      out[n, r, :] = activations[n, indices[n, r], :]
@@ -13,9 +13,9 @@ The names and arguments are those of DeepSpeed's ``random_ltd`` op. Any number o
 channels; elements of any type, for they are only moved. ``mask_gather_bert`` takes each layer's own
 indices; DeepSpeed's kernel takes those of layer 0 for all layers.
 
-Indices are int32, contiguous. Those that are wrong (below 0, or not below the number of tokens; in
-``token_sort_`` and ``token_scatter_`` also one that is there twice) are a ValueError on the CPU, and
-nothing has been written. A GPU finds them while it works, and never reads or writes outside an
+Indices are int32, contiguous. Wrong ones (below 0, or not below the number of tokens; for
+``token_sort_`` and ``token_scatter_`` also one that is there twice) are a ValueError on the CPU,
+and nothing has been written. A GPU finds them while it works, and never reads or writes outside an
 array: what each function does instead is said there. ``status``, one int32 on the GPU that is 0
 before, then has bit 0 set (a wrong index) or bit 1 (one that is there twice, in ``token_sort_``).
 
@@ -28,6 +28,7 @@ return when the work is queued. Results have no gradient. GPU and CPU give the s
 from __future__ import annotations
 
 import ctypes
+import operator
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from ds_ops import _arrays, _cuda
@@ -241,9 +242,13 @@ def _check_type(found: _arrays.View, like: _arrays.View) -> None:
 
 
 def _count(name: str, value: Any) -> int:
-    if not isinstance(value, int) or not 0 <= value < 2**63:
-        raise ValueError(f"{name}: must be a whole number from 0 on, is {value!r}")
-    return value
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: must be a whole number, is {value!r}") from None
+    if not 0 <= number < 2**63:
+        raise ValueError(f"{name}: must be from 0 to {2**63 - 1}, is {number}")
+    return number
 
 
 def _move(function: str, every: _Layout, part: _Layout, indices: _arrays.View,
