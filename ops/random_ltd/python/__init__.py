@@ -96,7 +96,10 @@ def token_gather(activations: Any, sorted_indices: Any, batch_first: bool, *, ou
     indices = _indices(sorted_indices, every.view, every.batch)
     kept = indices.shape[1]
     shape = (every.batch, kept) if batch_first else (kept, every.batch)
-    result = _arrays.new_like(activations, (*shape, every.channels)) if out is None else out
+    shape = (*shape, every.channels)
+    result = _arrays.new_like(activations, shape) if out is None else out
+    if out is None and 0 in shape:
+        return result  # a memoryview without elements cannot have this shape
     part = _part("out", result, batch_first, every, kept, writable=True)
     _move("gather", every, part, indices, [part.view], status, stream)
     return result
@@ -133,6 +136,8 @@ def mask_gather_bert(dense_mask: Any, sorted_indices: Any, *, out: Any = None, s
     layers, batch, kept = indices.shape
     shape = (layers, batch, 1, kept, kept)
     result = _arrays.new_like(dense_mask, shape) if out is None else out
+    if out is None and 0 in shape:
+        return result
     to = _output(result, shape, mask)
     masks = _Masks(to.pointer, mask.pointer, indices.pointer, layers, batch, mask.shape[3], kept,
                    _arrays.item_size("dense_mask", mask.dtype))
@@ -154,6 +159,8 @@ def mask_gather_gpt(dense_mask: Any, truncated_seq_len: int, *, out: Any = None,
         raise ValueError(f"truncated_seq_len: is {kept}, dense_mask has {tokens} tokens")
     shape = (batch, 1, kept, kept)
     result = _arrays.new_like(dense_mask, shape) if out is None else out
+    if out is None and 0 in shape:
+        return result
     to = _output(result, shape, mask)
     masks = _Tokens(mask.pointer, tokens * tokens, tokens, to.pointer, kept * kept, kept, None,
                     batch, tokens, kept, kept, _arrays.item_size("dense_mask", mask.dtype))
@@ -276,6 +283,8 @@ def _run(function: str, indices_name: str, views: List[_arrays.View], outputs: L
         return
     flag = None if status is None else _cuda.scalar("status", status, "int32")
     flags = [] if flag is None else [flag]
+    if flag and flag.readonly:
+        raise ValueError("status: is read-only, and would be written to")
     _arrays.check_overlap(inputs, outputs + flags)
     device = _cuda.device_of(views + flags)
     queue = _cuda.stream_of(_lib, views + flags, device) if stream is None else stream
