@@ -265,3 +265,29 @@ def is_contiguous(shape: Sequence[int], strides: Sequence[int], unit: int) -> bo
             return False
         unit *= n
     return True
+
+
+def new_like(array: Any, shape: Optional[Sequence[int]] = None) -> Any:
+    """A new array of the library, element type and place of ``array``; its elements are arbitrary.
+
+    Without ``shape`` it has that of ``array``, and its order in memory. Buffers give a memoryview.
+    TypeError: its library has no ``empty_like``.
+    """
+    if is_tensor(array):
+        like = array.detach()
+        return like.new_empty_strided(like.shape, like.stride()) if shape is None else (
+            like.new_empty(shape))
+    if hasattr(array, "__array_interface__") or hasattr(array, "__cuda_array_interface__"):
+        library = library_of(array)
+        if not hasattr(library, "empty_like"):
+            raise TypeError(f"a new array like a {type(array).__name__} cannot be made; pass out=")
+        return library.empty_like(array) if shape is None else library.empty(
+            tuple(shape), dtype=array.dtype)
+    buffer = memoryview(array)
+    shape = tuple(buffer.shape if shape is None else shape)
+    count, code = 1, buffer.format.lstrip("@=<")
+    for n in shape:
+        count *= n
+    made = memoryview(bytearray(count * buffer.itemsize))
+    # memoryview cannot shape an array without elements, nor one that has no axis.
+    return made.cast(code, shape) if count and shape else made.cast(code)

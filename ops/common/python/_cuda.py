@@ -112,3 +112,10 @@ class Memory:
     def free(self) -> None:
         """Gives the memory back."""
         self._run("ds_ops_cuda_free", self.pointer)
+
+
+class Shaped:
+    """The array ``memory`` with another shape, for self-tests and tests."""
+
+    def __init__(self, memory: Memory, shape: Sequence[int]) -> None:
+        self.__cuda_array_interface__ = {**memory.__cuda_array_interface__, "shape": tuple(shape)}

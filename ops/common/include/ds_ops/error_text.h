@@ -45,6 +45,18 @@ inline const char* error_text(int code) {
       return "a pointer is not memory of the GPU that runs the op";
     case DS_OPS_OVERLAP:
       return "an array that is written shares memory with another";
+    case DS_OPS_BAD_INDEX:
+      return "an index of a token is negative or not below the number of tokens";
+    case DS_OPS_SAME_INDEX:
+      return "an index of a token is there twice";
+    case DS_OPS_TOO_MANY_TOKENS:
+      return "more tokens are kept than there are";
+    case DS_OPS_BAD_STRIDE:
+      return "a stride is negative, or lets tokens that are written share memory";
+    case DS_OPS_BAD_ELEMENT_SIZE:
+      return "the size of an element must be 1, 2, 4, 8 or 16 bytes";
+    case DS_OPS_BIAS_WITHOUT_OTHER:
+      return "there is a bias for an array that is not there";
     case DS_OPS_SMALL_WORKSPACE:
       return "the workspace is smaller than the op needs";
     case DS_OPS_BAD_COEFFICIENTS:
