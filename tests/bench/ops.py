@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """All figures of the op library, in one run.
 
-    python3 tests/bench/ops.py --build build-bench [--python PY] [--deepspeed PY] [--rounds 5]
+    python3 tests/bench/ops.py --build build-bench --python PY [--deepspeed WHEEL] [--rounds 5]
 
 What a cold build of the library costs and how large its wheel is; then ops_cpu.py, ops_async_io.py
-and ops_gpu.py beside their peers. PY has torch. The first --python is that with the peers, the
-library built here is put into its path; --deepspeed is an interpreter whose deepspeed has its ops
-built (without it that peer is left out).
+and ops_gpu.py beside their peers. PY has torch; the library that is built here comes into its path.
+WHEEL is DeepSpeed with its own cpu_adam and cpu_adagrad: see ops_cpu.py.
 """
 import argparse
 import os
@@ -33,8 +32,9 @@ def library(program, folder, rounds):
     walls, cpus = [], []
     for number in range(rounds):
         before, began = spent(), time.monotonic()
+        cold = folder / ("cold%d" % number)
         subprocess.run([program, "build", "-l", "-q", "--output", folder / "dist", "--build-dir",
-                        folder / ("build%d" % number), "--cache-dir", folder / ("cache%d" % number)],
+                        cold / "build", "--cache-dir", cold / "cache"],
                        check=True, stdout=subprocess.DEVNULL,
                        env={**os.environ, "TORCH_CUDA_ARCH_LIST": ARCHITECTURES})
         walls.append(time.monotonic() - began)
@@ -52,7 +52,7 @@ def library(program, folder, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", required=True)
-    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--python", default=sys.executable, help="it has torch")
     parser.add_argument("--deepspeed")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
@@ -61,12 +61,13 @@ def main():
         wheel = library(pathlib.Path(given.build).resolve() / "ds-deploy", folder, given.rounds)
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder / "package")
-        path = os.pathsep.join(filter(None, [str(folder / "package"), os.environ.get("PYTHONPATH")]))
-        peers = ["--deepspeed", given.deepspeed] if given.deepspeed else []
+        path = os.pathsep.join(filter(None, [str(folder / "package"),
+                                             os.environ.get("PYTHONPATH")]))
+        cpu = ["--ops", wheel, *(["--deepspeed", given.deepspeed] if given.deepspeed else [])]
         status = 0
-        for script, words in (("ops_cpu.py", peers), ("ops_async_io.py", peers), ("ops_gpu.py", [])):
-            done = subprocess.run([given.python, HERE / script, "--rounds", str(given.rounds), *words],
-                                  check=False, env={**os.environ, "PYTHONPATH": path})
+        for script, words in (("ops_cpu.py", cpu), ("ops_async_io.py", []), ("ops_gpu.py", [])):
+            done = subprocess.run([given.python, HERE / script, "--rounds", str(given.rounds),
+                                   *words], check=False, env={**os.environ, "PYTHONPATH": path})
             status = status or done.returncode
     sys.exit(status)
 
