@@ -15,6 +15,7 @@ struct Operation {
   void* memory;
   std::uint32_t bytes;
   std::int64_t offset;
+  bool plain;  ///< the file is none for io_uring, see File
 };
 
 struct Completion {

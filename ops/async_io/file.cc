@@ -50,10 +50,11 @@ struct DirectLimits {
   }
 };
 
-/// tmpfs and its like: the page cache is all there is, though newer ones take O_DIRECT.
-bool lives_in_page_cache(int fd) {
+constexpr std::int64_t tmpfs = 0x01021994, ramfs = 0x858458f6, fuse = 0x65735546;
+
+std::int64_t file_system_of(int fd) {
   struct statfs about;
-  return fstatfs(fd, &about) == 0 && (about.f_type == 0x01021994 || about.f_type == 0x858458f6);
+  return fstatfs(fd, &about) == 0 ? static_cast<std::int64_t>(about.f_type) : 0;
 }
 
 }  // namespace
@@ -113,7 +114,10 @@ int File::examine(bool write) {
     alignment_.file = std::max<std::int64_t>(alignment_.file, about.st_blksize);
   }
   const DirectLimits limits(fd_);
-  bool can = (flags_ & O_DIRECT) != 0 && !lives_in_page_cache(fd_);
+  const std::int64_t system = file_system_of(fd_);
+  is_plain_ = system == fuse;
+  // In tmpfs the page cache is all there is, though newer ones take O_DIRECT.
+  bool can = (flags_ & O_DIRECT) != 0 && system != tmpfs && system != ramfs;
   if (limits.known) {
     can = can && is_power_of_two(limits.memory) && is_power_of_two(limits.file);
     alignment_.memory = std::max<std::int64_t>(limits.memory, 1);

@@ -29,6 +29,10 @@ class File {
   bool is_direct() const { return direct_.load(std::memory_order_relaxed); }
   /// The file took O_DIRECT when it was opened and refuses it now. False if that was known.
   bool set_not_direct() { return direct_.exchange(false); }
+  /// Not for io_uring: after a short read of FUSE it goes on by itself, and reads the same bytes
+  /// again as if they were the next ones (seen with Linux 6.18, of a server that does not do direct
+  /// I/O asynchronously). The kernel does not tell which servers do.
+  bool is_plain() const { return is_plain_; }
   /// The descriptor for I/O through the page cache.
   int buffered(int& fd);
   const Alignment& alignment() const { return alignment_; }
@@ -46,7 +50,7 @@ class File {
   int buffered_fd_ = -1;
   std::mutex turn_;  ///< of buffered_fd_
   std::atomic<bool> direct_{false};
-  bool is_block_device_ = false;
+  bool is_block_device_ = false, is_plain_ = false;
   int flags_ = 0;
   dev_t device_ = 0;
   ino_t inode_ = 0;

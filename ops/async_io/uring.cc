@@ -58,6 +58,13 @@ class Mapping {
   std::size_t bytes_ = 0;
 };
 
+std::int64_t now(const Operation& operation) {
+  const ssize_t done =
+      operation.write ? pwrite(operation.fd, operation.memory, operation.bytes, operation.offset)
+                      : pread(operation.fd, operation.memory, operation.bytes, operation.offset);
+  return done < 0 ? -errno : done;
+}
+
 using Index = std::atomic_ref<unsigned>;
 
 class Uring : public Engine {
@@ -83,11 +90,13 @@ class Uring : public Engine {
   unsigned *cq_head_ = nullptr, *cq_tail_ = nullptr;
   unsigned sq_mask_ = 0, cq_mask_ = 0;
   io_uring_cqe* cqes_ = nullptr;
+  std::vector<Completion> plain_;  ///< done, not told yet
   std::vector<iovec> vectors_;
 };
 
 int Uring::open(unsigned depth) {
   vectors_.resize(depth);
+  plain_.reserve(depth);
   io_uring_params about;
   std::memset(&about, 0, sizeof about);
   fd_ = static_cast<int>(syscall(__NR_io_uring_setup, depth + 1, &about));
@@ -124,6 +133,10 @@ io_uring_sqe& Uring::next_entry() {
 }
 
 void Uring::queue(const Operation& operation) {
+  if (operation.plain) {
+    plain_.push_back({operation.slot, now(operation)});
+    return;
+  }
   iovec& vector = vectors_[operation.slot];
   vector = {operation.memory, operation.bytes};
   io_uring_sqe& entry = next_entry();
@@ -149,7 +162,7 @@ void Uring::queue_wake(int fd) {
 void Uring::run(unsigned least) {
   const unsigned queued = *sq_tail_ - Index(*sq_head_).load(std::memory_order_acquire);
   const unsigned there = Index(*cq_tail_).load(std::memory_order_acquire) - *cq_head_;
-  least = there >= least ? 0 : least;
+  least = there >= least || !plain_.empty() ? 0 : least;
   if (queued == 0 && least == 0) {
     return;
   }
@@ -164,6 +177,11 @@ void Uring::run(unsigned least) {
 }
 
 bool Uring::next(Completion& completion) {
+  if (!plain_.empty()) {
+    completion = plain_.back();
+    plain_.pop_back();
+    return true;
+  }
   const unsigned head = *cq_head_;
   if (head == Index(*cq_tail_).load(std::memory_order_acquire)) {
     return false;

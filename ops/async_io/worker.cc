@@ -84,6 +84,13 @@ void Worker::run() {
     }
   }
   queue_.leave(&bell_);
+  // A write beyond RLIMIT_FSIZE is told by its result; its signal must not be seen later either.
+  sigset_t told;
+  sigemptyset(&told);
+  sigaddset(&told, SIGXFSZ);
+  const timespec at_once = {0, 0};
+  while (sigtimedwait(&told, nullptr, &at_once) == SIGXFSZ) {
+  }
   sigprocmask(SIG_SETMASK, &before, nullptr);
 }
 
@@ -146,9 +153,13 @@ int Worker::prepare(std::uint32_t index, Operation& operation) {
   const Slot& slot = slots_[index];
   const Piece& piece = slot.piece;
   File& file = *slot.request->file;
-  operation = {
-      index,       slot.write, file.fd(), piece.memory, static_cast<std::uint32_t>(piece.bytes),
-      piece.offset};
+  operation = {index,
+               slot.write,
+               file.fd(),
+               piece.memory,
+               static_cast<std::uint32_t>(piece.bytes),
+               piece.offset,
+               file.is_plain()};
   if (piece.route == Route::buffered) {
     return file.buffered(operation.fd);
   }
@@ -200,6 +211,12 @@ void Worker::complete(const Completion& completion) {
   const Alignment& alignment = slot.request->file->alignment();
   const std::int64_t lead = copies ? lead_of(slot.piece, alignment) : 0;
   const std::int64_t bytes = std::min(completion.result - lead, slot.piece.bytes);
+  if (bytes <= 0 && copies) {
+    // Where it ends is before the bytes that were asked for: maybe the file does not.
+    slot.piece.route = Route::buffered;
+    issue(completion.slot);
+    return;
+  }
   if (bytes <= 0) {
     end(completion.slot, slot.write ? DS_OPS_ERRNO + EIO : DS_OPS_END_OF_FILE);
     return;
