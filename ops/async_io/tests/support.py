@@ -83,7 +83,8 @@ def mounted_tmpfs(case, size):
                               stderr=subprocess.PIPE, text=True, check=False) \
             if os.getuid() == 0 else None
         if done is None or done.returncode:
-            case.skipTest(f"a tmpfs cannot be mounted: {done.stderr.strip() if done else 'not root'}")
+            why = done.stderr.strip() if done else "not root"
+            case.skipTest(f"a tmpfs cannot be mounted: {why}")
         try:
             yield folder
         finally:
