@@ -45,6 +45,32 @@ inline const char* error_text(int code) {
       return "a pointer is not memory of the GPU that runs the op";
     case DS_OPS_OVERLAP:
       return "an array that is written shares memory with another";
+    case DS_OPS_BAD_BLOCK_SIZE:
+      return "block_size must be a multiple of 4096 from 4096 to 1073741824";
+    case DS_OPS_BAD_QUEUE_DEPTH:
+      return "queue_depth must be 1 to 4096";
+    case DS_OPS_BAD_THREADS:
+      return "threads must be 1 to 64, and no more may work for the handle";
+    case DS_OPS_BAD_ENGINE:
+      return "the op does not know this engine";
+    case DS_OPS_BAD_OPERATION:
+      return "operation must be 0 (read) or 1 (write)";
+    case DS_OPS_BAD_FILE_RANGE:
+      return "the file offset is negative, or the range ends beyond any file";
+    case DS_OPS_BAD_FILE:
+      return "it is neither a regular file nor a block device";
+    case DS_OPS_APPENDS:
+      return "the descriptor was opened with O_APPEND, which ignores offsets";
+    case DS_OPS_END_OF_FILE:
+      return "the file ends before the bytes that were to be read";
+    case DS_OPS_BAD_REQUEST:
+      return "no such request is open";
+    case DS_OPS_PENDING:
+      return "it has not ended yet";
+    case DS_OPS_HANDLE_CLOSED:
+      return "the handle is closed";
+    case DS_OPS_HANDLE_FORKED:
+      return "the handle belongs to the process that was forked; make one in this process";
     case DS_OPS_BAD_INDEX:
       return "an index of a token is negative or not below the number of tokens";
     case DS_OPS_SAME_INDEX:
@@ -71,7 +97,8 @@ inline const char* error_text(int code) {
     case DS_OPS_BAD_THREADS:
       return "threads must not be negative";
     default:
-      return "unknown error code";
+      return code > DS_OPS_ERRNO ? "the system refused it: the code less 3000 is the errno"
+                                 : "unknown error code";
   }
 }
 
