@@ -49,7 +49,7 @@ int check(const ds_ops_async_io_options* options) {
     return DS_OPS_BAD_QUEUE_DEPTH;
   }
   if (options->threads < 1 || options->threads > most_threads) {
-    return DS_OPS_BAD_THREADS;
+    return DS_OPS_BAD_WORKERS;
   }
   if (options->engine < DS_OPS_ASYNC_IO_ANY || options->engine > DS_OPS_ASYNC_IO_LINUX_AIO) {
     return DS_OPS_BAD_ENGINE;
@@ -166,7 +166,7 @@ int ds_ops_async_io_work(ds_ops_async_io* handle) {
     {
       const std::lock_guard<std::mutex> guard(handle->lock);
       if (handle->entered == handle->threads) {
-        return static_cast<int>(DS_OPS_BAD_THREADS);
+        return static_cast<int>(DS_OPS_BAD_WORKERS);
       }
       worker = handle->workers[static_cast<std::size_t>(handle->entered++)].get();
     }

@@ -80,7 +80,7 @@ struct ds_ops_async_io;
 DS_OPS_EXPORT int ds_ops_async_io_open(const struct ds_ops_async_io_options* options,
                                        struct ds_ops_async_io** handle);
 
-/* Works until the handle is closed and nothing is left to do. DS_OPS_BAD_THREADS: as many threads
+/* Works until the handle is closed and nothing is left to do. DS_OPS_BAD_WORKERS: as many threads
  * as the handle was opened for have called this before. */
 DS_OPS_EXPORT int ds_ops_async_io_work(struct ds_ops_async_io* handle);
 

@@ -267,27 +267,46 @@ def is_contiguous(shape: Sequence[int], strides: Sequence[int], unit: int) -> bo
     return True
 
 
-def new_like(array: Any, shape: Optional[Sequence[int]] = None) -> Any:
-    """A new array of the library, element type and place of ``array``; its elements are arbitrary.
+_ARRAY_CODES = {"int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "float16": "H",
+                "bfloat16": "H", "int32": "i", "uint32": "I", "int64": "q", "uint64": "Q",
+                "float32": "f", "float64": "d"}
 
-    Without ``shape`` it has that of ``array``, and its order in memory. Buffers give a memoryview.
-    TypeError: its library has no ``empty_like``.
+
+def new_like(array: Any, shape: Any = None, dtype: Optional[str] = None) -> Any:
+    """A new array of the library and in the place of ``array``; its elements are arbitrary.
+
+    ``shape``: an int or a tuple; without it that of ``array``, and its order in memory. ``dtype``:
+    the element type, that of ``array`` by default; where a library has no bfloat16 it is uint16.
+    For buffers it is an array.array where there is one axis, else a memoryview. TypeError: the
+    library has no ``empty``.
     """
     if is_tensor(array):
         like = array.detach()
-        return like.new_empty_strided(like.shape, like.stride()) if shape is None else (
-            like.new_empty(shape))
+        kind = like.dtype if dtype is None else getattr(library_of(array), dtype)
+        if shape is None:
+            return like.new_empty_strided(like.shape, like.stride(), dtype=kind)
+        return like.new_empty(shape, dtype=kind)
     if hasattr(array, "__array_interface__") or hasattr(array, "__cuda_array_interface__"):
         library = library_of(array)
         if not hasattr(library, "empty_like"):
             raise TypeError(f"a new array like a {type(array).__name__} cannot be made; pass out=")
-        return library.empty_like(array) if shape is None else library.empty(
-            tuple(shape), dtype=array.dtype)
+        kind = array.dtype if dtype is None else "uint16" if dtype == "bfloat16" else dtype
+        return library.empty_like(array, dtype=kind) if shape is None else library.empty(
+            shape, dtype=kind)
     buffer = memoryview(array)
-    shape = tuple(buffer.shape if shape is None else shape)
-    count, code = 1, buffer.format.lstrip("@=<")
+    shape = buffer.shape if shape is None else shape
+    return _new_buffer(buffer, shape if isinstance(shape, tuple) else (shape,), dtype)
+
+
+def _new_buffer(like: memoryview, shape: Tuple[int, ...], dtype: Optional[str]) -> Any:
+    import array
+    code = like.format.lstrip("@=<") if dtype is None else _ARRAY_CODES[dtype]
+    size = 1
     for n in shape:
-        count *= n
-    made = memoryview(bytearray(count * buffer.itemsize))
+        size *= n
+    zeros = bytes(size * (like.itemsize if dtype is None else ITEM_SIZES[dtype]))
+    if len(shape) == 1 and code in array.typecodes:
+        return array.array(code, zeros)
+    line = memoryview(bytearray(zeros))
     # memoryview cannot shape an array without elements, nor one that has no axis.
-    return made.cast(code, shape) if count and shape else made.cast(code)
+    return line.cast(code, shape) if size and shape else line.cast(code)

@@ -216,7 +216,7 @@ class FakeTensor:
     def view(self, dtype):
         return FakeTensor(self.memory, (len(self.memory),), dtype, 1)
 
-    def new_empty(self, n):
+    def new_empty(self, n, dtype=None):
         return FakeTensor(memoryview(bytearray(n * self.size)), (n,), self.dtype, self.size)
 
     def __getitem__(self, cut):
