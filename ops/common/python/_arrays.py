@@ -7,7 +7,7 @@ Understood, in this order: PyTorch tensors (by their methods), ``__cuda_array_in
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Optional, Sequence
+from typing import Any, Optional, Sequence, Tuple
 
 from ds_ops import _dlpack
 
@@ -111,6 +111,47 @@ def as_list(name: str, arrays: Any) -> list:
     if isinstance(arrays, (list, tuple)):
         return [(f"{name}[{i}]", array) for i, array in enumerate(arrays)]
     return [(name, arrays)]
+
+
+_ARRAY_CODES = {"int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "float16": "H",
+                "bfloat16": "H", "int32": "i", "uint32": "I", "int64": "q", "uint64": "Q",
+                "float32": "f", "float64": "d"}
+
+
+def new_like(array: Any, shape: Any, dtype: Optional[str] = None) -> Any:
+    """A new array of the library and on the device of ``array``, of undefined content.
+
+    ``shape``: an int or a tuple. ``dtype``: its element type, that of ``array`` by default; where a
+    library has no bfloat16 it is uint16. For buffers it is an array.array, or a memoryview for
+    types or shapes that array.array lacks. TypeError: the library cannot make one.
+    """
+    if is_tensor(array):
+        if dtype is None:
+            return array.detach().new_empty(shape)
+        return array.detach().new_empty(shape, dtype=getattr(library_of(array), dtype))
+    if hasattr(array, "__array_interface__") or hasattr(array, "__cuda_array_interface__"):
+        empty = getattr(library_of(array), "empty", None)
+        if empty is None:
+            kind = type(array).__name__
+            raise TypeError(f"a new array like a {kind} cannot be made; give one to write to")
+        if dtype is None:
+            return empty(shape, dtype=array.dtype)
+        return empty(shape, dtype="uint16" if dtype == "bfloat16" else dtype)
+    return _new_buffer(memoryview(array), shape if isinstance(shape, tuple) else (shape,), dtype)
+
+
+def _new_buffer(like: memoryview, shape: Tuple[int, ...], dtype: Optional[str]) -> Any:
+    import array
+    code = like.format if dtype is None else _ARRAY_CODES[dtype]
+    size = 1
+    for n in shape:
+        size *= n
+    zeros = bytes(size * (like.itemsize if dtype is None else ITEM_SIZES[dtype]))
+    if len(shape) == 1 and code in array.typecodes:
+        return array.array(code, zeros)
+    # memoryview cannot shape an array without elements.
+    line = memoryview(bytearray(zeros))
+    return line.cast(code, shape) if size and len(shape) > 1 else line.cast(code)
 
 
 def _find(name: str, array: Any, writable: bool) -> View:

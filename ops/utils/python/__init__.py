@@ -42,7 +42,7 @@ def flatten(arrays: Sequence[Any], out: Optional[Any] = None) -> Any:
     if out is None:
         if not parts:
             raise ValueError("arrays: is empty, so the element type of the result is not known")
-        out = _new_like(arrays[0], total)
+        out = _arrays.new_like(arrays[0], total)
     flat = _arrays.view("out", out, dtype=parts[0].dtype if parts else None, writable=True)
     if flat.size != total:
         raise ValueError(f"out: has {flat.size} elements, arrays have {total}")
@@ -107,19 +107,6 @@ def _bytes_of(array: Any) -> memoryview:
         # memoryview refuses to cast an array without elements.
         return memoryview(b"") if buffer.readonly else memoryview(bytearray())
     return buffer.cast("B")
-
-
-def _new_like(first: Any, size: int) -> Any:
-    if _arrays.is_tensor(first):
-        return first.detach().new_empty(size)
-    if hasattr(first, "__array_interface__"):
-        return _arrays.library_of(first).empty(size, dtype=first.dtype)
-    import array
-    buffer = memoryview(first)
-    zeros = bytes(size * buffer.itemsize)
-    if buffer.format in array.typecodes:
-        return array.array(buffer.format, zeros)
-    return memoryview(bytearray(zeros)).cast(buffer.format)
 
 
 def _shape_of(name: str, like: Any) -> tuple:

@@ -37,6 +37,13 @@ enum {
   DS_OPS_BAD_CHUNK_SIZE = 15,
   DS_OPS_WRONG_DEVICE = 16,
   DS_OPS_OVERLAP = 17,
+  DS_OPS_BAD_GROUPS = 20,
+  DS_OPS_BAD_BITS = 21,
+  DS_OPS_BAD_QUANTIZATION = 22,
+  DS_OPS_BAD_ROUNDING = 23,
+  DS_OPS_BAD_SWIZZLE = 24,
+  DS_OPS_BAD_ERROR_BETA = 25,
+  DS_OPS_BAD_SHARDS = 26,
   /* A code above this, up to 3000, is this number plus a cudaError_t. */
   DS_OPS_CUDA = 1000,
   /* A code above this is this number plus an errno. */

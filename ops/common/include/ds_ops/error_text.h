@@ -45,6 +45,20 @@ inline const char* error_text(int code) {
       return "a pointer is not memory of the GPU that runs the op";
     case DS_OPS_OVERLAP:
       return "an array that is written shares memory with another";
+    case DS_OPS_BAD_GROUPS:
+      return "there must be 1 group or more";
+    case DS_OPS_BAD_BITS:
+      return "bits must be 4 or 8";
+    case DS_OPS_BAD_QUANTIZATION:
+      return "the quantization must be 0 (symmetric) or 1 (asymmetric)";
+    case DS_OPS_BAD_ROUNDING:
+      return "the rounding must be 0 (to nearest) or 1 (stochastic)";
+    case DS_OPS_BAD_SWIZZLE:
+      return "pipeline, nodes and devices must be 1 or more, and their product must divide the groups";
+    case DS_OPS_BAD_ERROR_BETA:
+      return "the weight of the old error must be from 0 to 1";
+    case DS_OPS_BAD_SHARDS:
+      return "there must be 1 shard or more, each with the elements of the result";
     default:
       return "unknown error code";
   }
