@@ -92,10 +92,10 @@ int with_element(std::int32_t dtype, Work work) {
   }
 }
 
-template <class Element>
-Feedback<Element> make_feedback(const ds_ops_quantizer_feedback& feedback, const Options& options) {
+inline Feedback make_feedback(const ds_ops_quantizer_feedback& feedback, std::int32_t dtype,
+                              const Options& options) {
   const float beta = static_cast<float>(feedback.beta);
-  return {static_cast<Element*>(feedback.error), beta, 1 - beta, options.group_size};
+  return {feedback.error, dtype, beta, 1 - beta, options.group_size};
 }
 
 inline Span error_of(const Options& options, const ds_ops_quantizer_feedback& feedback,
@@ -185,17 +185,16 @@ struct QuantizeCall {
   template <class Element>
   ValueSource<Element> source() const {
     return {static_cast<const Element*>(values), options->group_size,
-            make_feedback<Element>(feedback, *options)};
+            make_feedback(feedback, dtype, *options)};
   }
-  template <class Element>
-  CodeSink<Element> sink() const {
+  CodeSink sink() const {
     const std::int64_t slices = swizzle.pipeline * swizzle.nodes * swizzle.devices;
     return {codes,
             params,
             options->group_size,
             row_bytes(options->group_size, options->bits),
             {swizzle.pipeline, swizzle.nodes, swizzle.devices, options->groups / slices},
-            make_feedback<Element>(feedback, *options)};
+            make_feedback(feedback, dtype, *options)};
   }
 };
 
@@ -257,8 +256,7 @@ struct ReduceCall {
                         workspace_of(*options, workspace)});
   }
   Rules rules() const { return make_rules(*options, 0, false); }
-  template <class Element>
-  ShardSource<Element> source() const {
+  ShardSource source() const {
     return {shards.codes,
             shards.params,
             shards.count,
@@ -268,16 +266,15 @@ struct ReduceCall {
             row_bytes(shards.group_size, options->bits),
             options->bits,
             is_symmetric(*options),
-            make_feedback<Element>(feedback, *options)};
+            make_feedback(feedback, error_dtype, *options)};
   }
-  template <class Element>
-  CodeSink<Element> sink() const {
+  CodeSink sink() const {
     return {codes,
             params,
             options->group_size,
             row_bytes(options->group_size, options->bits),
             {1, 1, 1, options->groups},
-            make_feedback<Element>(feedback, *options)};
+            make_feedback(feedback, error_dtype, *options)};
   }
 };
 

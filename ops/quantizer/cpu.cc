@@ -166,14 +166,12 @@ struct Loops {
   }
 };
 
-template <class Element, class Call>
-int run(const Call& call, CpuLevel level) {
-  const auto source = call.template source<Element>();
-  const auto sink = call.template sink<Element>();
+template <class Source, class Sink, class Call>
+int run(const Source& source, const Sink& sink, const Call& call, CpuLevel level) {
   const Rules rules = call.rules();
   const int64_t groups = call.options->groups;
   const int64_t size = call.options->group_size;
-  const Loops<decltype(source), decltype(sink)> loops{source, sink, rules, size, level};
+  const Loops<Source, Sink> loops{source, sink, rules, size, level};
   if (size >= large_group) {
     for (int64_t group = 0; group < groups; ++group) {
       loops.large(group);
@@ -236,7 +234,8 @@ int ds_ops_quantizer_fake_cpu(void* values, int32_t dtype, const ds_ops_quantize
   int code = ds_ops::check_cpu_level(cpu_level);
   code = code == DS_OPS_OK ? call.check(nullptr, pointers) : code;
   return code != DS_OPS_OK ? code : ds_ops::with_element(dtype, [&](auto element) {
-    return run<decltype(element)>(call, static_cast<CpuLevel>(cpu_level));
+    return run(call.source<decltype(element)>(), call.sink<decltype(element)>(), call,
+               static_cast<CpuLevel>(cpu_level));
   });
 }
 
@@ -250,7 +249,8 @@ int ds_ops_quantizer_quantize_cpu(const void* values, int32_t dtype,
   int code = ds_ops::check_cpu_level(cpu_level);
   code = code == DS_OPS_OK ? call.check(nullptr, pointers) : code;
   return code != DS_OPS_OK ? code : ds_ops::with_element(dtype, [&](auto element) {
-    return run<decltype(element)>(call, static_cast<CpuLevel>(cpu_level));
+    return run(call.source<decltype(element)>(), call.sink(), call,
+               static_cast<CpuLevel>(cpu_level));
   });
 }
 
@@ -262,9 +262,9 @@ int ds_ops_quantizer_reduce_cpu(ds_ops_quantizer_shards shards,
   const void* pointers[5];
   int code = ds_ops::check_cpu_level(cpu_level);
   code = code == DS_OPS_OK ? call.check(nullptr, pointers) : code;
-  return code != DS_OPS_OK ? code : ds_ops::with_element(error_dtype, [&](auto element) {
-    return run<decltype(element)>(call, static_cast<CpuLevel>(cpu_level));
-  });
+  return code != DS_OPS_OK
+             ? code
+             : run(call.source(), call.sink(), call, static_cast<CpuLevel>(cpu_level));
 }
 
 int ds_ops_quantizer_dequantize_cpu(const int8_t* codes, const float* params,

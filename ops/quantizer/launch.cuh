@@ -12,12 +12,12 @@ namespace ds_ops {
 
 constexpr int serial_threads = 128;
 constexpr int streamed_threads = 256;
-constexpr int held_unroll = 4;
+constexpr int held_unroll = 2;
 constexpr std::int64_t largest_serial_group = 64;
 
 // The second number is for ptxas, which otherwise spills to save registers.
 template <int Threads, class Source, class Sink>
-__global__ void __launch_bounds__(Threads, 512 / Threads)
+__global__ void __launch_bounds__(Threads, 1024 / Threads)
     held_kernel(const __grid_constant__ Source source, const __grid_constant__ Sink sink,
                 const __grid_constant__ Task task) {
   GpuBlock<Threads> block;
@@ -74,10 +74,10 @@ int launch(const Source& source, const Sink& sink, Task task, bool whole, cudaSt
     }
   } else if (whole && size <= 32 * held_unroll * gpu_width) {
     held_kernel<32><<<grid_size(task.groups), 32, 0, stream>>>(source, sink, task);
-  } else if (whole && size <= 128 * held_unroll * gpu_width) {
-    held_kernel<128><<<grid_size(task.groups), 128, 0, stream>>>(source, sink, task);
-  } else if (whole && size <= 512 * held_unroll * gpu_width) {
-    held_kernel<512><<<grid_size(task.groups), 512, 0, stream>>>(source, sink, task);
+  } else if (whole && size <= 256 * held_unroll * gpu_width) {
+    held_kernel<256><<<grid_size(task.groups), 256, 0, stream>>>(source, sink, task);
+  } else if (whole && size <= 1024 * held_unroll * gpu_width) {
+    held_kernel<1024><<<grid_size(task.groups), 1024, 0, stream>>>(source, sink, task);
   } else {
     const std::int64_t parts = task.ranges == nullptr ? 1 : parts_of_group(task.groups, size);
     task.parts = parts;
@@ -130,16 +130,16 @@ int find_device(const void* const (&pointers)[N], std::int32_t& device) {
 }
 
 /// Launches what `call`, which has been checked, stands for.
-template <class Element, class Call>
-int launch_call(const Call& call, bool whole, void* workspace, void* stream) {
+template <class Source, class Sink, class Call>
+int launch_call(const Source& source, const Sink& sink, const Call& call, bool whole,
+                void* workspace, void* stream) {
   const Task task{call.options->groups,
                   call.options->group_size,
                   1,
                   static_cast<std::uint32_t*>(workspace),
                   Stage::all,
                   call.rules()};
-  return launch(call.template source<Element>(), call.template sink<Element>(), task, whole,
-                static_cast<cudaStream_t>(stream));
+  return launch(source, sink, task, whole, static_cast<cudaStream_t>(stream));
 }
 
 }  // namespace ds_ops

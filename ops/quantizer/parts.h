@@ -23,10 +23,11 @@ struct Swizzle {
   }
 };
 
-/// The error of the result's elements, or none.
-template <class Element>
+/// The error of the result's elements, or none. Its element type is known when it runs: so there is
+/// one reduction, and not one for each type.
 struct Feedback {
-  Element* error;
+  void* error;
+  std::int32_t dtype;
   float beta, rest;  ///< the weights of the old error and of the new one
   std::int64_t group_size;
 
@@ -34,7 +35,7 @@ struct Feedback {
   DS_OPS_INLINE void add(const Place& place, float (&x)[Width]) const {
     if (error != nullptr) {
       float old[Width];
-      load_values<whole>(error + place.out_group * group_size + place.at, place.count, old);
+      load<whole>(place, old);
       DS_OPS_UNROLL
       for (int w = 0; w < Width; ++w) {
         x[w] = x[w] + old[w];
@@ -47,9 +48,8 @@ struct Feedback {
     if (error == nullptr) {
       return;
     }
-    Element* at = error + place.out_group * group_size + place.at;
     float old[Width];
-    load_values<whole>(at, place.count, old);
+    load<whole>(place, old);
     DS_OPS_UNROLL
     for (int w = 0; w < Width; ++w) {
       const float lost = x[w] - dequantized(codes[w], grid.step, grid.offset);
@@ -57,7 +57,27 @@ struct Feedback {
       // A gradient that overflowed is not remembered for ever.
       old[w] = fresh - fresh == 0 ? fresh : old[w];
     }
-    store_values<whole>(old, place.count, at);
+    const std::int64_t i = place.out_group * group_size + place.at;
+    if (dtype == DS_OPS_FLOAT16) {
+      store_values<whole>(old, place.count, static_cast<Float16*>(error) + i);
+    } else if (dtype == DS_OPS_BFLOAT16) {
+      store_values<whole>(old, place.count, static_cast<BFloat16*>(error) + i);
+    } else {
+      store_values<whole>(old, place.count, static_cast<float*>(error) + i);
+    }
+  }
+
+ private:
+  template <bool whole, int Width>
+  DS_OPS_INLINE void load(const Place& place, float (&x)[Width]) const {
+    const std::int64_t i = place.out_group * group_size + place.at;
+    if (dtype == DS_OPS_FLOAT16) {
+      load_values<whole>(static_cast<const Float16*>(error) + i, place.count, x);
+    } else if (dtype == DS_OPS_BFLOAT16) {
+      load_values<whole>(static_cast<const BFloat16*>(error) + i, place.count, x);
+    } else {
+      load_values<whole>(static_cast<const float*>(error) + i, place.count, x);
+    }
   }
 };
 
@@ -65,19 +85,18 @@ template <class Element>
 struct ValueSource {
   const Element* values;
   std::int64_t group_size;
-  Feedback<Element> feedback;
+  Feedback feedback;
 
   /// Whether so many whole ones can be loaded; the GPU asks once, for all places.
   DS_OPS_INLINE bool has(const Place&, int) const { return true; }
   template <bool whole, int Width>
   DS_OPS_INLINE void load(const Place& place, float (&x)[Width]) const {
     load_values<whole>(values + place.group * group_size + place.at, place.count, x);
-    feedback.template add<whole>(place, x);
+    feedback.add<whole>(place, x);
   }
 };
 
 /// Shards that are summed up; a group of the sum may be a part of one of theirs, or many.
-template <class Element>
 struct ShardSource {
   const std::int8_t* codes;
   const float* params;
@@ -88,7 +107,7 @@ struct ShardSource {
   std::int64_t row;         ///< bytes of a shard's group
   int bits;
   bool symmetric;
-  Feedback<Element> feedback;
+  Feedback feedback;
 
   DS_OPS_INLINE bool has(const Place& place, int width) const {
     const std::int64_t i = place.group * group_size + place.at;
@@ -111,7 +130,7 @@ struct ShardSource {
         }
       }
     }
-    feedback.template add<whole>(place, x);
+    feedback.add<whole>(place, x);
   }
 
  private:
@@ -164,14 +183,13 @@ struct ValueSink {
 };
 
 /// Values that become codes.
-template <class Element>
 struct CodeSink {
   std::int8_t* codes;
   float* params;
   std::int64_t group_size;
   std::int64_t row;  ///< bytes of a group
   Swizzle swizzle;
-  Feedback<Element> feedback;
+  Feedback feedback;
 
   DS_OPS_INLINE std::int64_t place(std::int64_t group) const { return swizzle.place(group); }
   template <bool whole, int Width>
@@ -181,7 +199,7 @@ struct CodeSink {
     float code[Width];
     quantize_all(x, static_cast<std::uint64_t>(i), grid, rules, code);
     store_codes<whole>(code, rules.bits, place.at, place.count, codes + place.out_group * row);
-    feedback.template update<whole>(place, x, code, grid);
+    feedback.update<whole>(place, x, code, grid);
   }
   DS_OPS_INLINE void store_grid(std::int64_t out_group, const Grid& grid,
                                 const Rules& rules) const {

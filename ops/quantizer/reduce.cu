@@ -19,8 +19,5 @@ int ds_ops_quantizer_reduce(int32_t device, ds_ops_quantizer_shards shards,
   const bool whole = ds_ops::are_whole(options->group_size, codes, options->bits) &&
                      ds_ops::are_whole(shards.group_size, shards.codes, options->bits) &&
                      ds_ops::is_multiple(feedback.error, 16);
-  const int32_t dtype = feedback.error == nullptr ? DS_OPS_FLOAT32 : error_dtype;
-  return ds_ops::with_element(dtype, [&](auto element) {
-    return ds_ops::launch_call<decltype(element)>(call, whole, workspace, stream);
-  });
+  return ds_ops::launch_call(call.source(), call.sink(), call, whole, workspace, stream);
 }
