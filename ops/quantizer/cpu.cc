@@ -21,6 +21,7 @@ using std::int32_t;
 using std::int64_t;
 
 constexpr int block_size = 64;
+constexpr int small_block = 32;
 constexpr int64_t part_size = 16384;  // of a large group, for one thread
 constexpr int64_t large_group = 8 * part_size;
 constexpr int64_t least_per_thread = 32768;  // elements
@@ -44,9 +45,9 @@ DS_OPS_INLINE void walk(const Source& source, const Part& part, Work& work) {
     if (left >= block_size && source.has(place(at, block_size), block_size)) {
       work.template run<block_size, true>(place(at, block_size));
       at += block_size;
-    } else if (left >= 16 && source.has(place(at, 16), 16)) {
-      work.template run<16, true>(place(at, 16));
-      at += 16;
+    } else if (left >= small_block && source.has(place(at, small_block), small_block)) {
+      work.template run<small_block, true>(place(at, small_block));
+      at += small_block;
     } else {
       work.template run<2, false>(place(at, left == 1 ? 1 : 2));
       at += 2;

@@ -11,7 +11,8 @@
 
 namespace ds_ops {
 
-constexpr int gpu_width = 8;
+constexpr int gpu_width = 8;       ///< how many of a group a thread holds
+constexpr int widest_on_gpu = 16;  ///< codes of 16 bytes
 
 /// Neighbours of one group.
 struct Place {
@@ -37,7 +38,7 @@ DS_OPS_INLINE std::int64_t quotient(std::int64_t value, std::int64_t divisor) {
 /// On the GPU 16 bytes at a time; wide ones are the CPU's and lie anywhere.
 template <int Width, class Element>
 DS_OPS_INLINE void load_whole(const Element* from, Element (&to)[Width]) {
-  if constexpr (Width <= gpu_width) {
+  if constexpr (Width <= widest_on_gpu) {
     constexpr int most = vector_width<Element>;
     constexpr int n = Width < most ? Width : most;
     DS_OPS_UNROLL
@@ -55,7 +56,7 @@ DS_OPS_INLINE void load_whole(const Element* from, Element (&to)[Width]) {
 
 template <int Width, class Element>
 DS_OPS_INLINE void store_whole(const Element (&from)[Width], Element* to) {
-  if constexpr (Width <= gpu_width) {
+  if constexpr (Width <= widest_on_gpu) {
     constexpr int most = vector_width<Element>;
     constexpr int n = Width < most ? Width : most;
     DS_OPS_UNROLL

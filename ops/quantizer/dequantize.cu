@@ -4,6 +4,8 @@
 
 namespace {
 
+using ds_ops::Options;
+
 constexpr int threads = 256;
 
 template <int Width, bool whole, class Work>
@@ -32,11 +34,16 @@ int run(int32_t device, const Call& call, void* stream) {
   if (guard.code() != DS_OPS_OK) {
     return guard.code();
   }
-  const bool whole = ds_ops::are_whole(call.options->group_size, call.codes, call.options->bits) &&
-                     ds_ops::is_multiple(call.values, 16);
+  const Options& options = *call.options;
+  const auto can = [&](int width) {
+    return ds_ops::are_whole(options.group_size, call.codes, options.bits, width) &&
+           ds_ops::is_multiple(call.values, 16);
+  };
   return ds_ops::with_element(call.dtype, [&](auto element) {
     const auto work = call.template work<decltype(element)>();
-    return whole ? launch<ds_ops::gpu_width, true>(work, stream) : launch<2, false>(work, stream);
+    return can(ds_ops::widest_on_gpu) ? launch<ds_ops::widest_on_gpu, true>(work, stream)
+           : can(ds_ops::gpu_width)   ? launch<ds_ops::gpu_width, true>(work, stream)
+                                      : launch<2, false>(work, stream);
   });
 }
 

@@ -62,7 +62,7 @@ struct Dequantizer {
   }
 };
 
-/// Every thread moves pieces of `Width` elements of one group: gpu_width whole ones, or 2.
+/// Every thread moves pieces of `Width` elements of one group: whole ones, or 2.
 template <int Width, bool whole, class Block, class Work>
 DS_OPS_INLINE void dequantize_body(Block& block, const Work& work) {
   const std::int64_t pieces = work.group_size / Width + (work.group_size % Width != 0);

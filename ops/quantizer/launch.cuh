@@ -17,7 +17,7 @@ constexpr std::int64_t largest_serial_group = 64;
 
 // The second number is for ptxas, which otherwise spills to save registers.
 template <int Threads, class Source, class Sink>
-__global__ void __launch_bounds__(Threads, 1024 / Threads)
+__global__ void __launch_bounds__(Threads, Threads == 32 ? 16 : 1024 / Threads)
     held_kernel(const __grid_constant__ Source source, const __grid_constant__ Sink sink,
                 const __grid_constant__ Task task) {
   GpuBlock<Threads> block;
@@ -101,9 +101,10 @@ inline bool is_multiple(const void* pointer, std::uintptr_t bytes) {
   return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
 }
 
-/// Whether gpu_width codes can be moved at once.
-inline bool are_whole(std::int64_t group_size, const void* codes, int bits) {
-  return group_size % gpu_width == 0 && is_multiple(codes, bits == 8 ? 8 : 4);
+/// Whether so many codes can be moved at once.
+inline bool are_whole(std::int64_t group_size, const void* codes, int bits, int width = gpu_width) {
+  return group_size % width == 0 &&
+         is_multiple(codes, static_cast<std::uintptr_t>(bits == 8 ? width : width / 2));
 }
 
 /// The GPU that owns all pointers that are not null; -1 if there are none.

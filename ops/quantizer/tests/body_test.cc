@@ -168,13 +168,14 @@ void compare_dequantize(const Options& options, const Call& call, const Line<Ele
     on_cpu(level);
     CHECK(found == right);
   });
-  for (const bool whole : {true, false}) {
-    if (!whole || options.group_size % ds_ops::gpu_width == 0) {
+  for (const int width : {2, ds_ops::gpu_width, ds_ops::widest_on_gpu}) {
+    if (width == 2 || options.group_size % width == 0) {
       std::memset(static_cast<void*>(found.data()), 0x11, found.count() * sizeof(Element));
       ds_ops::run_on_cpu<32>(2, [&](auto& block) {
         const auto work = call.template work<Element>();
-        whole ? ds_ops::dequantize_body<ds_ops::gpu_width, true>(block, work)
-              : ds_ops::dequantize_body<2, false>(block, work);
+        width == 2   ? ds_ops::dequantize_body<2, false>(block, work)
+        : width == 8 ? ds_ops::dequantize_body<ds_ops::gpu_width, true>(block, work)
+                     : ds_ops::dequantize_body<ds_ops::widest_on_gpu, true>(block, work);
       });
       CHECK(found == right);
     }
