@@ -84,10 +84,15 @@ struct Measure {
   DS_OPS_INLINE static void run(const Source& source, const Part& part, Range& range) {
     Measuring<Source> work(source);
     walk(source, part, work);
-    for (int w = 0; w < block_size; ++w) {
-      range.largest = ds_ops::Largest()(work.largest[w], range.largest);
-      range.smallest = ds_ops::Smallest()(work.smallest[w], range.smallest);
+    // Halves, so that this too is SIMD: groups may be small.
+    for (int half = block_size / 2; half > 0; half /= 2) {
+      for (int w = 0; w < half; ++w) {
+        work.largest[w] = ds_ops::Largest()(work.largest[w], work.largest[w + half]);
+        work.smallest[w] = ds_ops::Smallest()(work.smallest[w], work.smallest[w + half]);
+      }
     }
+    range.largest = work.largest[0];
+    range.smallest = work.smallest[0];
   }
 };
 

@@ -35,10 +35,14 @@ DS_OPS_INLINE std::int64_t quotient(std::int64_t value, std::int64_t divisor) {
   return value / divisor;
 }
 
-/// On the GPU 16 bytes at a time; wide ones are the CPU's and lie anywhere.
-template <int Width, class Element>
+/// Places this wide are the CPU's: they lie anywhere.
+template <int Width>
+constexpr bool is_aligned = Width <= widest_on_gpu;
+
+/// Aligned ones 16 bytes at a time.
+template <bool aligned, int Width, class Element>
 DS_OPS_INLINE void load_whole(const Element* from, Element (&to)[Width]) {
-  if constexpr (Width <= widest_on_gpu) {
+  if constexpr (aligned) {
     constexpr int most = vector_width<Element>;
     constexpr int n = Width < most ? Width : most;
     DS_OPS_UNROLL
@@ -54,9 +58,9 @@ DS_OPS_INLINE void load_whole(const Element* from, Element (&to)[Width]) {
   }
 }
 
-template <int Width, class Element>
+template <bool aligned, int Width, class Element>
 DS_OPS_INLINE void store_whole(const Element (&from)[Width], Element* to) {
-  if constexpr (Width <= widest_on_gpu) {
+  if constexpr (aligned) {
     constexpr int most = vector_width<Element>;
     constexpr int n = Width < most ? Width : most;
     DS_OPS_UNROLL
@@ -78,7 +82,7 @@ template <bool whole, int Width, class Element>
 DS_OPS_INLINE void load_values(const Element* from, int count, float (&x)[Width]) {
   if constexpr (whole) {
     Element elements[Width];
-    load_whole(from, elements);
+    load_whole<is_aligned<Width>>(from, elements);
     DS_OPS_UNROLL
     for (int w = 0; w < Width; ++w) {
       x[w] = widen(elements[w]);
@@ -99,7 +103,7 @@ DS_OPS_INLINE void store_values(const float (&x)[Width], int count, Element* to)
     for (int w = 0; w < Width; ++w) {
       narrow(x[w], elements[w]);
     }
-    store_whole(elements, to);
+    store_whole<is_aligned<Width>>(elements, to);
   } else {
     DS_OPS_UNROLL
     for (int w = 0; w < Width; ++w) {
@@ -124,7 +128,7 @@ DS_OPS_INLINE void store_codes(const float (&codes)[Width], int bits, std::int64
       }
     }
     if constexpr (whole) {
-      store_whole(bytes, row + at);
+      store_whole<is_aligned<Width>>(bytes, row + at);
     }
     return;
   }
@@ -140,7 +144,7 @@ DS_OPS_INLINE void store_codes(const float (&codes)[Width], int bits, std::int64
     }
   }
   if constexpr (whole) {
-    store_whole(bytes, row + at / 2);
+    store_whole<is_aligned<Width>>(bytes, row + at / 2);
   }
 }
 
@@ -151,7 +155,7 @@ DS_OPS_INLINE void load_codes(const std::int8_t* row, int bits, std::int64_t at,
   if (bits == 8) {
     std::int8_t bytes[Width];
     if constexpr (whole) {
-      load_whole(row + at, bytes);
+      load_whole<is_aligned<Width>>(row + at, bytes);
     }
     DS_OPS_UNROLL
     for (int w = 0; w < Width; ++w) {
@@ -162,7 +166,7 @@ DS_OPS_INLINE void load_codes(const std::int8_t* row, int bits, std::int64_t at,
   }
   std::int8_t bytes[Width / 2];
   if constexpr (whole) {
-    load_whole(row + at / 2, bytes);
+    load_whole<is_aligned<Width>>(row + at / 2, bytes);
   }
   DS_OPS_UNROLL
   for (int w = 0; w < Width / 2; ++w) {

@@ -162,7 +162,8 @@ def _feedback(error: Any, beta: float, size: int, held: Optional[str],
         return _calls.Feedback(None, 0.0), []
     if not 0 <= beta <= 1:
         raise ValueError(f"err_beta: must be from 0 to 1, is {beta!r}")
-    found = _calls.value_view("error_feedback", error, held if _is_uint16(error) else None,
+    name = "error_feedback"
+    found = _calls.value_view(name, error, held if _is_uint16(name, error) else None,
                               writable=True)
     if dtype is not None and found.dtype != dtype:
         raise TypeError(f"error_feedback: has elements of type {found.dtype}, values has {dtype}")
@@ -170,15 +171,16 @@ def _feedback(error: Any, beta: float, size: int, held: Optional[str],
     return _calls.Feedback(found.pointer, beta), [found]
 
 
-def _is_uint16(array: Any) -> bool:
-    return _arrays.view("error_feedback", array, device=None).dtype == "uint16"
+def _is_uint16(name: str, array: Any) -> bool:
+    return _arrays.view(name, array, device=None).dtype == "uint16"
 
 
 def dequantize(codes: Any, params: Any, groups: int, num_bits: int,
                quant_type: int = QuantizationType.Symmetric, *, dtype: str = "float16",
                group_size: Optional[int] = None, out: Any = None,
                stream: Optional[int] = None) -> Any:
-    """The values that ``codes`` stand for, of type ``dtype``, or of ``out``'s type.
+    """The values that ``codes`` stand for, of type ``dtype``, or of ``out``'s type (``dtype`` then
+    says what uint16 holds).
 
     ``group_size`` is needed where it is odd and there are 4 bits; the result then has the shape
     (groups, group_size). Else it has the shape of ``codes``, with 4 bits its last length doubled.
@@ -189,9 +191,8 @@ def dequantize(codes: Any, params: Any, groups: int, num_bits: int,
     scales = _calls.float_view("params", params, groups * (1 if quant_type == 0 else 2))
     if out is None:
         out = _arrays.new_like(codes, shape, dtype)
-        target = _calls.value_view("out", out, dtype if _is_uint16(out) else None, writable=True)
-    else:
-        target = _calls.value_view("out", out, dtype if _is_uint16(out) else None, writable=True)
+    target = _calls.value_view("out", out, dtype if _is_uint16("out", out) else None,
+                               writable=True)
     _calls.expect_size(target, groups * size)
     _calls.run("dequantize", [view.pointer, scales.pointer, settings, target.pointer,
                               _calls.DTYPES[target.dtype]], [view, scales], [target], settings,
@@ -291,7 +292,8 @@ def _dequantize_unsigned(codes: Any, scales: Any, min_vals: Any, num_group: int,
                          bits: int, out: Any = None, dtype: Optional[str] = None,
                          stream: Optional[int] = None) -> Any:
     view = _calls.code_view("codes", codes)
-    groups, size = _calls.whole("num_group", num_group, 1), _calls.whole("group_size", group_size, 0)
+    groups = _calls.whole("num_group", num_group, 1)
+    size = _calls.whole("group_size", group_size, 0)
     _calls.expect_size(view, groups * _calls.row_bytes(size, bits))
     columns = [_calls.value_view("scales", scales, dtype),
                _calls.value_view("min_vals", min_vals, dtype)]
