@@ -11,7 +11,7 @@
 
 namespace ds_ops {
 
-constexpr int gpu_width = 8;       ///< how many of a group a thread holds
+constexpr int gpu_width = 8;       ///< neighbours that a thread moves at once
 constexpr int widest_on_gpu = 16;  ///< codes of 16 bytes
 
 /// Neighbours of one group.
