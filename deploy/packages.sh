@@ -7,5 +7,6 @@ build_packages="g++ cmake ninja-build pkg-config git openssh-client python3 pyth
     libcli11-dev nlohmann-json3-dev libzydis-dev"
 test_packages="doctest-dev openssh-server binutils tcsh fish mandoc shellcheck procps zstd
     python3-dev libaio-dev"
-# Where they cannot be had the tests of a scheduler, of shared and of failing file systems are skipped.
+# Where they cannot be had the tests of a scheduler, of shared file systems and of failing ones are
+# skipped.
 optional_packages="munge slurm-client slurmctld slurmd bindfs fuse3 libfuse3-dev"

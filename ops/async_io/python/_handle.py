@@ -44,7 +44,8 @@ class aio_handle:  # pylint: disable=invalid-name
     is known when ``fsync`` has come back; only that one tells of errors of the device for bytes
     that went through the page cache (parts of blocks, file systems without O_DIRECT).
 
-    Threads may share a handle. A child of fork() must make its own.
+    Threads may share a handle. A child of fork() must make its own. Files of FUSE keep a thread
+    busy one I/O at a time with io_uring, and most of the time with native AIO: take more threads.
     """
 
     def __init__(self, block_size: int = 1 << 20, queue_depth: int = 128,
