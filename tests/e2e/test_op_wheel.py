@@ -38,7 +38,9 @@ def works(path, minor):
 
 class Sources(DeployCase):
     def test_compile_without_a_warning(self):
-        """For every GPU that the toolkit knows of those named; ptxas warns of spilled registers."""
+        """In a long run for every GPU that is named; ptxas warns of spilled registers. (In every run
+        the tests of the package look for spills at all.)"""
+        gpus = "7.5;8.0;8.6;8.9;9.0;10.0;12.0" if os.environ.get("DS_DEPLOY_LONG") else "9.0"
         ops = self.folder / "ops"
         shutil.copytree(ROOT / "ops", ops)
         for manifest in ops.glob("*/op.yaml"):
@@ -52,7 +54,7 @@ class Sources(DeployCase):
                 self.assertEqual(found, 1, manifest)
             manifest.write_text(text)
         said = self.run_program("build", "-l", "--ops", ops, "--output", self.folder, env=(
-            clean_environment(TORCH_CUDA_ARCH_LIST="7.5;8.0;8.6;8.9;9.0;10.0;12.0")))
+            clean_environment(TORCH_CUDA_ARCH_LIST=gpus)))
         self.assertEqual(said.returncode, 0, said.stderr)
         self.assertNotIn("warning: ", re.sub("ds-deploy: warning: .*", "", said.stderr))
 
