@@ -6,8 +6,13 @@
 
 #ifdef __CUDACC__
 #define DS_OPS_INLINE __host__ __device__ __forceinline__
+#else
+#define DS_OPS_INLINE [[gnu::always_inline]] inline
+#endif
+
+// The host compiler, which nvcc runs on the same source, does not know the pragma.
+#ifdef __CUDA_ARCH__
 #define DS_OPS_UNROLL _Pragma("unroll")
 #else
 #define DS_OPS_UNROLL
-#define DS_OPS_INLINE [[gnu::always_inline]] inline
 #endif
