@@ -39,6 +39,17 @@ class Engine {
   virtual bool next(Completion& completion) = 0;
 };
 
+/// 0 and a Kind of engine, or an errno.
+template <class Kind>
+int open_engine(unsigned depth, std::unique_ptr<Engine>& engine) {
+  auto made = std::make_unique<Kind>();
+  const int error = made->open(depth);
+  if (error == 0) {
+    engine = std::move(made);
+  }
+  return error;
+}
+
 /// Both give 0 or an errno.
 int open_uring(unsigned depth, std::unique_ptr<Engine>& engine);
 int open_linux_aio(unsigned depth, std::unique_ptr<Engine>& engine);

@@ -127,12 +127,7 @@ bool LinuxAio::next(Completion& completion) {
 }  // namespace
 
 int open_linux_aio(unsigned depth, std::unique_ptr<Engine>& engine) {
-  auto made = std::make_unique<LinuxAio>();
-  const int error = made->open(depth);
-  if (error == 0) {
-    engine = std::move(made);
-  }
-  return error;
+  return open_engine<LinuxAio>(depth, engine);
 }
 
 }  // namespace ds_ops

@@ -3,14 +3,9 @@
 
 #include <algorithm>
 
+#include "ds_ops/check.h"
+
 namespace ds_ops {
-namespace {
-
-bool is_aligned(const char* memory, std::int64_t unit) {
-  return reinterpret_cast<std::uintptr_t>(memory) % static_cast<std::uintptr_t>(unit) == 0;
-}
-
-}  // namespace
 
 Piece first_piece(const Transfer& rest, const Alignment& alignment, std::int64_t block,
                   std::int64_t bounce) {
@@ -23,7 +18,7 @@ Piece first_piece(const Transfer& rest, const Alignment& alignment, std::int64_t
     // No whole block in it.
     piece.bytes = rest.write ? std::min(rest.bytes, block) : std::min(rest.bytes, bounce - lead);
     piece.route = rest.write ? Route::buffered : Route::bounce;
-  } else if (!is_aligned(rest.memory + head, alignment.memory)) {
+  } else if (!is_aligned(rest.memory + head, static_cast<std::uintptr_t>(alignment.memory))) {
     if (rest.write && head > 0) {
       piece.bytes = head;
       piece.route = Route::buffered;

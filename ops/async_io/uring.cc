@@ -195,12 +195,7 @@ bool Uring::next(Completion& completion) {
 }  // namespace
 
 int open_uring(unsigned depth, std::unique_ptr<Engine>& engine) {
-  auto made = std::make_unique<Uring>();
-  const int error = made->open(depth);
-  if (error == 0) {
-    engine = std::move(made);
-  }
-  return error;
+  return open_engine<Uring>(depth, engine);
 }
 
 }  // namespace ds_ops

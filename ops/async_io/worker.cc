@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "ds_ops/check.h"
+
 namespace ds_ops {
 namespace {
 
@@ -21,9 +23,7 @@ std::int64_t lead_of(const Piece& piece, const Alignment& alignment) {
 
 bool is_aligned(const Piece& piece, const Alignment& alignment) {
   return piece.offset % alignment.file == 0 && piece.bytes % alignment.file == 0 &&
-         reinterpret_cast<std::uintptr_t>(piece.memory) %
-                 static_cast<std::uintptr_t>(alignment.memory) ==
-             0;
+         ds_ops::is_aligned(piece.memory, static_cast<std::uintptr_t>(alignment.memory));
 }
 
 }  // namespace

@@ -54,11 +54,9 @@ int ds_ops_fused_adam_step(int32_t device, int64_t count, void* const* grads, vo
   if (code != DS_OPS_OK || count == 0) {
     return code;
   }
-  if (device == -1) {
-    code = ds_ops::find_device(lists, device);
-    if (code != DS_OPS_OK || device == -1) {
-      return code;
-    }
+  code = ds_ops::find_device(lists, device);
+  if (code != DS_OPS_OK || device == -1) {
+    return code;
   }
   DeviceGuard guard(device);
   if (guard.code() != DS_OPS_OK) {

@@ -88,11 +88,9 @@ int ds_ops_fused_lamb_step(int32_t device, const ds_ops_lamb_arrays* arrays,
     return code;
   }
   const LambLists lists = ds_ops::lamb_lists(*arrays, given);
-  if (device == -1) {
-    code = ds_ops::find_device(lists, device);
-    if (code != DS_OPS_OK || device == -1) {
-      return code;
-    }
+  code = ds_ops::find_device(lists, device);
+  if (code != DS_OPS_OK || device == -1) {
+    return code;
   }
   DeviceGuard guard(device);
   if (guard.code() != DS_OPS_OK) {

@@ -152,7 +152,7 @@ struct Loops {
   /// Calls work for parts of a group in several threads.
   template <class Work>
   void share_parts(int64_t group, Work work) const {
-    const int64_t parts = group_size / part_size + (group_size % part_size != 0);
+    const int64_t parts = ds_ops::divide_up(group_size, part_size);
     ds_ops::share(parts, 2, 0, [&](int64_t first, int64_t last) {
       const int64_t end = std::min(last * part_size, group_size);
       work(Part{group, sink.place(group), first * part_size, end});
@@ -219,7 +219,7 @@ struct Move {
 template <class Work>
 int run_dequantize(const Work& work, CpuLevel level) {
   const auto move = AtLevels<Move<Work>, const Work&, const Part&>::at(level);
-  const int64_t parts = work.group_size / part_size + (work.group_size % part_size != 0);
+  const int64_t parts = ds_ops::divide_up(work.group_size, part_size);
   const int64_t least = least_per_thread / (std::min(part_size, work.group_size) + 1) + 1;
   ds_ops::share(parts * work.groups, least, 0, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {

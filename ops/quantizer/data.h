@@ -37,7 +37,7 @@ DS_OPS_INLINE std::int64_t quotient(std::int64_t value, std::int64_t divisor) {
 
 /// Places this wide are the CPU's: they lie anywhere.
 template <int Width>
-constexpr bool is_aligned = Width <= widest_on_gpu;
+constexpr bool lies_aligned = Width <= widest_on_gpu;
 
 /// Aligned ones 16 bytes at a time.
 template <bool aligned, int Width, class Element>
@@ -82,7 +82,7 @@ template <bool whole, int Width, class Element>
 DS_OPS_INLINE void load_values(const Element* from, int count, float (&x)[Width]) {
   if constexpr (whole) {
     Element elements[Width];
-    load_whole<is_aligned<Width>>(from, elements);
+    load_whole<lies_aligned<Width>>(from, elements);
     DS_OPS_UNROLL
     for (int w = 0; w < Width; ++w) {
       x[w] = widen(elements[w]);
@@ -103,7 +103,7 @@ DS_OPS_INLINE void store_values(const float (&x)[Width], int count, Element* to)
     for (int w = 0; w < Width; ++w) {
       narrow(x[w], elements[w]);
     }
-    store_whole<is_aligned<Width>>(elements, to);
+    store_whole<lies_aligned<Width>>(elements, to);
   } else {
     DS_OPS_UNROLL
     for (int w = 0; w < Width; ++w) {
@@ -128,7 +128,7 @@ DS_OPS_INLINE void store_codes(const float (&codes)[Width], int bits, std::int64
       }
     }
     if constexpr (whole) {
-      store_whole<is_aligned<Width>>(bytes, row + at);
+      store_whole<lies_aligned<Width>>(bytes, row + at);
     }
     return;
   }
@@ -144,7 +144,7 @@ DS_OPS_INLINE void store_codes(const float (&codes)[Width], int bits, std::int64
     }
   }
   if constexpr (whole) {
-    store_whole<is_aligned<Width>>(bytes, row + at / 2);
+    store_whole<lies_aligned<Width>>(bytes, row + at / 2);
   }
 }
 
@@ -155,7 +155,7 @@ DS_OPS_INLINE void load_codes(const std::int8_t* row, int bits, std::int64_t at,
   if (bits == 8) {
     std::int8_t bytes[Width];
     if constexpr (whole) {
-      load_whole<is_aligned<Width>>(row + at, bytes);
+      load_whole<lies_aligned<Width>>(row + at, bytes);
     }
     DS_OPS_UNROLL
     for (int w = 0; w < Width; ++w) {
@@ -166,7 +166,7 @@ DS_OPS_INLINE void load_codes(const std::int8_t* row, int bits, std::int64_t at,
   }
   std::int8_t bytes[Width / 2];
   if constexpr (whole) {
-    load_whole<is_aligned<Width>>(row + at / 2, bytes);
+    load_whole<lies_aligned<Width>>(row + at / 2, bytes);
   }
   DS_OPS_UNROLL
   for (int w = 0; w < Width / 2; ++w) {

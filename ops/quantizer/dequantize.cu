@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(threads) dequantize_kernel(const __grid_consta
 
 template <int Width, bool whole, class Work>
 int launch(const Work& work, void* stream) {
-  const int64_t pieces = work.group_size / Width + (work.group_size % Width != 0);
+  const int64_t pieces = ds_ops::divide_up<int64_t>(work.group_size, Width);
   const unsigned blocks = ds_ops::grid_size((pieces * work.groups - 1) / threads + 1);
   dequantize_kernel<Width, whole><<<blocks, threads, 0, static_cast<cudaStream_t>(stream)>>>(work);
   return ds_ops::cuda_code(cudaGetLastError());
@@ -37,7 +37,7 @@ int run(int32_t device, const Call& call, void* stream) {
   const Options& options = *call.options;
   const auto can = [&](int width) {
     return ds_ops::are_whole(options.group_size, call.codes, options.bits, width) &&
-           ds_ops::is_multiple(call.values, 16);
+           ds_ops::is_aligned(call.values, 16);
   };
   return ds_ops::with_element(call.dtype, [&](auto element) {
     const auto work = call.template work<decltype(element)>();

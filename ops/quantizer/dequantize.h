@@ -65,7 +65,7 @@ struct Dequantizer {
 /// Every thread moves pieces of `Width` elements of one group: whole ones, or 2.
 template <int Width, bool whole, class Block, class Work>
 DS_OPS_INLINE void dequantize_body(Block& block, const Work& work) {
-  const std::int64_t pieces = work.group_size / Width + (work.group_size % Width != 0);
+  const std::int64_t pieces = divide_up<std::int64_t>(work.group_size, Width);
   block.each_alone([&](int thread) {
     for (std::int64_t piece = block.index() * Block::threads + thread; piece < pieces * work.groups;
          piece += block.count() * Block::threads) {

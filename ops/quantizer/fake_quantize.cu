@@ -15,8 +15,7 @@ int ds_ops_quantizer_fake(int32_t device, void* values, int32_t dtype,
   if (guard.code() != DS_OPS_OK) {
     return guard.code();
   }
-  const bool whole =
-      options->group_size % ds_ops::gpu_width == 0 && ds_ops::is_multiple(values, 16);
+  const bool whole = options->group_size % ds_ops::gpu_width == 0 && ds_ops::is_aligned(values, 16);
   return ds_ops::with_element(dtype, [&](auto element) {
     return ds_ops::launch_call(call.source<decltype(element)>(), call.sink<decltype(element)>(),
                                call, whole, workspace, stream);

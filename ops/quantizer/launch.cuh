@@ -5,8 +5,8 @@
 
 #include "body.h"
 #include "calls.h"
-#include "ds_ops/cuda_helpers.h"
 #include "ds_ops/device_guard.h"
+#include "ds_ops/find_device.h"
 
 namespace ds_ops {
 
@@ -46,8 +46,8 @@ inline unsigned grid_size(std::int64_t blocks) {
 
 /// Blocks for one group that is read twice: enough of them for all GPUs, each with 8192 elements.
 inline std::int64_t parts_of_group(std::int64_t groups, std::int64_t group_size) {
-  const std::int64_t possible = group_size / 8192 + (group_size % 8192 != 0);
-  const std::int64_t wanted = 1024 / groups + (1024 % groups != 0);
+  const std::int64_t possible = divide_up<std::int64_t>(group_size, 8192);
+  const std::int64_t wanted = divide_up<std::int64_t>(1024, groups);
   return possible < wanted ? possible : wanted;
 }
 
@@ -97,37 +97,10 @@ int launch(const Source& source, const Sink& sink, Task task, bool whole, cudaSt
   return cuda_code(cudaGetLastError());
 }
 
-inline bool is_multiple(const void* pointer, std::uintptr_t bytes) {
-  return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
-}
-
 /// Whether so many codes can be moved at once.
 inline bool are_whole(std::int64_t group_size, const void* codes, int bits, int width = gpu_width) {
   return group_size % width == 0 &&
-         is_multiple(codes, static_cast<std::uintptr_t>(bits == 8 ? width : width / 2));
-}
-
-/// The GPU that owns all pointers that are not null; -1 if there are none.
-template <int N>
-int find_device(const void* const (&pointers)[N], std::int32_t& device) {
-  if (device != -1) {
-    return DS_OPS_OK;
-  }
-  for (const void* pointer : pointers) {
-    if (pointer == nullptr) {
-      continue;
-    }
-    std::int32_t owner = -1;
-    const int code = ds_ops_cuda_pointer_device(pointer, &owner);
-    if (code != DS_OPS_OK) {
-      return code;
-    }
-    if (device != -1 && owner != device) {
-      return DS_OPS_WRONG_DEVICE;
-    }
-    device = owner;
-  }
-  return DS_OPS_OK;
+         is_aligned(codes, static_cast<std::uintptr_t>(bits == 8 ? width : width / 2));
 }
 
 /// Launches what `call`, which has been checked, stands for.

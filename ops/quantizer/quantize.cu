@@ -25,7 +25,7 @@ int ds_ops_quantizer_quantize(int32_t device, const void* values, int32_t dtype,
     return guard.code();
   }
   const bool whole = ds_ops::are_whole(options->group_size, codes, options->bits) &&
-                     ds_ops::is_multiple(values, 16) && ds_ops::is_multiple(feedback.error, 16);
+                     ds_ops::is_aligned(values, 16) && ds_ops::is_aligned(feedback.error, 16);
   return ds_ops::with_element(dtype, [&](auto element) {
     return ds_ops::launch_call(call.source<decltype(element)>(), call.sink(), call, whole,
                                workspace, stream);

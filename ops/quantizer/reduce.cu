@@ -18,6 +18,6 @@ int ds_ops_quantizer_reduce(int32_t device, ds_ops_quantizer_shards shards,
   }
   const bool whole = ds_ops::are_whole(options->group_size, codes, options->bits) &&
                      ds_ops::are_whole(shards.group_size, shards.codes, options->bits) &&
-                     ds_ops::is_multiple(feedback.error, 16);
+                     ds_ops::is_aligned(feedback.error, 16);
   return ds_ops::launch_call(call.source(), call.sink(), call, whole, workspace, stream);
 }

@@ -64,7 +64,7 @@ int move(int32_t device, const ds_ops_random_ltd_tokens* call, int32_t* status, 
     const ds_ops::Move<Unit> arguments =
         ds_ops::make_move<scatter, Unit>(*call, move_threads, status);
     constexpr int64_t tile = int64_t{move_threads} * ds_ops::units_in_flight;
-    const int64_t tiles = arguments.size / tile + (arguments.size % tile != 0);
+    const int64_t tiles = ds_ops::divide_up(arguments.size, tile);
     move_kernel<scatter>
         <<<grid(tiles), move_threads, 0, static_cast<cudaStream_t>(stream)>>>(arguments);
     return ds_ops::cuda_code(cudaGetLastError());

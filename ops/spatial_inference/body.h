@@ -31,9 +31,7 @@ constexpr std::int64_t tile_size =
 
 template <class Element>
 Access access_of(const BiasAdd<Element>& a) {
-  const auto aligned = [](const void* pointer) {
-    return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0;
-  };
+  const auto aligned = [](const void* pointer) { return is_aligned(pointer, 16); };
   if (!aligned(a.out) || !aligned(a.activation) || !aligned(a.other)) {
     return Access::elements;
   }
@@ -46,7 +44,7 @@ Access access_of(const BiasAdd<Element>& a) {
 template <class Element, Access access, int Threads>
 std::int64_t block_count(std::int64_t size) {
   constexpr std::int64_t tile = tile_size<Element, access, Threads>;
-  const std::int64_t tiles = size / tile + (size % tile != 0);
+  const std::int64_t tiles = divide_up(size, tile);
   return tiles < INT32_MAX ? tiles : INT32_MAX;
 }
 

@@ -6,16 +6,10 @@
 #include <cstdint>
 #include <cstring>
 
+#include "ds_ops/check.h"
 #include "ds_ops/error_text.h"
 
 namespace {
-
-bool overlap(const void* a, std::uint64_t a_bytes, const void* b, std::uint64_t b_bytes) {
-  const std::uintptr_t a_begin = reinterpret_cast<std::uintptr_t>(a);
-  const std::uintptr_t b_begin = reinterpret_cast<std::uintptr_t>(b);
-  // No sum that overflows: a size may be any number.
-  return a_begin < b_begin ? b_begin - a_begin < a_bytes : a_begin - b_begin < b_bytes;
-}
 
 /// Checks pointers and adds up the sizes. `total` is meaningful if DS_OPS_OK is returned.
 int add_up(const void* flat, std::uint64_t flat_bytes, const void* const* parts,
@@ -35,7 +29,7 @@ int add_up(const void* flat, std::uint64_t flat_bytes, const void* const* parts,
     if (part_bytes[i] > flat_bytes - total) {
       return DS_OPS_SIZE_MISMATCH;
     }
-    if (part_bytes[i] > 0 && overlap(flat, flat_bytes, parts[i], part_bytes[i])) {
+    if (part_bytes[i] > 0 && ds_ops::share_memory(flat, flat_bytes, parts[i], part_bytes[i])) {
       return DS_OPS_OVERLAP;
     }
     total += part_bytes[i];

@@ -6,8 +6,23 @@
 #include <cstdint>
 
 #include "ds_ops/abi.h"
+#include "ds_ops/inline.h"
 
 namespace ds_ops {
+
+/// Whether the address is a multiple of `bytes`: a vector of so many may be loaded from there.
+DS_OPS_INLINE bool is_aligned(const void* pointer, std::uintptr_t bytes) {
+  return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
+}
+
+/// Whether two stretches of memory, neither of them empty, share a byte. No sum that overflows: a
+/// size may be any number.
+inline bool share_memory(const void* a, std::uint64_t a_bytes, const void* b,
+                         std::uint64_t b_bytes) {
+  const std::uintptr_t a_begin = reinterpret_cast<std::uintptr_t>(a);
+  const std::uintptr_t b_begin = reinterpret_cast<std::uintptr_t>(b);
+  return a_begin < b_begin ? b_begin - a_begin < a_bytes : a_begin - b_begin < b_bytes;
+}
 
 /// An array of a call: where it lies and whether the call writes to it.
 struct Span {
@@ -29,11 +44,11 @@ inline int check_span(const Span& span) {
   if (span.pointer == nullptr) {
     return DS_OPS_NULL_POINTER;
   }
-  const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(span.pointer);
-  if (begin % static_cast<std::uintptr_t>(span.width) != 0) {
+  if (!is_aligned(span.pointer, static_cast<std::uintptr_t>(span.width))) {
     return DS_OPS_MISALIGNED;
   }
-  return begin > UINTPTR_MAX - static_cast<std::uintptr_t>(span.count * span.width)
+  return reinterpret_cast<std::uintptr_t>(span.pointer) >
+                 UINTPTR_MAX - static_cast<std::uintptr_t>(span.count * span.width)
              ? DS_OPS_BAD_SIZE
              : DS_OPS_OK;
 }
@@ -49,12 +64,11 @@ int check_spans(const Span (&spans)[N]) {
   }
   for (int i = 0; i < N; ++i) {
     for (int j = i + 1; j < N; ++j) {
-      const std::uintptr_t a = reinterpret_cast<std::uintptr_t>(spans[i].pointer);
-      const std::uintptr_t b = reinterpret_cast<std::uintptr_t>(spans[j].pointer);
-      const std::uintptr_t a_bytes = static_cast<std::uintptr_t>(spans[i].count * spans[i].width);
-      const std::uintptr_t b_bytes = static_cast<std::uintptr_t>(spans[j].count * spans[j].width);
-      if ((spans[i].written || spans[j].written) && a_bytes > 0 && b_bytes > 0 && a < b + b_bytes &&
-          b < a + a_bytes) {
+      const Span& a = spans[i];
+      const Span& b = spans[j];
+      if ((a.written || b.written) && a.count > 0 && b.count > 0 &&
+          share_memory(a.pointer, static_cast<std::uint64_t>(a.count * a.width), b.pointer,
+                       static_cast<std::uint64_t>(b.count * b.width))) {
         return DS_OPS_OVERLAP;
       }
     }

@@ -206,7 +206,7 @@ bool needs_buffers(const typename Update::Tensor& tensor) {
 }
 
 inline std::int64_t chunks_of(std::int64_t size) {
-  return size / chunk_size + (size % chunk_size != 0);
+  return divide_up(size, chunk_size);
 }
 
 /// Chunks `first` to `last` (not included), counted over all tensors.

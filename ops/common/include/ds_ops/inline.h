@@ -16,3 +16,13 @@
 #else
 #define DS_OPS_UNROLL
 #endif
+
+namespace ds_ops {
+
+/// How many units hold `value`, which is 0 or more. Nothing overflows.
+template <class Integer>
+DS_OPS_INLINE constexpr Integer divide_up(Integer value, Integer unit) {
+  return value / unit + (value % unit != 0);
+}
+
+}  // namespace ds_ops

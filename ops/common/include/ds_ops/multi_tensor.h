@@ -95,7 +95,7 @@ inline std::int64_t round_up(std::int64_t value, std::int64_t unit) {
 
 /// How many chunks a tensor has; `least` for one without elements.
 inline std::int64_t chunk_count(std::int64_t size, std::int64_t chunk_size, std::int64_t least) {
-  const std::int64_t chunks = size / chunk_size + (size % chunk_size != 0);
+  const std::int64_t chunks = divide_up(size, chunk_size);
   return chunks < least ? least : chunks;
 }
 
@@ -201,11 +201,6 @@ int for_each_pack(const TensorLists<Columns>& lists, std::int64_t chunk_size,
     pack.first_block[pack.count] = static_cast<std::int32_t>(blocks);
   }
   return blocks == 0 ? DS_OPS_OK : launch(pack, blocks);
-}
-
-/// Whether a vector of `bytes` may be loaded from here.
-DS_OPS_INLINE bool is_aligned(const void* pointer, unsigned bytes) {
-  return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
 }
 
 /// A GPU faults where `count` vectors are not aligned. A CPU may not: so that tests there find it,
