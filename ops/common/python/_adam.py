@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from typing import Any, Dict, List, Optional, Sequence, Tuple
-
-from ds_ops import _arrays
-from ds_ops._arrays import View, check_overlap
+from typing import List, Sequence, Tuple
 
 DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "float64": 3}
 
@@ -35,12 +32,6 @@ def options(step: int, lr: float, betas: Tuple[float, float], eps: float, weight
             raise ValueError(f"{name}: must be at least 0 and less than 1, is {value!r}")
     return Options(lr, beta1, beta2, eps, weight_decay, int(step), int(bool(adamw)),
                    int(bool(bias_correction)))
-
-
-def collect(arrays: Dict[str, Any], dtypes: Dict[str, Optional[str]],
-            device: str) -> List[Tuple[View, ...]]:
-    """The arrays of a step, one tuple (params, grads, exp_avg, exp_avg_sq) per parameter."""
-    return _arrays.collect(arrays, dtypes, device, read_only=("grads",))
 
 
 def reference(params: Sequence[float], grads: Sequence[float], exp_avg: Sequence[float],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Iterable, List, Optional, Sequence
+from typing import Any, Iterable, List, Optional, Sequence, Tuple
 
 from ds_ops import _arrays
 from ds_ops._library import CannotRun, check, load
@@ -50,19 +50,35 @@ def device_of(views: Sequence[_arrays.View]) -> int:
     return known[0].index if known and len(known) == len(views) else -1
 
 
-def stream_of(library: ctypes.CDLL, views: Sequence[_arrays.View], device: int) -> Optional[int]:
-    """The stream to work on: PyTorch's current one for tensors, else the one that the arrays name,
-    else the default. Waits for the streams of arrays that name another one."""
-    tensors = [v for v in views if _arrays.is_tensor(v.owner)]
-    if tensors:
-        torch = _arrays.library_of(tensors[0].owner)
-        chosen = torch.cuda.current_stream(tensors[0].owner.device).cuda_stream
+def torch_of(views: Sequence[_arrays.View]) -> Optional[Tuple[Any, Any]]:
+    """PyTorch and the device of the first tensor among ``views``; None: there is no tensor."""
+    return next(((_arrays.library_of(v.owner), v.owner.device) for v in views
+                 if _arrays.is_tensor(v.owner)), None)
+
+
+def streams_of(views: Sequence[_arrays.View]) -> List[int]:
+    """The streams that the arrays name."""
+    return [v.stream for v in views if v.stream is not None]
+
+
+def choose_stream(library: ctypes.CDLL, torch: Optional[Tuple[Any, Any]], named: Sequence[int],
+                  device: int) -> Optional[int]:
+    """The stream to work on: PyTorch's current one where ``torch`` is given, else the first that is
+    named, else the default. Waits for those that are named and are another one."""
+    if torch is not None:
+        module, place = torch
+        chosen = module.cuda.current_stream(place).cuda_stream
     else:
-        chosen = next((v.stream for v in views if v.stream is not None), None)
-    for other in {v.stream for v in views if v.stream is not None} - {chosen}:
+        chosen = named[0] if named else None
+    for other in set(named) - {chosen}:
         check(library, "ds_ops_cuda_synchronize",
               library.ds_ops_cuda_synchronize(max(device, 0), other))
     return chosen
+
+
+def stream_of(library: ctypes.CDLL, views: Sequence[_arrays.View], device: int) -> Optional[int]:
+    """``choose_stream`` for these arrays."""
+    return choose_stream(library, torch_of(views), streams_of(views), device)
 
 
 def need_gpu(library: ctypes.CDLL) -> None:

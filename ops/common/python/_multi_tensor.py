@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bisect
 import ctypes
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
-from ds_ops import _arrays, _cuda, _library
+from ds_ops import _arrays, _cuda
 
 _void, _i32, _i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
 LIST, SIZES = ctypes.POINTER(_void), ctypes.POINTER(_i64)
@@ -39,22 +39,13 @@ class Lists:
                               for i, v in enumerate(row) if i != GRADS and v.nbytes)
         self._library = library
         # Not the tensor itself: a list that is kept must not keep a gradient.
-        self._torch = next(((_arrays.library_of(v.owner), v.owner.device) for v in views
-                            if _arrays.is_tensor(v.owner)), None)
-        self._streams = [v.stream for v in views if v.stream is not None]
+        self._torch = _cuda.torch_of(views)
+        self._streams = _cuda.streams_of(views)
 
     def stream(self, values: Sequence[_arrays.View]) -> Optional[int]:
         """The stream to work on, as ``_cuda.stream_of``; ``values`` are more arrays of the call."""
-        named = self._streams + [v.stream for v in values if v.stream is not None]
-        if self._torch is not None:
-            torch, device = self._torch
-            chosen = torch.cuda.current_stream(device).cuda_stream
-        else:
-            chosen = named[0] if named else None
-        for other in set(named) - {chosen}:
-            _library.check(self._library, "ds_ops_cuda_synchronize",
-                           self._library.ds_ops_cuda_synchronize(max(self.device, 0), other))
-        return chosen
+        return _cuda.choose_stream(self._library, self._torch,
+                                   self._streams + _cuda.streams_of(values), self.device)
 
 
 class Cache:
@@ -62,24 +53,36 @@ class Cache:
     they are not checked again. It holds none of them. One thread uses it at a time."""
 
     def __init__(self) -> None:
-        self._key: Any = None
+        self._key: Optional[List[Any]] = None
         self._lists: Optional[Lists] = None
 
-    def find(self, columns: Sequence[Any]) -> Tuple[Any, Optional[Lists]]:
-        """What identifies the call (None: it cannot be told), and its lists if they are known."""
+    def lists(self, columns: Sequence[Any], make: Callable[[], Lists]) -> Lists:
+        """The lists of a call, by ``make`` where they are not known."""
+        key = self._key_of(columns)
+        if key is None:
+            return make()
+        if self._lists is None or key != self._key:
+            self._lists, self._key = make(), key
+        return self._lists
+
+    @staticmethod
+    def _key_of(columns: Sequence[Any]) -> Optional[List[Any]]:
+        """What identifies the tensors of a call; None: it cannot be told."""
         key: List[Any] = [len(columns)]
         for column in columns:
             if not isinstance(column, (list, tuple)):
-                return None, None
+                return None
             for array in column:
                 if not _arrays.is_tensor(array):
-                    return None, None
+                    return None
                 key.append((array.data_ptr(), array.shape, array.dtype, array.is_contiguous()))
-        return key, self._lists if key == self._key else None
+        return key
 
-    def keep(self, key: Any, lists: Lists) -> None:
-        """The next ``find`` of the same key gives these lists."""
-        self._key, self._lists = key, lists
+
+def lists_of(columns: Sequence[Any], make: Callable[[], Lists],
+             cache: Optional[Cache]) -> Lists:
+    """``cache.lists``, where there is a cache."""
+    return make() if cache is None else cache.lists(columns, make)
 
 
 def same_dtype(name: str, column: Sequence[_arrays.View], among: Sequence[str]) -> None:

@@ -77,8 +77,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def _in_order(self, param: torch.Tensor, state: Dict[str, Any],
                   copy: Optional[torch.Tensor] = None) -> Dict[str, torch.Tensor]:
-        """The tensors of a parameter, and of a copy of it, as views that are row-major, whatever its
-        memory format."""
+        """The tensors of a parameter, and of a copy of it, as views that are row-major, whatever
+        its memory format."""
         tensors = {"params": param, "grads": param.grad, **{k: state[k] for k in self._states}}
         if copy is not None:
             tensors["param_copy"] = copy

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, List, Optional, Tuple
 
-from ds_ops import _adam, _cuda, _multi_tensor
+from ds_ops import _adam, _arrays, _cuda, _multi_tensor
 from ds_ops._library import check
 from ds_ops._multi_tensor import Cache
 
@@ -56,7 +56,8 @@ def step(params: Any, grads: Any, exp_avg: Any, exp_avg_sq: Any, *, step: Any, l
     """
     if not 0 <= chunk_size < 2**31:
         raise ValueError(f"chunk_size: must be from 0 to {2**31 - 1}, is {chunk_size!r}")
-    lists = _lists([params, grads, exp_avg, exp_avg_sq], dtype, cache)
+    columns = [params, grads, exp_avg, exp_avg_sq]
+    lists = _multi_tensor.lists_of(columns, lambda: _lists(columns, dtype), cache)
     values, step, lr, views = _multi_tensor.device_values(lists.count, step, lr, inv_scale,
                                                           noop_flag)
     settings = _adam.options(step, lr, betas, eps, weight_decay, adamw, bias_correction)
@@ -71,18 +72,12 @@ def step(params: Any, grads: Any, exp_avg: Any, exp_avg_sq: Any, *, step: Any, l
     check(_lib, "ds_ops_fused_adam_step", code)
 
 
-def _lists(columns: List[Any], dtype: Optional[str],
-           cache: Optional[Cache]) -> _multi_tensor.Lists:
-    key, known = (None, None) if cache is None else cache.find(columns)
-    if known is not None:
-        return known
+def _lists(columns: List[Any], dtype: Optional[str]) -> _multi_tensor.Lists:
     names = ("params", "grads", "exp_avg", "exp_avg_sq")
-    rows = _adam.collect(dict(zip(names, columns)), dict.fromkeys(names, dtype), "cuda")
+    rows = _arrays.collect(dict(zip(names, columns)), dict.fromkeys(names, dtype), "cuda",
+                           read_only=("grads",))
     _multi_tensor.same_dtype("params", [v for row in rows for v in row], tuple(_adam.DTYPES))
-    lists = _multi_tensor.Lists(rows, _lib)
-    if cache is not None and key is not None:
-        cache.keep(key, lists)
-    return lists
+    return _multi_tensor.Lists(rows, _lib)
 
 
 _take_step = step  # where an argument is called step too

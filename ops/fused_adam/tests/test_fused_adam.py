@@ -14,18 +14,9 @@ import ds_ops
 from ds_ops import _adam, _arrays, _cuda, _multi_tensor, fused_adam
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "common" / "tests"))
-from fake_arrays import BASE, FakeArray, FakeTensor, four
+from fake_arrays import BASE, FakeArray, FakeTensor, four, gpu_missing
 
-
-def gpu_missing():
-    """Why there is no GPU to use, or None."""
-    try:
-        fused_adam.self_test()
-    except ds_ops.CannotRun as error:
-        return error.reason
-    except Exception:  # pylint: disable=broad-except
-        return None  # it is there, and the tests shall say what is wrong
-    return None
+MISSING = gpu_missing(fused_adam)
 
 
 class Refused(unittest.TestCase):
@@ -137,11 +128,15 @@ class Caches(unittest.TestCase):
         return [[FakeTensor(BASE + 4096 * i, **keywords)] for i in range(4)]
 
     def find(self, cache, columns):
-        key, lists = cache.find(columns)
-        if lists is None and key is not None:
+        """What is known; None, and from then on it is, where it had to be made."""
+        made = []
+
+        def make():
             rows = [tuple(_arrays.view("x", column[0], device="cuda") for column in columns)]
-            cache.keep(key, _multi_tensor.Lists(rows, fused_adam._lib))
-        return lists
+            made.append(_multi_tensor.Lists(rows, fused_adam._lib))
+            return made[-1]
+        lists = cache.lists(columns, make)
+        return None if made else lists
 
     def setUp(self):
         self.library = mock.patch.object(_arrays, "library_of", lambda array: None)
@@ -168,8 +163,9 @@ class Caches(unittest.TestCase):
 
     def test_arrays_are_not_kept(self):
         cache = fused_adam.Cache()
-        self.assertEqual(cache.find([[FakeArray()]]), (None, None))
-        self.assertEqual(cache.find([FakeTensor()]), (None, None))
+        for columns in ([[FakeArray()]], [FakeTensor()]):
+            made = [cache.lists(columns, object) for _ in range(2)]
+            self.assertIsNot(*made)
         columns = self.columns()
         gone = weakref.ref(columns[1][0])
         self.find(cache, columns)
@@ -199,7 +195,7 @@ class Stream(unittest.TestCase):
         self.assertEqual(_cuda.stream_of(fused_adam._lib, views(None, 2, 2), -1), 2)
 
 
-@unittest.skipUnless(gpu_missing(), "this host has a GPU")
+@unittest.skipUnless(MISSING, "this host has a GPU")
 class WithoutGpu(unittest.TestCase):
     def test_says_why(self):
         with self.assertRaises(ds_ops.CannotRun) as caught:
@@ -212,7 +208,7 @@ class WithoutGpu(unittest.TestCase):
             self.assertRegex(str(caught.exception), "driver|device")
 
 
-@unittest.skipIf(gpu_missing(), f"no GPU: {gpu_missing()}")
+@unittest.skipIf(MISSING, f"no GPU: {MISSING}")
 class OnGpu(unittest.TestCase):
     def take(self, sizes, skip=0, **keywords):
         """Runs a step on tensors of `sizes`, `skip` elements after an aligned address: what went in

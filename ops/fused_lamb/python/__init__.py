@@ -97,8 +97,8 @@ def step(params: Any, grads: Any, exp_avg: Any, exp_avg_sq: Any, *, step: Any, l
     """
     if not 0 <= chunk_size < 2**31:
         raise ValueError(f"chunk_size: must be from 0 to {2**31 - 1}, is {chunk_size!r}")
-    columns = [params, grads, exp_avg, exp_avg_sq]
-    lists = _lists(columns if params_copy is None else columns + [params_copy], dtype, cache)
+    columns = [params, grads, exp_avg, exp_avg_sq, *([] if params_copy is None else [params_copy])]
+    lists = _multi_tensor.lists_of(columns, lambda: _lists(columns, dtype), cache)
     values, step, lr, views = _multi_tensor.device_values(lists.count, step, lr, inv_scale,
                                                           noop_flag)
     settings = _options(step, lr, betas, eps, weight_decay, (min_coeff, max_coeff), grad_scale,
@@ -195,23 +195,17 @@ def _options(step: int, lr: float, betas: Tuple[float, float], eps: float, weigh
                     _CORRECTIONS[correction], int(bool(eps_inside)))
 
 
-def _lists(columns: List[Any], dtype: Optional[str],
-           cache: Optional[Cache]) -> _multi_tensor.Lists:
-    key, known = (None, None) if cache is None else cache.find(columns)
-    if known is not None:
-        return known
+def _lists(columns: List[Any], dtype: Optional[str]) -> _multi_tensor.Lists:
     names = ("params", "grads", "exp_avg", "exp_avg_sq")
     arrays = dict(zip(names, columns))
-    rows = _adam.collect(arrays, {name: _multi_tensor.held(name, column, dtype)
-                                  for name, column in arrays.items()}, "cuda")
+    rows = _arrays.collect(arrays, {name: _multi_tensor.held(name, column, dtype)
+                                    for name, column in arrays.items()}, "cuda",
+                           read_only=("grads",))
     if rows:
         _check_dtypes(rows)
     if len(columns) == 5:
         rows = _with_copies(rows, columns[4], dtype)
-    lists = _multi_tensor.Lists(rows, _lib)
-    if cache is not None and key is not None:
-        cache.keep(key, lists)
-    return lists
+    return _multi_tensor.Lists(rows, _lib)
 
 
 def _check_dtypes(rows: Sequence[Tuple[_arrays.View, ...]]) -> None:
