@@ -15,6 +15,16 @@
 
 namespace ds_ops {
 
+/// The code of the type at the C border.
+template <class Element>
+constexpr std::int32_t dtype_of = DS_OPS_FLOAT32;
+template <>
+inline constexpr std::int32_t dtype_of<double> = DS_OPS_FLOAT64;
+template <>
+inline constexpr std::int32_t dtype_of<Float16> = DS_OPS_FLOAT16;
+template <>
+inline constexpr std::int32_t dtype_of<BFloat16> = DS_OPS_BFLOAT16;
+
 /// Half the distance of neighbours, relative to the value: what one rounding may change.
 template <class Element>
 constexpr double roundoff = 0x1p-24;

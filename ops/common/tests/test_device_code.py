@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What nvcc made of the kernels, read back from the libraries: cuobjdump and nvdisasm, from PATH, or
-from the packages nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm, or triton's."""
+"""What nvcc made of the kernels, read back from the libraries: cuobjdump and nvdisasm, from PATH,
+or from the packages nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm, or triton's."""
 import os
 import pathlib
 import re

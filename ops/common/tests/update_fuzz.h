@@ -104,6 +104,17 @@ struct FuzzTensor {
     arrays.emplace_back(random.below(3), size, 5, 6, random);
   }
 
+  /// Of every array but the copy, which no step reads.
+  std::vector<std::vector<double>> values() const {
+    std::vector<std::vector<double>> all(arrays.size() - 1);
+    for (std::size_t k = 0; k < all.size(); ++k) {
+      for (std::int64_t i = 0; i < size; ++i) {
+        all[k].push_back(arrays[k].get(i));
+      }
+    }
+    return all;
+  }
+
   std::vector<std::vector<char>> bytes() const {
     std::vector<std::vector<char>> all;
     for (const FuzzArray& array : arrays) {
@@ -152,6 +163,81 @@ int spoil(Tensor& tensor, const Tensor& other, Random& random) {
       tensor.param_copy = other.size == 0 ? tensor.params : other.params;
       tensor.copy_dtype = tensor.param_dtype;
       return empty ? DS_OPS_OK : DS_OPS_OVERLAP;
+  }
+}
+
+/// A call of an optimizer: some tensors, as they are and as its struct `Tensor` describes them.
+template <class Tensor>
+struct FuzzCall {
+  /// `describe` makes a Tensor of a FuzzTensor.
+  template <class Describe>
+  FuzzCall(int states, std::int32_t best_level, Random& random, Describe describe) {
+    const int count = random.below(20) == 0 ? 20 : 2 + random.below(3);
+    for (int i = 0; i < count; ++i) {
+      tensors.emplace_back(states, random);
+      described.push_back(describe(tensors.back()));
+    }
+    level = random.below(best_level + 1);
+    threads = random.below(4);
+  }
+
+  std::int64_t count() const { return static_cast<std::int64_t>(described.size()); }
+
+  /// Puts one thing that is wrong into the level, the threads or a tensor; the code that must come
+  /// of it.
+  int spoil(Random& random) {
+    const std::size_t at = static_cast<std::size_t>(random.below(static_cast<int>(tensors.size())));
+    switch (random.below(5)) {
+      case 0:
+        level = random.below(2) == 0 ? 4 + random.below(99) : -1 - random.below(99);
+        return DS_OPS_BAD_CPU_LEVEL;
+      case 1:
+        threads = -1 - random.below(99);
+        return DS_OPS_BAD_THREADS;
+      default:
+        return ds_ops::spoil(described[at], described[at == 0 ? 1 : at - 1], random);
+    }
+  }
+
+  std::vector<FuzzTensor> tensors;
+  std::vector<Tensor> described;
+  std::int32_t level = 0;
+  std::int32_t threads = 0;
+};
+
+/// Steps of random calls are what is_right(now, was, options) says. A Call has run().
+template <class Call, class IsRight>
+void check_right_calls(IsRight is_right) {
+  Random random(1);
+  for (int round = 0; round < 150; ++round) {
+    Call call(random);
+    std::vector<std::vector<std::vector<double>>> before;
+    for (const FuzzTensor& tensor : call.tensors) {
+      before.push_back(tensor.values());
+    }
+    CHECK(call.run() == DS_OPS_OK);
+    for (std::size_t i = 0; i < call.tensors.size(); ++i) {
+      CHECK(is_right(call.tensors[i], before[i], call.options));
+    }
+  }
+}
+
+/// Random wrong calls give their code, and nothing is written. `run` carries a call out.
+template <class Call, class Run>
+void check_wrong_calls(Run run) {
+  Random random(2);
+  for (int round = 0; round < 600; ++round) {
+    Call call(random);
+    const int expected = call.spoil_one(random);
+    std::vector<std::vector<std::vector<char>>> before;
+    for (const FuzzTensor& tensor : call.tensors) {
+      before.push_back(tensor.bytes());
+    }
+    CAPTURE(round);
+    CHECK(run(call, random) == expected);
+    for (std::size_t i = 0; expected != DS_OPS_OK && i < call.tensors.size(); ++i) {
+      CHECK(call.tensors[i].bytes() == before[i]);
+    }
   }
 }
 

@@ -43,13 +43,6 @@ struct AdamCase {
     return all;
   }
 
-  static constexpr std::int32_t dtype() {
-    return sizeof(Element) == 8               ? DS_OPS_FLOAT64
-           : sizeof(Element) == 4             ? DS_OPS_FLOAT32
-           : std::is_same_v<Element, Float16> ? DS_OPS_FLOAT16
-                                              : DS_OPS_BFLOAT16;
-  }
-
   int run(const ds_ops_adam_options& options, const ds_ops_device_values& values,
           std::int32_t chunk_size) {
     const std::vector<void*> g = addresses(grads), p = addresses(params), m = addresses(exp_avg),
@@ -57,7 +50,7 @@ struct AdamCase {
     const AdamLists lists{static_cast<std::int64_t>(sizes.size()),
                           {g.data(), p.data(), m.data(), v.data(), values.steps},
                           sizes.data()};
-    return run_lists(lists, dtype(), &options, values, chunk_size);
+    return run_lists(lists, dtype_of<Element>, &options, values, chunk_size);
   }
 
   /// What ds_ops_fused_adam_step does, with blocks of 32 threads on the CPU for the launches.

@@ -18,15 +18,6 @@ namespace ds_ops {
 
 inline constexpr int test_threads = 32;
 
-template <class Element>
-constexpr std::int32_t dtype_of = DS_OPS_FLOAT32;
-template <>
-inline constexpr std::int32_t dtype_of<double> = DS_OPS_FLOAT64;
-template <>
-inline constexpr std::int32_t dtype_of<Float16> = DS_OPS_FLOAT16;
-template <>
-inline constexpr std::int32_t dtype_of<BFloat16> = DS_OPS_BFLOAT16;
-
 /// `copies`: the new parameter is written as Copy too.
 template <class Element, class Grad, class Real, bool copies = false, class Copy = Float16>
 struct LambCase {

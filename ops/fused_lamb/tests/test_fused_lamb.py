@@ -13,20 +13,11 @@ import ds_ops
 from ds_ops import _adam, _cuda, fused_lamb
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "common" / "tests"))
-from fake_arrays import BASE, FakeArray, FakeTensor, four
+from fake_arrays import BASE, FakeArray, FakeTensor, four, gpu_missing
+
+MISSING = gpu_missing(fused_lamb)
 
 ROOM = FakeArray(BASE + (1 << 18), (64,), "|u1")
-
-
-def gpu_missing():
-    """Why there is no GPU to use, or None."""
-    try:
-        fused_lamb.self_test()
-    except ds_ops.CannotRun as error:
-        return error.reason
-    except Exception:  # pylint: disable=broad-except
-        return None  # it is there, and the tests shall say what is wrong
-    return None
 
 
 class Refused(unittest.TestCase):
@@ -153,7 +144,7 @@ class Refused(unittest.TestCase):
         self.assertEqual(code(count=0, grads=None), 0)
 
 
-@unittest.skipUnless(gpu_missing(), "this host has a GPU")
+@unittest.skipUnless(MISSING, "this host has a GPU")
 class WithoutGpu(unittest.TestCase):
     def test_says_why(self):
         with self.assertRaises(ds_ops.CannotRun) as caught:
@@ -169,7 +160,7 @@ def halves(bits):
     return [struct.unpack("<e", struct.pack("<H", b))[0] for b in bits]
 
 
-@unittest.skipIf(gpu_missing(), f"no GPU: {gpu_missing()}")
+@unittest.skipIf(MISSING, f"no GPU: {MISSING}")
 class OnGpu(unittest.TestCase):
     def take(self, sizes, skip=0, copies=False, **keywords):
         """Runs a step on tensors of `sizes`, `skip` elements after an aligned address: what went in

@@ -15,15 +15,9 @@
 #include "cpu_block.h"
 #include "dequantize.h"
 #include "ds_ops/cpu_level.h"
+#include "elements.h"
 
 namespace ds_ops {
-
-template <class Element>
-constexpr std::int32_t dtype_of = DS_OPS_FLOAT32;
-template <>
-inline constexpr std::int32_t dtype_of<Float16> = DS_OPS_FLOAT16;
-template <>
-inline constexpr std::int32_t dtype_of<BFloat16> = DS_OPS_BFLOAT16;
 
 /// `count` elements that begin `skip` elements after an address that is a multiple of 64.
 template <class Element>

@@ -2,34 +2,19 @@
 """quantizer: what it refuses, and what it does on a GPU, with the standard library alone."""
 import array
 import math
+import pathlib
 import random
+import sys
 import unittest
 
-import ds_ops
 from ds_ops import _arrays, _cuda, quantizer
 from ds_ops.quantizer import _calls
 from ds_ops.quantizer import Asymmetric, Symmetric
 
-BASE = 1 << 20  # an address that is aligned and never read: the checks come before any use
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "common" / "tests"))
+from fake_arrays import BASE, FakeArray, gpu_missing
 
-
-class FakeArray:
-    """An array that claims to lie on a GPU."""
-
-    def __init__(self, address=BASE, shape=(4,), typestr="<f4"):
-        self.__cuda_array_interface__ = {"shape": shape, "typestr": typestr, "version": 3,
-                                         "data": (address, False), "strides": None}
-
-
-def gpu_missing():
-    """Why there is no GPU to use, or None."""
-    try:
-        quantizer.self_test()
-    except ds_ops.CannotRun as error:
-        return error.reason
-    except Exception:  # pylint: disable=broad-except
-        return None  # it is there, and the tests shall say what is wrong
-    return None
+MISSING = gpu_missing(quantizer)
 
 
 def floats(count, seed=1, low=-2.0, high=3.0):
@@ -161,7 +146,7 @@ class NewArrays(unittest.TestCase):
         self.assertEqual(new(memoryview(b"ab"), 2, "bfloat16").itemsize, 2)
 
 
-@unittest.skipIf(gpu_missing(), f"no GPU: {gpu_missing()}")
+@unittest.skipIf(MISSING, f"no GPU: {MISSING}")
 class OnGpu(unittest.TestCase):
     """The same bits as the CPU's; needs no array library."""
 

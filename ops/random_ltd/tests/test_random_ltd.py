@@ -3,7 +3,9 @@
 where there is one. Elements are only moved, so results are equal to the byte."""
 import array
 import ctypes
+import pathlib
 import random
+import sys
 import unittest
 
 import ds_ops
@@ -18,7 +20,10 @@ try:
 except ImportError:
     torch = None
 
-BASE = 1 << 20  # an address that is aligned and never read: the checks come before any use
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "common" / "tests"))
+from fake_arrays import BASE, FakeArray, gpu_missing
+
+MISSING = gpu_missing(random_ltd)
 
 
 def shaped(flat, *shape):
@@ -39,28 +44,8 @@ def choose(rows, kept, tokens, seed=1):
     return [rng.sample(range(tokens), kept) for _ in range(rows)]
 
 
-class FakeArray:
-    """An array that claims to lie on a GPU."""
-
-    def __init__(self, address=BASE, shape=(2, 3, 4), typestr="<f4", readonly=False):
-        self.shape = shape
-        self.__cuda_array_interface__ = {"shape": shape, "typestr": typestr, "version": 3,
-                                         "data": (address, readonly), "strides": None}
-
-
 def fake_ids(*shape, address=BASE + (1 << 16)):
     return FakeArray(address, shape, "<i4")
-
-
-def gpu_missing():
-    """Why there is no GPU to use, or None."""
-    try:
-        random_ltd.self_test()
-    except ds_ops.CannotRun as error:
-        return error.reason
-    except Exception:  # pylint: disable=broad-except
-        return None  # it is there, and the tests shall say what is wrong
-    return None
 
 
 class OnCpu(unittest.TestCase):
@@ -232,7 +217,7 @@ class Refused(unittest.TestCase):
                     numpy.broadcast_to(x[:1], (1, 4, 6)), x[:1, :1], ids[:1], True)
 
     def test_on_gpu(self):
-        x, ids = FakeArray(), fake_ids(2, 1)
+        x, ids = FakeArray(shape=(2, 3, 4)), fake_ids(2, 1)
         self.refuse(TypeError, "pass out=", "token_gather", x, ids, True)
         self.refuse(ValueError, "^sorted_indices: must be in the memory of a CUDA GPU",
                     "token_gather", x, ints([0, 0], 2, 1), True)
@@ -273,7 +258,7 @@ class Refused(unittest.TestCase):
         self.assertEqual(lib.ds_ops_random_ltd_sort(0, None, 0, 3, 4, None, None), 0)
 
 
-@unittest.skipUnless(gpu_missing(), "this host has a GPU")
+@unittest.skipUnless(MISSING, "this host has a GPU")
 class WithoutGpu(unittest.TestCase):
     def test_says_why(self):
         with self.assertRaises(ds_ops.CannotRun) as caught:
@@ -284,7 +269,7 @@ class WithoutGpu(unittest.TestCase):
         self.assertRegex(str(caught.exception), "driver|device")
 
 
-@unittest.skipIf(gpu_missing(), f"no GPU: {gpu_missing()}")
+@unittest.skipIf(MISSING, f"no GPU: {MISSING}")
 class OnGpu(unittest.TestCase):
     def memory(self, values, dtype="float32"):
         made = _cuda.Memory(random_ltd._lib, values, dtype)

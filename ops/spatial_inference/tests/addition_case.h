@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bias_add.h"
+#include "elements.h"
 
 namespace ds_ops {
 
@@ -105,10 +106,5 @@ struct Case {
            std::equal(expected.begin(), expected.end(), out.data(), same<Element>);
   }
 };
-
-template <class Element>
-constexpr std::int32_t dtype_of = std::is_same_v<Element, float>     ? DS_OPS_FLOAT32
-                                  : std::is_same_v<Element, Float16> ? DS_OPS_FLOAT16
-                                                                     : DS_OPS_BFLOAT16;
 
 }  // namespace ds_ops

@@ -8,8 +8,10 @@ the float32 sum (53 >= 2 * 24 + 2 bits: rounding twice is rounding once, Figuero
 import array
 import ctypes
 import math
+import pathlib
 import random
 import struct
+import sys
 import unittest
 
 import ds_ops
@@ -24,9 +26,12 @@ try:
 except ImportError:
     torch = None
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "common" / "tests"))
+from fake_arrays import BASE, FakeArray, gpu_missing
+
+MISSING = gpu_missing(spatial_inference)
 FUNCTIONS = (spatial_inference.nhwc_bias_add, spatial_inference.nhwc_bias_add_add,
              spatial_inference.nhwc_bias_add_bias_add)
-BASE = 1 << 20  # an address that is aligned and never read: the checks come before any use
 CODES = {"float32": "f", "float16": "H", "bfloat16": "H"}
 
 
@@ -92,24 +97,8 @@ def sample(rows, channels, count, dtype, seed=1):
     return [make(values(n), dtype) for n in sizes[:count]]
 
 
-class FakeArray:
-    """An array that claims to lie on a GPU."""
-
-    def __init__(self, address=BASE, shape=(2, 4), typestr="<f4", readonly=False, strides=None):
-        self.shape = shape
-        self.__cuda_array_interface__ = {"shape": shape, "typestr": typestr, "version": 3,
-                                         "data": (address, readonly), "strides": strides}
-
-
-def gpu_missing():
-    """Why there is no GPU to use, or None."""
-    try:
-        spatial_inference.self_test()
-    except ds_ops.CannotRun as error:
-        return error.reason
-    except Exception:  # pylint: disable=broad-except
-        return None  # it is there, and the tests shall say what is wrong
-    return None
+def fake(address=BASE, shape=(2, 4), **keywords):
+    return FakeArray(address, shape, **keywords)
 
 
 class Same(unittest.TestCase):
@@ -248,17 +237,17 @@ class Refused(unittest.TestCase):
         self.refuse(ValueError, "shares memory with", x, memory[:12].cast("f"), out=x)
 
     def test_on_gpu(self):
-        b = FakeArray(BASE + 4096, (4,))
-        self.refuse(ValueError, "^bias: must be in the memory of a CUDA GPU", FakeArray(),
+        b = fake(BASE + 4096, (4,))
+        self.refuse(ValueError, "^bias: must be in the memory of a CUDA GPU", fake(),
                     array.array("f", [0] * 4))
-        self.refuse(TypeError, "pass out=", FakeArray(), b)
-        self.refuse(ValueError, "^activation: is not contiguous", FakeArray(strides=(32, 8)), b,
-                    out=FakeArray(BASE + 8192))
+        self.refuse(TypeError, "pass out=", fake(), b)
+        self.refuse(ValueError, "^activation: is not contiguous", fake(strides=(32, 8)), b,
+                    out=fake(BASE + 8192))
         self.refuse(ValueError, "^activation: is not contiguous",
-                    FakeArray(shape=(2, 2, 2, 4), strides=(64, 4, 32, 8)), b, out=FakeArray())
-        self.refuse(ValueError, "^bias: is not aligned", FakeArray(), FakeArray(BASE + 4098, (4,)))
-        self.refuse(ValueError, "^out: shares memory with activation", FakeArray(), b,
-                    out=FakeArray(BASE + 4))
+                    fake(shape=(2, 2, 2, 4), strides=(64, 4, 32, 8)), b, out=fake())
+        self.refuse(ValueError, "^bias: is not aligned", fake(), fake(BASE + 4098, (4,)))
+        self.refuse(ValueError, "^out: shares memory with activation", fake(), b,
+                    out=fake(BASE + 4))
 
     def test_c_abi_checks_for_itself(self):
         """The CPU function is fuzzed in C++; the GPU's has the same checks."""
@@ -279,18 +268,18 @@ class Refused(unittest.TestCase):
         self.assertEqual(code(None, None, None, rows=0), 0)
 
 
-@unittest.skipUnless(gpu_missing(), "this host has a GPU")
+@unittest.skipUnless(MISSING, "this host has a GPU")
 class WithoutGpu(unittest.TestCase):
     def test_says_why(self):
         with self.assertRaises(ds_ops.CannotRun) as caught:
             ds_ops.self_test("spatial_inference")
         self.assertRegex(caught.exception.reason, "^there is no ")
         with self.assertRaises(ds_ops.OpError) as caught:
-            FUNCTIONS[0](FakeArray(), FakeArray(BASE + 4096, (4,)), out=FakeArray(BASE + 8192))
+            FUNCTIONS[0](fake(), fake(BASE + 4096, (4,)), out=fake(BASE + 8192))
         self.assertRegex(str(caught.exception), "driver|device")
 
 
-@unittest.skipIf(gpu_missing(), f"no GPU: {gpu_missing()}")
+@unittest.skipIf(MISSING, f"no GPU: {MISSING}")
 class OnGpu(Same):
     def test_has_the_bits_of_the_cpu(self):
         kinds = {"float32": "float32", "float16": "uint16", "bfloat16": "uint16"}
