@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """All figures of the op library, in one run.
 
-    python3 tests/bench/ops.py --build build-bench --python PY [--deepspeed WHEEL] [--rounds 5]
+    python3 tests/bench/ops.py --build build-bench --python PY [--deepspeed WHEEL]
+        [--deepspeed-python PY] [--rounds 5]
 
 What a cold build of the library costs and how large its wheel is; then ops_cpu.py, ops_async_io.py
 and ops_gpu.py beside their peers. PY has torch; the library that is built here comes into its path.
-WHEEL is DeepSpeed with its own cpu_adam and cpu_adagrad: see ops_cpu.py.
+WHEEL is DeepSpeed with its own cpu_adam and cpu_adagrad (see ops_cpu.py); the interpreter of
+--deepspeed-python has DeepSpeed with its aio_handle (see ops_async_io.py).
 """
 import argparse
 import os
@@ -53,7 +55,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", required=True)
     parser.add_argument("--python", default=sys.executable, help="it has torch")
-    parser.add_argument("--deepspeed")
+    parser.add_argument("--deepspeed", metavar="WHEEL")
+    parser.add_argument("--deepspeed-python", metavar="PY")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ds-deploy-bench.") as name:
@@ -64,8 +67,9 @@ def main():
         path = os.pathsep.join(filter(None, [str(folder / "package"),
                                              os.environ.get("PYTHONPATH")]))
         cpu = ["--ops", wheel, *(["--deepspeed", given.deepspeed] if given.deepspeed else [])]
+        files = ["--deepspeed", given.deepspeed_python] if given.deepspeed_python else []
         status = 0
-        for script, words in (("ops_cpu.py", cpu), ("ops_async_io.py", []), ("ops_gpu.py", [])):
+        for script, words in (("ops_cpu.py", cpu), ("ops_async_io.py", files), ("ops_gpu.py", [])):
             done = subprocess.run([given.python, HERE / script, "--rounds", str(given.rounds),
                                    *words], check=False, env={**os.environ, "PYTHONPATH": path})
             status = status or done.returncode
