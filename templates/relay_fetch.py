@@ -126,7 +126,7 @@ class Fetch:
             self.source_has = have
             self.pace.hear(time.monotonic(), root)
             self.store.heard(root)
-            if at == NO_CHUNK and not length:
+            if at == NO_CHUNK and not length and have <= self.store.have:
                 self.refuse_waiting()
             elif at != self.store.have or length != self.store.size_of(at) or have <= at:
                 raise Broken("it sent a frame that is not the next one")

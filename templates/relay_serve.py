@@ -123,8 +123,8 @@ class Parent:
         try:
             at = first
             while at < store.number and not store.dropped:
-                store.wait_beyond(at, ALIVE)
-                if store.have > at:
+                have = store.wait_beyond(at, ALIVE)
+                if have > at:
                     refuse_changed(store, fd, at, buffer)
                     self.send_chunk(conn, store, fd, at, buffer)
                     self.agent.account.add(self.agent.account.went, peer, store.size_of(at))
@@ -132,7 +132,7 @@ class Parent:
                 elif store.over:
                     return
                 else:
-                    self.send_frame(conn, HEADER.pack(NO_CHUNK, 0, store.have, store.root))
+                    self.send_frame(conn, HEADER.pack(NO_CHUNK, 0, have, store.root))
             # What was sent last is lost if this side closes first and the child's word comes late.
             conn.settimeout(TAKING)
             conn.recv(1)
@@ -155,7 +155,7 @@ class Parent:
         begin = time.monotonic()
         for attempt in range(MOST_CALLS):
             time.sleep(max(0, begin + CALL_AFTER + attempt * CALL_AGAIN - time.monotonic()))
-            if store.over or child["id"] in store.served:
+            if store.dropped or child["id"] in store.served:
                 return
             try:
                 conn = dial(child, self.agent.dialling)

@@ -35,7 +35,7 @@ class Store:
             self.close()
             self.reads, self.writes = (fds + [-1])[:2]
             self.over, self.dropped = False, False
-            self.have = 0
+            self.have, self.served = 0, set()
             if message["root"]:
                 self.root = 0
         self.grown(message["have"], message["root"])
@@ -78,10 +78,11 @@ class Store:
             self.root = max(self.root, min(root, self.number))
 
     def wait_beyond(self, at, seconds):
-        """Until chunk `at` is here, at most so long."""
+        """How many chunks are here, once chunk `at` is, or so much time has passed."""
         with self.changed:
             if self.have <= at and not self.over:
                 self.changed.wait(seconds)
+            return self.have
 
     def open_reader(self):
         """A descriptor of the caller's own; Broken where the stream is no more here."""

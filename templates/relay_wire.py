@@ -19,7 +19,7 @@
 # (network order) and the bytes of a chunk:
 #     chunk    its index; 0xffffffff: none, while there is nothing to send
 #     length   of the bytes that follow: what the list of chunks says of this one; 0 where there is none
-#     have     so many chunks the parent has
+#     have     so many chunks the parent has; without a chunk no more than the child has
 #     root     so many the root of the tree has, as far as the parent has heard
 # Chunks come in order and without a gap. A frame comes at least every half second, or bytes of one.
 # Either side may close at any time; the child goes on elsewhere, at its next chunk.
@@ -138,6 +138,19 @@ def wanted_chunk(words, stream):
     return first
 
 
+def begin_connection(address, port):
+    conn = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    conn.setblocking(False)
+    try:
+        conn.connect((address, port))
+    except BlockingIOError:
+        pass
+    except OSError:
+        conn.close()
+        raise
+    return conn
+
+
 def connections(addresses, port, end):
     """Each that comes about by `end` (time.monotonic()); the next address is tried before the one
     before it has failed. What is not taken is closed; the texts say why others failed."""
@@ -149,10 +162,11 @@ def connections(addresses, port, end):
                 break
             if left:
                 address = left.pop(0)
-                conn = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-                opening[conn] = address
-                conn.setblocking(False)
-                conn.connect_ex((address, port))
+                try:
+                    opening[begin_connection(address, port)] = address
+                except OSError as error:
+                    failed.append("%s: %s" % (address, why(error)))
+                    continue
             _, ready, _ = select.select([], list(opening), [], STAGGER if left else end - now)
             for conn in ready:
                 address, error = opening.pop(conn), conn.getsockopt(socket.SOL_SOCKET,
@@ -167,7 +181,8 @@ def connections(addresses, port, end):
         for conn in opening:
             conn.close()
     failed += ["%s: no answer" % address for address in list(opening.values()) + left]
-    raise Broken("it cannot be reached at port %d of %s" % (port, ", ".join(failed)))
+    if failed:
+        raise Broken("it cannot be reached at port %d of %s" % (port, ", ".join(failed)))
 
 
 def dial(peer, context):
@@ -195,7 +210,7 @@ def dial(peer, context):
                 conn.close()
         except Broken as nowhere:
             problems.append(str(nowhere))
-    raise Broken("; ".join(problems[-3:]))
+    raise Broken("; ".join(problems[-3:]) or "it has no address")
 
 
 class Throttle:
