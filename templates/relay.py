@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Streams by way of other hosts: host.py's side of the relay agent, a process of its own (see
-# relay_wire.py) that begins and ends with the run. durable.py and receive.py stand before this text.
+# relay_wire.py) that begins and ends with the run. durable.py and receive.py stand before this
+# text.
 #
 # The agent reads the .part file by a descriptor of its own, so that it passes on what is there as
-# long as it lives, and writes to it only while it fetches: by the locked one, which it gives up then.
+# long as it lives, and writes to it only while it fetches: by the locked one, which it gives up
+# then.
 import array
 import contextlib
 import hashlib
@@ -72,8 +74,8 @@ class RelayAgent:
         return self.hear()
 
     def wait_for_end(self):
-        """What the agent says in the end. CutShort once the coordinator is gone, which must not wait
-        for other hosts."""
+        """What the agent says in the end. CutShort once the coordinator is gone: the host must not
+        wait for others then."""
         both = select.poll()
         both.register(self.control, select.POLLIN)
         both.register(sys.stdin, select.POLLRDHUP)

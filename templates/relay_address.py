@@ -24,7 +24,7 @@ def kernel_addresses():
 
 
 def address_in(message):
-    """Of one interface's address: its own one is IFA_LOCAL where the other end of a line has one."""
+    """Of one interface: its own address is IFA_LOCAL where the other end of a line has one."""
     family, prefix, flags = struct.unpack_from("=BBB", message)
     said, at = {}, 8
     while at + 4 <= len(message):

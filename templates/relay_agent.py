@@ -74,7 +74,8 @@ class Agent:
             does[heard[0]["do"]](*heard)
 
     def open(self, message, _fds):
-        self.end = time.monotonic() + message["seconds"]
+        self.end, self.degree = time.monotonic() + message["seconds"], message["degree"]
+        self.parent = Parent(self, self.degree + MORE_CHILDREN)
         try:
             self.dialling, self.answering = tls_contexts(
                 message["ca"], message["certificate"], message["key"])
@@ -83,17 +84,16 @@ class Agent:
                 raise Broken("this host has no address %s" % (
                     "in %s" % message["relay_net"] if message["relay_net"] else "at all"))
             sockets, port = listen(addresses, message["relay_net"])
+            if not start_thread(Door(self, sockets).run):
+                raise Broken("this user can have no more threads")
         except (OSError, ValueError, Broken) as error:
             self.control.say({"port": 0, "addresses": [], "why": why(error)})
             return
-        self.degree = message["degree"]
-        self.parent = Parent(self, self.degree + MORE_CHILDREN)
-        start_thread(Door(self, sockets).run)
         self.control.say({"port": port, "addresses": addresses, "why": ""})
 
     def hold(self, message, fds):
-        """A stream, as far as it is here, by a descriptor to read it; with one to write, the rest is
-        to be fetched, and an answer says how that ended."""
+        """A stream, as far as it is here, by a descriptor to read it; with one to write, the rest
+        is to be fetched, and an answer says how that ended."""
         name = message["stream"]["sha256"]
         store = self.streams.get(name) or Store(message)
         store.hold(message, fds)

@@ -32,7 +32,9 @@ class Pace:
         self.began, self.had, self.root_was, self.heard = now, have, self.root, False
 
     def hear(self, now, root):
-        """What a frame said of the root."""
+        """What a frame said of the root; 0: its sender has not heard of it yet."""
+        if not root:
+            return
         self.heard = True
         self.root = max(self.root, root)
         if self.first is None:

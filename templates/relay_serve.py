@@ -48,10 +48,6 @@ class Children:
             if self.served.get(peer) is conn:
                 del self.served[peer]
 
-    def has(self, peer):
-        with self.lock:
-            return peer in self.served
-
 
 class Offers:
     """Parents that have called because this host could not connect to them: each once."""

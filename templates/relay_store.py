@@ -13,8 +13,8 @@ class Full(Exception):
 
 
 class Store:
-    """A prefix of whole chunks of one stream, in host.py's .part file. Either host.py writes there and
-    says how far it is, or this agent does."""
+    """A prefix of whole chunks of one stream, in host.py's .part file. Either host.py writes there
+    and says how far it is, or this agent does."""
 
     def __init__(self, message):
         stream, chunks = message["stream"], message["chunks"]
@@ -114,8 +114,8 @@ def read_into(fd, buffer, place):
 
 
 def refuse_changed(store, fd, at, buffer):
-    """Broken where the chunk is not, or not any more, what it has to be: disks and later runs change
-    files, and who passes on a wrong chunk is cut out."""
+    """Broken where the chunk is not, or not any more, what it has to be: disks and later runs
+    change files, and who passes on a wrong chunk is cut out."""
     digest, place = hashlib.sha256(), at * store.chunk
     left = store.size_of(at)
     while left:

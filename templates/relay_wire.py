@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 # The relay agent: a process beside host.py that takes a run's streams from other hosts of the run
-# and passes them on while they arrive. relay_wire.py, relay_store.py, relay_pace.py, relay_serve.py,
-# relay_fetch.py, relay_address.py and relay_agent.py are one program, in this order, for Python 3.8
-# or later and its standard library; host.py sends it to a new interpreter, see relay.py.
+# and passes them on while they arrive. relay_wire.py, relay_store.py, relay_pace.py,
+# relay_serve.py, relay_fetch.py, relay_address.py and relay_agent.py are one program, in this
+# order, for Python 3.8 or later and its standard library; host.py sends it to a new interpreter,
+# see relay.py.
 #
 # What two agents say to each other
 # ---------------------------------
 # TLS 1.3 over TCP. Each shows a certificate of the run's own authority whose common name is the
 # number of its host in the run; who connects also holds it against the number that it looks for.
-# There are no tickets, so that each connection proves anew that both have their keys. A child takes a
-# stream, a parent gives it.
+# There are no tickets, so that each connection proves anew that both have their keys. A child takes
+# a stream, a parent gives it.
 #
 # Who connects says one line of JSON, at most 200 bytes:
 #     {"want": STREAM, "from": CHUNK}   a child: give me STREAM (its SHA-256) from CHUNK on
-#     {"give": STREAM}                  a parent, to a child that could not connect to it. The child
-#                                       answers with the line above, or closes
+#     {"give": STREAM}                  a parent, to a child that could not connect to it. The
+#                                       child answers with the line above, or closes
 # From then on the child is silent, and the parent sends frames: a header of four numbers of 32 bits
 # (network order) and the bytes of a chunk:
 #     chunk    its index; 0xffffffff: none, while there is nothing to send
-#     length   of the bytes that follow: what the list of chunks says of this one; 0 where there is none
+#     length   of the bytes that follow: what the list of chunks says of this one; without one 0
 #     have     so many chunks the parent has; without a chunk no more than the child has
 #     root     so many the root of the tree has, as far as the parent has heard
 # Chunks come in order and without a gap. A frame comes at least every half second, or bytes of one.
@@ -26,14 +27,15 @@
 #
 # What a peer cannot do
 # ---------------------
-# The list of chunks comes over SSH, so sizes and hashes are known before a peer says a word: a frame
-# that is not the expected one ends the connection, and a chunk is written, and passed on, only when
-# its SHA-256 is right. Who sends a wrong one is named to the coordinator and not asked again. `have`
-# and `root` only help to choose a source, and each source is left at most once because it is slow.
-# A peer has one connection as a child; there are as many children as the tree has, and four more. A
-# stranger gets no further than the handshake: 3 s, 16 at one time, and of one more the oldest of the
-# address that has the most goes. Lines are due within 3 s; silence of 3 s ends a transfer, as does a
-# child that takes nothing for 10 s, and a chunk has 10 s and one for each 64 KiB.
+# The list of chunks comes over SSH, so sizes and hashes are known before a peer says a word: a
+# frame that is not the expected one ends the connection, and a chunk is written, and passed on,
+# only when its SHA-256 is right. Who sends a wrong one is named to the coordinator and not asked
+# again. `have` and `root` only help to choose a source, and each source is left at most once
+# because it is slow. A peer has one connection as a child; there are as many children as the tree
+# has, and four more. A stranger gets no further than the handshake: 3 s, 16 at one time, and of one
+# more the oldest of the address that has the most goes. Lines are due within 3 s; silence of 3 s
+# ends a transfer, as does a child that takes nothing for 10 s, and a chunk has 10 s and one for
+# each 64 KiB.
 import contextlib
 import json
 import os
@@ -186,8 +188,8 @@ def connections(addresses, port, end):
 
 
 def dial(peer, context):
-    """A connection to that host of the run; Broken says why there is none. Several hosts may have an
-    address alike, such as a container's bridge: what answers there is another one."""
+    """A connection to that host of the run; Broken says why there is none. Several hosts may have
+    an address alike, such as a container's bridge: what answers there is another one."""
     problems = []
     with contextlib.closing(connections(peer["addresses"], peer["port"],
                                         time.monotonic() + CONNECTING)) as found:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Releases of this environment: staged from a wheel's stream and earlier releases, sealed, held
-# against their seal. layout.py, durable.py, trust.py, receive.py, relay.py, unpack.py and earlier.py
-# stand before this text.
+# against their seal. layout.py, durable.py, trust.py, receive.py, relay.py, unpack.py and
+# earlier.py stand before this text.
 #
 #     ROOT/releases/<sha256>/        an unpacked wheel, read-only
 #     ROOT/releases/<sha256>.json    its seal: the coordinator's manifest and what was compiled here

@@ -100,11 +100,7 @@ class PassedOn(RelayCase):
         first, second, third = self.hosts(1, 2, 3)
         last = self.stage(third, self.stream, [self.not_at(second), first])
         middle = self.stage(second, self.stream, [first], calls=[third])
-        feed = self.feed(first, self.stream)
-        feed.upto(SIZE // 3)
-        self.assertTrue(until(lambda: third.has(self.stream) > SIZE // 4, 30))
-        time.sleep(3)
-        feed.answer()
+        self.feed(first, self.stream, rate=3 << 20).answer()
         self.assert_staged(third, self.stream, last.result(60))
         self.assertEqual(set(last.result()["relay"]["in"]), {first.id, second.id})
         self.assertEqual(sum(last.result()["relay"]["in"].values()), SIZE)
@@ -272,10 +268,9 @@ class Ends(RelayCase):
         feed.upto(half)
         self.assertTrue(until(lambda: second.has(self.stream) == half, 30))
         agents = [first.agent(), second.agent()]
-        for host in (first, second):
+        for host, agent in ((second, agents[1]), (first, agents[0])):
             host.child.stdin.close()
-        self.assertTrue(until(lambda: all(map(is_gone, agents)), 5))
-        for host in (first, second):
+            self.assertTrue(until(lambda: is_gone(agent), 5))
             host.child.wait(5)
             self.assertEqual(host.part(self.stream).read_bytes(), self.stream.content[:half])
         first, second = self.hosts(1, 2)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts of the run that play foul, on both sides of a connection: nothing of theirs is kept, nothing
-hangs, nothing crashes, and all others get their stream. With DS_DEPLOY_LONG=1 for ten minutes."""
+"""Hosts of the run that play foul, on both sides of a connection: nothing of theirs is kept,
+nothing hangs, nothing crashes, and all others get their stream. With DS_DEPLOY_LONG=1 for ten
+minutes."""
 import collections
 import contextlib
 import json
@@ -181,7 +182,7 @@ class Fuzz(RelayCase):
             hostile.close()
 
     def test_hostile_hosts(self):
-        root, *children = self.hosts(1, 2, 3)
+        root, *children = self.hosts(1, 2, 3, seconds=SECONDS + 300)
         for stream in self.streams:
             self.assertTrue(self.feed(root, stream).answer()["ok"])
         agent, self.end = root.agent(), time.monotonic() + SECONDS

@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the relay agent decides without a network: when a source is too slow, and which addresses of
-a host others are told."""
+"""What the relay agent decides without a network: when a source is too slow, and which addresses
+of a host others are told."""
 import os
+import re
 import unittest
 from unittest import mock
 
-from support.host_side import text_of
+from support.host_side import FILES, TEMPLATES, text_of
+
+
+class Programs(unittest.TestCase):
+    def test_the_coordinator_s_program_of_a_host_is_that_of_the_tests(self):
+        text = (TEMPLATES.parent / "src" / "rollout" / "phase.cc").read_text(encoding="utf-8")
+        (listed,) = re.findall(r"host_files = \{(.*?)\};", text, re.S)
+        self.assertEqual(tuple(re.findall(r'"(.*?)"', listed)), FILES)
 
 
 class PaceOfSources(unittest.TestCase):
@@ -20,8 +28,8 @@ class PaceOfSources(unittest.TestCase):
         return self.text["Pace"](number, degree, expected, 0)
 
     def first_slow(self, rate, ahead, seconds=10, lag=0, root=lambda now: 20 * now, heard=True):
-        """When this host, which gets `rate` chunks a second from a source that is `ahead`, is told to
-        leave it; None: not within the time."""
+        """When this host, which gets `rate` chunks a second from a source that is `ahead`, is told
+        to leave it; None: not within the time."""
         for tick in range(seconds * 20):
             now = tick / 20
             if heard:
@@ -60,6 +68,9 @@ class PaceOfSources(unittest.TestCase):
         self.assertIsNone(self.first_slow(1, 50, root=lambda now: 1000))
         self.pace = self.of(expected=20)
         self.assertLessEqual(self.first_slow(1, 50, root=lambda now: 1000), 1.2)
+
+    def test_who_has_not_heard_of_the_root_says_nothing(self):
+        self.assertIsNone(self.first_slow(1, 50, root=lambda now: 1000 if now > 1 else 0))
 
     def test_the_root_has_all_by_now(self):
         self.assertIsNotNone(self.first_slow(

@@ -51,9 +51,10 @@ class Authority:
                        stderr=subprocess.PIPE, env={**os.environ, "OPENSSL_CONF": os.devnull})
 
     def request(self, file, name):
-        self.openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                     "-config", self.folder / "settings", "-subj", "/CN=%s" % name,
-                     "-keyout", self.folder / (file + ".key"), "-out", self.folder / (file + ".csr"))
+        self.openssl("req", "-new", "-nodes", "-config", self.folder / "settings",
+                     "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                     "-subj", "/CN=%s" % name, "-keyout", self.folder / (file + ".key"),
+                     "-out", self.folder / (file + ".csr"))
 
     def sign(self, file, what, *words):
         self.openssl("ca", "-batch", "-notext", "-config", self.folder / "settings",

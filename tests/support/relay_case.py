@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the relay share: real programs of hosts, each with an address of its own of this
-machine, that pass one stream on."""
+"""What the tests of the relay share: real programs of hosts, each with an address of its own of
+this machine, that pass one stream on."""
 import concurrent.futures
 import contextlib
 import hashlib
