@@ -148,12 +148,13 @@ PHASES = {"lock": lock, "unlock": unlock, "recover": recover, "show-outliving": 
           "activate": activate, "keep": confirmed, "rollback": roll_back, "check": check, "see": see,
           "records": records, "history": history, "pin": pin,
           "clean": clean, "remove": remove, "pip-lacking": lacking_by_pip, "pip-send": take_wheel,
-          "pip-install": install_by_pip, "pip-verify": verify_by_pip}
-STREAMED = ("stage", "pip-send")  # bytes follow the request
+          "pip-install": install_by_pip, "pip-verify": verify_by_pip,
+          "relay-open": relay_open, "relay-close": relay_close}
+STREAMED = ("stage", "pip-send")  # bytes follow the request, unless other hosts give them
 
 
 # What ends what was begun is never refused because of who may write here.
-ENDS = ("unlock", "recover", "keep", "rollback")
+ENDS = ("unlock", "recover", "keep", "rollback", "relay-close")
 
 
 def answer_to(request, root):
@@ -169,6 +170,8 @@ def answer_to(request, root):
         return {"ok": False, "problem": str(damaged), "checksum": True, "again": damaged.again}
     except (Locked, Overtaken) as refused:
         return {"ok": False, "problem": str(refused), "locked": True}
+    except RelayFailed as failed:
+        return {"ok": False, "problem": str(failed), "relay_failed": True}
     except Refused as refused:
         return {"ok": False, "problem": str(refused)}
     except OSError as error:
@@ -182,9 +185,13 @@ def main():
         if "more" in request:
             request.update(json.loads(sys.stdin.buffer.read(request["more"]).decode("utf-8")))
         answer = answer_to(request, root)
+        relay = request.get("relay")
+        if relay:
+            answer["relay"] = relay_account()
         sys.stdout.write("\n%s %s\n" % (request["nonce"], json.dumps(answer)))
         sys.stdout.flush()
-        if request["phase"] in STREAMED and not answer.get("changed"):
+        by_hosts = relay and relay["sources"]
+        if request["phase"] in STREAMED and not by_hosts and not answer.get("changed"):
             break  # what is left of the stream is no request
 
 

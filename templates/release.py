@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Releases of this environment: staged from a wheel's stream and earlier releases, sealed, held
-# against their seal. layout.py, durable.py, trust.py, receive.py, unpack.py and earlier.py stand
-# before this text.
+# against their seal. layout.py, durable.py, trust.py, receive.py, relay.py, unpack.py and
+# earlier.py stand before this text.
 #
 #     ROOT/releases/<sha256>/        an unpacked wheel, read-only
 #     ROOT/releases/<sha256>.json    its seal: the coordinator's manifest and what was compiled here
@@ -196,10 +196,11 @@ def stage(request, root):
                 return {"changed": False}
             clear_killed(os.path.dirname(final), sha256)
             with about(path):
-                receive(request["stream"], request["kept"], part)
+                bring(request, part, path)
             seal_release(request, root, part)
-        except CutShort:
-            keep = True
+        except BaseException as error:
+            keep = isinstance(error, CutShort)
+            stop_passing_on(request["stream"], keep)
             raise
         finally:
             if not keep and os.path.lexists(path):

@@ -16,10 +16,10 @@ using nlohmann::json;
 constexpr std::size_t answer_limit = 1u << 20;
 
 const std::vector<std::string> host_files = {
-    "layout.py",   "durable.py", "trust.py",      "receive.py", "unpack.py",
-    "earlier.py",  "release.py", "activation.py", "holder.py",  "history.py",
-    "dead_man.py", "pins.py",    "lock.py",       "see.py",     "launchers.py",
-    "keep.py",     "remove.py",  "call_pip.py",   "by_pip.py",  "host.py"};
+    "layout.py",   "durable.py", "trust.py",      "receive.py",   "relay.py",   "unpack.py",
+    "earlier.py",  "release.py", "activation.py", "holder.py",    "history.py", "dead_man.py",
+    "pins.py",     "lock.py",    "see.py",        "launchers.py", "keep.py",    "remove.py",
+    "call_pip.py", "by_pip.py",  "host.py"};
 
 bool is_for_host_py(const PhaseDescription& phase) {
   return phase.script.empty() && phase.name != "confirm";

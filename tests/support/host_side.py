@@ -8,12 +8,14 @@ import sys
 import zipfile
 
 TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "templates"
-FILES = ("layout.py", "durable.py", "trust.py", "receive.py", "unpack.py", "earlier.py",
-         "release.py", "activation.py", "holder.py", "history.py", "dead_man.py", "pins.py",
-         "lock.py", "see.py", "launchers.py", "keep.py", "remove.py", "call_pip.py", "by_pip.py",
-         "host.py")
+FILES = ("layout.py", "durable.py", "trust.py", "receive.py", "relay.py", "unpack.py",
+         "earlier.py", "release.py", "activation.py", "holder.py", "history.py", "dead_man.py",
+         "pins.py", "lock.py", "see.py", "launchers.py", "keep.py", "remove.py", "call_pip.py",
+         "by_pip.py", "host.py")
 OUTLIVING = ("layout.py", "durable.py", "activation.py", "holder.py", "history.py", "dead_man.py",
              "dead_man_main.py")
+AGENT = ("relay_wire.py", "relay_store.py", "relay_pace.py", "relay_serve.py", "relay_fetch.py",
+         "relay_address.py", "relay_agent.py")
 
 
 def sha256_of(content):
