@@ -82,6 +82,22 @@ TEST_CASE("sha256: of the beginnings of a file") {
   CHECK(sha256_beginnings(folder.path() / "absent", {}).empty());
 }
 
+TEST_CASE("sha256: of each part of a file") {
+  const TempDir folder;
+  const std::filesystem::path file = folder.path() / "f";
+  const std::string content = std::string((1 << 20) - 1, 'a') + "bcdef";
+  write_file(file, content);
+  for (const std::uint64_t size : {std::uint64_t{7}, std::uint64_t{1 << 19}, std::uint64_t{1 << 20},
+                                   content.size() / 2, content.size(), content.size() + 1}) {
+    const auto digests = sha256_parts(file, size);
+    CHECK(digests.size() == (content.size() + size - 1) / size);
+    for (std::size_t i = 0; i < digests.size(); ++i)
+      CHECK(hex(digests[i]) == sha256_hex(content.substr(i * size, size)));
+  }
+  write_file(file, "");
+  CHECK(sha256_parts(file, 10).empty());
+}
+
 TEST_CASE("sha256: the three spellings") {
   const Digest digest = sha256("abc");
   CHECK(hex(digest) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");

@@ -201,6 +201,21 @@ TEST_CASE("policy: how many hosts a share is") {
   CHECK(numbers.most_failures(300) == 9);
 }
 
+TEST_CASE("policy: whether hosts pass wheels on") {
+  CHECK(read("retries: 1\n").relay == Policy::Relay::automatic);
+  CHECK(read("relay: off\n").relay == Policy::Relay::off);
+  const Policy policy = read("relay: on\nrelay_net: fd00:1::/48\n");
+  CHECK(policy.relay == Policy::Relay::on);
+  CHECK(policy.relay_net == "fd00:1::/48");
+  for (const char* text : {"10.1.0.0", "10.1.0.0/", "10.1.0.0/33", "10.1/16", "fd00::/129", "/8",
+                           "eth0", "10.1.0.0/16 "}) {
+    CHECK(refusal(std::string("relay_net: '") + text + "'\n") ==
+          std::string("p.yaml:1:12: '") + text +
+              "' is no network; write an address and the length of its prefix, such as "
+              "10.1.0.0/16");
+  }
+}
+
 TEST_CASE("policy: hosts that the run would rather do without") {
   using What = Policy::Treatment::What;
   const Policy usual = read("retries: 1\n");

@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <vector>
 
@@ -104,6 +105,28 @@ std::map<std::uint64_t, Digest> sha256_beginnings(const std::filesystem::path& f
   take({});
   if (next != sizes.end())
     read_blocks(file, take);
+  return digests;
+}
+
+std::vector<Digest> sha256_parts(const std::filesystem::path& file, std::uint64_t size) {
+  std::vector<Digest> digests;
+  Sha256 hash;
+  std::uint64_t left = size;
+  read_blocks(file, [&](std::string_view block) {
+    while (!block.empty()) {
+      const std::size_t taken = std::min<std::uint64_t>(left, block.size());
+      hash.update(block.substr(0, taken));
+      block.remove_prefix(taken);
+      left -= taken;
+      if (left == 0) {
+        digests.push_back(hash.finish());
+        hash = Sha256();
+        left = size;
+      }
+    }
+  });
+  if (left < size)
+    digests.push_back(hash.finish());
   return digests;
 }
 

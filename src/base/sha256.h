@@ -12,6 +12,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace ds {
 
@@ -37,6 +38,8 @@ Digest sha256_file(const std::filesystem::path& file);  ///< Error if it cannot 
 /// Of the first N bytes of `file`, for each N of `sizes` that is not more than it has.
 std::map<std::uint64_t, Digest> sha256_beginnings(const std::filesystem::path& file,
                                                   const std::set<std::uint64_t>& sizes);
+/// Of the first `size` bytes of `file`, of the next, and so on; the last part may be shorter.
+std::vector<Digest> sha256_parts(const std::filesystem::path& file, std::uint64_t size);
 std::string hex(const Digest& digest);
 std::string hex(std::string_view bytes);
 std::string base64url(const Digest& digest);  ///< without '='

@@ -193,6 +193,7 @@ RolloutOptions rollout_options(const Undertaking& undertaking, Session& session)
   rollout.run = undertaking.report.run;
   rollout.probe = session.probe();
   rollout.scratch = cache_home();
+  rollout.bytes_per_second = options.bwlimit.value_or(0);
   rollout.pip_mirror = options.pip_mirror;
   rollout.policy = undertaking.policy;
   rollout.user = user_name();

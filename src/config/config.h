@@ -87,6 +87,8 @@ struct Policy {
     std::chrono::seconds time_limit{60};
     bool operator==(const Hook&) const = default;
   };
+  /// Hosts pass wheels on to each other: never, where it is faster, wherever two lack the same.
+  enum class Relay { off, automatic, on };
   struct Hooks {
     Hook run_start{.on_coordinator = true}, run_end{.on_coordinator = true};
     Hook drain{.time_limit = std::chrono::hours(4)};  ///< the scheduler takes the host out of work
@@ -111,7 +113,9 @@ struct Policy {
   Treatment busy{.what = Treatment::What::proceed};  ///< a job has it, see UseFacts
   Treatment without_dead_man;                        ///< it could not go back by itself
   bool accept_left_out = false;  ///< hosts that were left out count for no exit status
-  int retries = 1;               ///< attempts after the first
+  Relay relay = Relay::automatic;
+  std::string relay_net;  ///< "10.1.0.0/16": by addresses in it alone; empty: by any
+  int retries = 1;        ///< attempts after the first
   TimeLimits time_limits;
   std::chrono::seconds confirm_timeout{630};  ///< from the wave's activation on
   Hook health;                                ///< within the time limit of confirm

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Policies of a rollout, see ds-deploy-policy(5). Every problem is found in one pass.
+#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -28,6 +29,18 @@ std::string shown(std::string_view text) {
 
 std::string in_seconds(seconds time) {
   return fmt::format("{} s", time.count());
+}
+
+/// "10.1.0.0/16", "fd00:1::/48"
+bool is_network(const std::string& text) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string::npos || text.find('\0') != std::string::npos)
+    return false;
+  const std::string address = text.substr(0, slash);
+  unsigned char bytes[16];
+  const bool is_v4 = ::inet_pton(AF_INET, address.c_str(), bytes) == 1;
+  return (is_v4 || ::inet_pton(AF_INET6, address.c_str(), bytes) == 1) &&
+         parse_integer(text.substr(slash + 1), 0, is_v4 ? 32 : 128).has_value();
 }
 
 class PolicyReader {
@@ -77,6 +90,10 @@ class PolicyReader {
         {"bake", duration(policy_.bake)},
         {"prove_rollback", choice(policy_.prove_rollback, {{"true", true}, {"false", false}})},
         {"accept_left_out", choice(policy_.accept_left_out, {{"true", true}, {"false", false}})},
+        {"relay", choice(policy_.relay, {{"off", Policy::Relay::off},
+                                         {"auto", Policy::Relay::automatic},
+                                         {"on", Policy::Relay::on}})},
+        {"relay_net", [this](const YamlValue& at) { read_relay_net(at); }},
         {"retries", [this](const YamlValue& at) { read_retries(at); }},
         {"time_limits",
          [this](const YamlValue& at) { entry("time_limits", at, time_limit_keys()); }},
@@ -226,6 +243,16 @@ class PolicyReader {
                        fmt::format("write a whole number from 0 to {}", most_retries));
       }
       policy_.retries = static_cast<int>(*number);
+    })(value);
+  }
+
+  void read_relay_net(const YamlValue& value) {
+    single([this](const YamlValue& at) {
+      if (!is_network(at.text)) {
+        return problem(at, fmt::format("'{}' is no network", shown(at.text)),
+                       "write an address and the length of its prefix, such as 10.1.0.0/16");
+      }
+      policy_.relay_net = at.text;
     })(value);
   }
 

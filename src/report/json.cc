@@ -63,6 +63,7 @@ ordered_json host_json(const HostOutcome& host, const HostAudit* audit, const Re
           {"self_tests", host.self_tests},
           {"self_test_figures", figures_json(host)},
           {"sent_bytes", host.sent_bytes},
+          {"got_from", host.got_from},
           {"findings", findings},
           {"seconds", host.seconds}};
 }

@@ -150,6 +150,7 @@ std::string take_answer(const PhaseDescription& phase, RolloutHost& host, const 
 struct Question {
   json request;
   ExecInput input;  ///< what follows it
+  std::chrono::milliseconds time_limit;
 };
 
 Question question_of(const PhaseDescription& phase, const RolloutHost& host,
@@ -165,7 +166,8 @@ Question question_of(const PhaseDescription& phase, const RolloutHost& host,
   if (command.more != nullptr)
     command.request["more"] = command.more->size();
   return {std::move(command.request),
-          {{}, std::move(command.file), command.offset, nullptr, std::move(command.more)}};
+          {{}, std::move(command.file), command.offset, nullptr, std::move(command.more)},
+          phase.time_limit + command.more_time};
 }
 
 using Told = std::function<void(const std::string& word)>;
@@ -175,6 +177,7 @@ void ask_alone(const PhaseDescription& phase, RolloutHost& host, Transport& tran
   const std::string nonce = random_nonce();
   Question question = question_of(phase, host, nonce);
   Exec exec = phase_exec(phase, host, question.request);
+  exec.time_limit = question.time_limit;
   exec.input.file = std::move(question.input.file);
   exec.input.offset = question.input.offset;
   exec.input.tail = std::move(question.input.tail);
@@ -199,7 +202,7 @@ void ask_program(const PhaseDescription& phase, RolloutHost& host, Told done) {
   const std::string nonce = random_nonce();
   Question question = question_of(phase, host, nonce);
   question.input.bytes = question.request.dump() + "\n";
-  host.program->ask(nonce, std::move(question.input), phase.time_limit,
+  host.program->ask(nonce, std::move(question.input), question.time_limit,
                     [&phase, &host, nonce, done](const ExecResult& result) {
                       const std::string word = take_answer(phase, host, nonce, result);
                       host.outcome.seconds[phase.name] += result.seconds;

@@ -65,7 +65,8 @@ struct HostOutcome {
   std::vector<std::string> self_tests;  ///< "cpu_adam: passed", "fused_adam: cannot run here: ..."
   std::map<std::string, SelfTestFigure> self_test_figures;  ///< by op
   std::uint64_t sent_bytes = 0;                             ///< of wheels, as they travelled
-  std::map<std::string, double> seconds;                    ///< by step
+  std::map<std::string, std::uint64_t> got_from;  ///< bytes of wheels, by the host that gave them
+  std::map<std::string, double> seconds;          ///< by step
 };
 
 inline constexpr const char* owed_release = "release";
@@ -127,9 +128,10 @@ struct RolloutOptions {
   /// is left; hosts that would refuse are not touched, and stop nobody.
   enum class Goal { confirmed, staged, rolled_back, proven, removed };
   Goal goal = Goal::confirmed;
-  bool sealed_there = false;  ///< hosts hold their releases; nothing is sent
-  std::string run;            ///< id of this run, [A-Za-z0-9-]
-  ProbeOptions probe;         ///< which interpreter is meant on each host
+  bool sealed_there = false;           ///< hosts hold their releases; nothing is sent
+  std::string run;                     ///< id of this run, [A-Za-z0-9-]
+  ProbeOptions probe;                  ///< which interpreter is meant on each host
+  std::uint64_t bytes_per_second = 0;  ///< that a host may pass on, as what leaves here; 0: any
   std::string pip_mirror;  ///< package index for what the audit says is to be installed; or empty
   std::filesystem::path scratch;  ///< folder with room for what is sent; empty: the temporary one
   Policy policy;

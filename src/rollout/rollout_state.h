@@ -73,6 +73,7 @@ struct PhaseCommand {
   std::filesystem::path file = {};  ///< sent after the request
   std::uint64_t offset = 0;         ///< where in the file to begin
   SharedText more = nullptr;        ///< a JSON object that the request has besides, for many hosts
+  std::chrono::milliseconds more_time = {};  ///< than the phase's time limit
 };
 
 struct PhaseDescription {

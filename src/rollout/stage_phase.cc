@@ -2,72 +2,18 @@
 //
 // How a wheel comes to a host: it says what it lacks, and gets that as one stream. Hosts that lack
 // the same share one stream, which is made once.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
-#include <set>
-#include <tuple>
 
-#include "base/sha256.h"
-#include "rollout/rollout_state.h"
+#include "rollout/deliveries.h"
+#include "rollout/relay.h"
 
 namespace ds {
 namespace {
 
 using nlohmann::json;
-
-// Each takes disk on this machine; hosts that lack what no others do get the whole wheel instead.
-constexpr std::size_t most_streams = 16;
-
-/// What a host said of one wheel.
-struct Lack {
-  std::vector<bool> files;  ///< for each of Wheel::entries
-  StreamPacking packing = StreamPacking::none;
-  std::uint64_t kept = 0;   ///< bytes that an interrupted run left
-  std::string kept_sha256;  ///< of these
-};
-
-using Lacks = std::map<const RolloutHost*, Lack>;  ///< without those that have the release
-
-const Wheel& wheel_of(const RolloutHost& host, std::size_t at) {
-  return *host.set->parcels[at].wheel;
-}
-
-/// [0, 3, 7, 1] for 0, 1, 2, 7.
-json as_runs(const std::vector<std::size_t>& indexes) {
-  std::vector<std::size_t> runs;
-  for (const std::size_t at : indexes) {
-    if (!runs.empty() && runs[runs.size() - 2] + runs.back() == at) {
-      ++runs.back();
-    } else {
-      runs.push_back(at);
-      runs.push_back(1);
-    }
-  }
-  return runs;
-}
-
-/// Whatever a host says, no more than `number` files.
-std::vector<bool> from_runs(const std::vector<std::uint64_t>& runs, std::size_t number) {
-  std::vector<bool> files(number, false);
-  for (std::size_t i = 0; i + 1 < std::min(runs.size(), 2 * number + 1); i += 2) {
-    for (std::uint64_t at = runs[i]; at < number && at - runs[i] < runs[i + 1]; ++at)
-      files[at] = true;
-  }
-  return files;
-}
-
-Lack read_lack(const json& answer, const Wheel& wheel) {
-  Lack lack;
-  lack.files =
-      from_runs(answer.at("lacking").get<std::vector<std::uint64_t>>(), wheel.entries.size());
-  if (answer.at("zstd").get<bool>())
-    lack.packing = StreamPacking::zstd;
-  if (answer.at("part").is_object()) {
-    lack.kept = answer["part"].at("bytes").get<std::uint64_t>();
-    lack.kept_sha256 = answer["part"].at("sha256").get<std::string>();
-  }
-  return lack;
-}
 
 /// What all hosts that get a parcel are told of it.
 class Contents {
@@ -84,70 +30,6 @@ class Contents {
  private:
   std::map<const Parcel*, SharedText> made_;
 };
-
-class Streams {
- public:
-  explicit Streams(const RolloutOptions& options)
-      : folder_(options.scratch.empty() ? std::filesystem::temp_directory_path()
-                                        : options.scratch) {}
-
-  const WheelStream& of(const Wheel& wheel, const Lack& lack) {
-    Key key{&wheel, lack.files, lack.packing};
-    if (made_.size() >= most_streams && !made_.contains(key))
-      std::get<1>(key).assign(lack.files.size(), true);
-    const auto found = made_.find(key);
-    if (found != made_.end())
-      return found->second;
-    WheelStream stream = make_stream(wheel, std::get<1>(key), lack.packing, folder_);
-    return made_.emplace(std::move(key), std::move(stream)).first->second;
-  }
-
- private:
-  using Key = std::tuple<const Wheel*, std::vector<bool>, StreamPacking>;
-  std::filesystem::path folder_;
-  std::map<Key, WheelStream> made_;
-};
-
-/// What a host gets.
-struct Delivery {
-  const WheelStream* stream = nullptr;
-  std::uint64_t kept = 0;  ///< bytes of its beginning that are there
-  std::string kept_sha256 = sha256_hex("");
-};
-
-using Deliveries = std::map<const RolloutHost*, Delivery>;
-
-Deliveries make_deliveries(std::size_t at, const Lacks& lacks, Streams& streams) {
-  Deliveries deliveries;
-  std::map<const WheelStream*, std::set<std::uint64_t>> sizes;
-  for (const auto& [host, lack] : lacks) {
-    const WheelStream& stream = streams.of(wheel_of(*host, at), lack);
-    deliveries[host].stream = &stream;
-    if (lack.kept > 0 && lack.kept <= stream.bytes)
-      sizes[&stream].insert(lack.kept);
-  }
-  std::map<const WheelStream*, std::map<std::uint64_t, Digest>> beginnings;
-  for (const auto& [stream, of_stream] : sizes)
-    beginnings[stream] = sha256_beginnings(stream->file, of_stream);
-  for (auto& [host, delivery] : deliveries) {
-    const Lack& lack = lacks.at(host);
-    const auto& digests = beginnings[delivery.stream];
-    const auto ours = digests.find(lack.kept);
-    // What is no beginning of this stream is sent anew.
-    if (ours == digests.end() || hex(ours->second) != lack.kept_sha256)
-      continue;
-    delivery.kept = lack.kept;
-    delivery.kept_sha256 = lack.kept_sha256;
-  }
-  return deliveries;
-}
-
-json stream_json(const WheelStream& stream) {
-  return {{"bytes", stream.bytes},
-          {"sha256", stream.sha256},
-          {"packing", stream.packing == StreamPacking::zstd ? "zstd" : "none"},
-          {"files", as_runs(stream.files)}};
-}
 
 PhaseDescription lacking_phase(std::size_t at, bool again, Contents& contents, Lacks& lacks) {
   PhaseDescription phase;
@@ -168,32 +50,73 @@ PhaseDescription lacking_phase(std::size_t at, bool again, Contents& contents, L
   return phase;
 }
 
-PhaseDescription stage_phase(std::size_t at, const RolloutOptions& options, bool again,
-                             Contents& contents, const Deliveries& deliveries) {
+/// What stage_phase() is about.
+struct Staging {
+  std::size_t at;  ///< the parcel
+  bool again;
+  const RolloutOptions& options;
+  Contents& contents;
+  const Deliveries& deliveries;
+};
+
+PhaseDescription stage_phase(const Staging& staging, Relay& relay,
+                             std::vector<RolloutHost*>& left) {
   PhaseDescription phase;
   phase.name = "stage";
   phase.done_word = "staged";
-  phase.time_limit = options.policy.time_limits.stage;
-  phase.command = [at, run = options.run, again, &contents, &deliveries](const RolloutHost& host) {
-    const Delivery& delivery = deliveries.at(&host);
+  phase.time_limit = staging.options.policy.time_limits.stage;
+  phase.command = [&staging, &relay](const RolloutHost& host) {
+    const Delivery& delivery = staging.deliveries.at(&host);
     PhaseCommand command{{{"phase", "stage"},
-                          {"run", run},
-                          {"again", again},
+                          {"run", staging.options.run},
+                          {"again", staging.again},
                           {"kept", {{"bytes", delivery.kept}, {"sha256", delivery.kept_sha256}}},
                           {"stream", stream_json(*delivery.stream)}}};
-    command.more = contents.of(host.set->parcels[at]);
-    if (delivery.kept < delivery.stream->bytes) {
+    command.more = staging.contents.of(host.set->parcels[staging.at]);
+    const bool by_hosts = relay.tell(host, *delivery.stream, command.request);
+    if (by_hosts) {
+      command.more_time = relay.patience(*delivery.stream);
+    } else if (delivery.kept < delivery.stream->bytes) {
       command.file = delivery.stream->file;
       command.offset = delivery.kept;
     }
     return command;
   };
-  phase.accept = [at](RolloutHost& host, const json& answer) {
+  phase.accept = [&staging, &relay](RolloutHost& host, const json& answer) {
     host.changed |= answer.value("changed", false);
     if (answer.value("ok", false))
-      host.held.insert(wheel_of(host, at).sha256);
+      host.held.insert(wheel_of(host, staging.at).sha256);
+    relay.hear(host, answer);
+  };
+  phase.forgive = [&left](RolloutHost& host, const json& answer) {
+    if (!answer.value("relay_failed", false))
+      return false;
+    left.push_back(&host);
+    return true;
   };
   return phase;
+}
+
+/// Asks what they lack and sends it; those of which other hosts could give the rest no more.
+std::vector<RolloutHost*> stage_once(std::size_t at, bool again,
+                                     const std::vector<RolloutHost*>& hosts,
+                                     const RolloutOptions& options, Streams& streams, Relay& relay,
+                                     Transport& transport, Status& status) {
+  Contents contents;
+  Lacks lacks;
+  run_phase(lacking_phase(at, again, contents, lacks), hosts, transport, status);
+  const Deliveries deliveries = make_deliveries(at, lacks, streams);
+  std::vector<RolloutHost*> waiting = hosts;
+  std::erase_if(waiting, [&deliveries](const RolloutHost* host) {
+    return !host->good || !deliveries.contains(host);
+  });
+  relay.open(waiting, deliveries);
+  std::erase_if(waiting, [](const RolloutHost* host) { return !host->good; });
+  const Staging staging{at, again, options, contents, deliveries};
+  std::vector<RolloutHost*> left;
+  run_phase(stage_phase(staging, relay, left), waiting, transport, status);
+  relay.close();
+  return left;
 }
 
 }  // namespace
@@ -202,16 +125,18 @@ void stage_parcel(std::size_t at, bool again, const std::vector<RolloutHost*>& h
                   const RolloutOptions& options, Transport& transport, Status& status) {
   if (hosts.empty())
     return;
-  Contents contents;
-  Lacks lacks;
-  run_phase(lacking_phase(at, again, contents, lacks), hosts, transport, status);
   Streams streams(options);
-  const Deliveries deliveries = make_deliveries(at, lacks, streams);
-  std::vector<RolloutHost*> waiting = hosts;
-  std::erase_if(waiting, [&deliveries](const RolloutHost* host) {
-    return !host->good || !deliveries.contains(host);
-  });
-  run_phase(stage_phase(at, options, again, contents, deliveries), waiting, transport, status);
+  Relay relay(options, options.policy.relay, transport, status);
+  const std::vector<RolloutHost*> left =
+      stage_once(at, again, hosts, options, streams, relay, transport, status);
+  if (left.empty())
+    return;
+  status.remark(
+      fmt::format("{} of {} hosts could not get all from other hosts; the rest is sent "
+                  "from here",
+                  left.size(), hosts.size()));
+  Relay none(options, Policy::Relay::off, transport, status);
+  stage_once(at, again, left, options, streams, none, transport, status);
 }
 
 }  // namespace ds

@@ -38,7 +38,10 @@ class Limited(FleetCase):
     def begin_new(self, command, version, *words):
         wheel = pack(self.folder, {"demo/__init__.py": b"", "demo/data.bin": os.urandom(SIZE)},
                      name="demo", version=version)
-        return self.begin(command, "--hostfile", self.hostfile, "--wheel", wheel, *words)
+        policy = self.folder / "policy.yaml"
+        policy.write_text("relay: off\n")  # else little would be sent from here
+        return self.begin(command, "--hostfile", self.hostfile, "--wheel", wheel, "--policy",
+                          policy, *words)
 
     def finish(self, child, state, status=0):
         """Seconds that each host's copy took, and bytes that were sent."""

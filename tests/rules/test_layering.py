@@ -27,7 +27,8 @@ EDGES = {
     "build": "base ui process plan cache",
     "artifact": "base config wheel",
     "audit": "base config facts artifact compat packaging",
-    "rollout": "base ui config journal transport inventory facts wheel audit artifact",
+    "rollout": "base ui config journal transport inventory facts wheel audit artifact "
+               "topology",
     "report": "base audit artifact rollout wheel",
 }
 
