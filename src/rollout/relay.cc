@@ -183,14 +183,18 @@ void Relay::give_parts(const Group& group) {
         found.push_back(peer(*group.hosts[at]));
       return found;
     };
-    std::vector<std::size_t> sources = place.fallbacks;
-    if (place.parent)
-      sources.insert(sources.begin(), *place.parent);
+    json sources = peers(place.fallbacks);
+    if (place.parent) {
+      json parent = peer(*group.hosts[*place.parent]);
+      parent["calls"] = true;
+      sources.insert(sources.begin(), std::move(parent));
+    }
     parts_[group.hosts[i]] = {
-        {"sources", peers(sources)},
+        {"sources", sources},
         {"calls", peers(place.children)},
         {"bytes_per_second", options_.bytes_per_second},
-        {"expected_bytes_per_second", 0},
+        {"expected_bytes_per_second",
+         static_cast<double>(group.stream->bytes) / std::max(group.plan.seconds, 1e-3)},
         {"seconds", (options_.policy.time_limits.stage + patience(*group.stream)).count()},
         {"stall_seconds", stall_seconds}};
   }

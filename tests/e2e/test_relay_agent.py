@@ -4,11 +4,12 @@ import ctypes
 import os
 import pathlib
 import signal
+import socket
 import time
 import unittest
 
 from support.host_side import sha256_of
-from support.relay_case import CHUNK, RelayCase, RelayHost, Stream, is_gone, until
+from support.relay_case import CHUNK, RelayCase, RelayHost, SshdHost, Stream, is_gone, until
 from support.relay_peer import Parent, giving
 
 SIZE = 12 << 20
@@ -280,6 +281,15 @@ class Ends(RelayCase):
         self.assert_staged(first, self.stream, feed.answer())
         self.assert_staged(second, self.stream, answer.result(60))
         self.assertEqual(answer.result()["relay"]["in"], {first.id: SIZE - half})
+
+    def test_with_the_client_s_end_of_an_sshd(self):
+        (first,), second = self.hosts(1), SshdHost(self, 2)
+        self.feed(first, self.stream).upto(SIZE // 2)
+        self.stage(second, self.stream, [first])
+        self.assertTrue(until(lambda: second.has(self.stream) == SIZE // 2, 30))
+        agent = second.agent()
+        second.socket.shutdown(socket.SHUT_WR)
+        self.assertTrue(until(lambda: is_gone(agent), 5))
 
     def test_what_was_changed_meanwhile_is_fetched_anew(self):
         first, second = self.hosts(1, 2)

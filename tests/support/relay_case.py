@@ -10,6 +10,7 @@ import pathlib
 import random
 import signal
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -110,6 +111,24 @@ class RelayHost(HostSide):
         path = self.root / "releases" / stream.release / "demo" / "data"
         with open(path, "rb") as content:
             return hashlib.sha256(content.read()).hexdigest() == stream.name
+
+
+class SshdHost(RelayHost):
+    """As sshd(8) starts it: input and output are one socket, of which the client ends one half."""
+
+    def open(self, within=()):
+        self.socket, there = socket.socketpair()
+        words = [*within, str(self.prefix / "bin/python"), "-I", "-B", "-c",
+                 "import sys; exec(sys.stdin.buffer.read(%d))" % len(self.program.encode())]
+        with there:
+            child = subprocess.Popen(words, stdin=there, stdout=there, stderr=subprocess.PIPE)
+        child.stdin, child.stdout = self.socket.makefile("wb"), self.socket.makefile("rb")
+        child.stdin.write(self.program.encode())
+        return child
+
+    def end(self):
+        super().end()
+        self.socket.close()
 
 
 class Feed:
