@@ -18,6 +18,7 @@ EDGES = {
     "inventory": "base",
     "journal": "base",
     "packaging": "base",
+    "topology": "base",
     "wheel": "base packaging",
     "source": "base process",
     "transport": "base process",
