@@ -77,6 +77,12 @@ TEST_CASE("topology: two hosts") {
   CHECK(plan.most_children == 0);
   CHECK(plan.places[0].children == Numbers{});
   CHECK(plan.explanation == "2 hosts from the coordinator, 0.8 s; relaying would take 0.8 s");
+
+  request.trees_only = true;
+  plan = plan_topology(request);
+  CHECK(parents_of(plan) == "- 0");
+  request.hosts[1].relays = false;
+  CHECK(is_star(plan_topology(request)));
 }
 
 TEST_CASE("topology: few bytes are a star") {
