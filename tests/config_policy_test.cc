@@ -208,7 +208,7 @@ TEST_CASE("policy: whether hosts pass wheels on") {
   CHECK(policy.relay == Policy::Relay::on);
   CHECK(policy.relay_net == "fd00:1::/48");
   for (const char* text : {"10.1.0.0", "10.1.0.0/", "10.1.0.0/33", "10.1/16", "fd00::/129", "/8",
-                           "eth0", "10.1.0.0/16 "}) {
+                           "eth0", "10.1.0.0/16,fd00::/8"}) {
     CHECK(refusal(std::string("relay_net: '") + text + "'\n") ==
           std::string("p.yaml:1:12: '") + text +
               "' is no network; write an address and the length of its prefix, such as "

@@ -34,9 +34,8 @@ ROLLOUT_SUITES = ("test_canary", "test_commands", "test_coordinator_killed", "te
                   "test_host_history", "test_keep", "test_launchers", "test_left_out",
                   "test_lock", "test_login_environment", "test_moved_bytes", "test_night",
                   "test_owner_group", "test_ownership", "test_pin", "test_pip_mode",
-                  "test_readers", "test_relay", "test_relay_agent", "test_relay_fuzz",
-                  "test_relay_parts", "test_relay_strangers", "test_remove", "test_remove_host",
-                  "test_screen", "test_shared", "test_slow_hosts", "test_slurm")
+                  "test_readers", "test_remove", "test_remove_host", "test_screen", "test_shared",
+                  "test_slow_hosts", "test_slurm")
 
 
 class Totals:

@@ -30,7 +30,8 @@ def free_port(address):
 class SshdHosts:
     """`number` hosts n1..nN below `folder`; config is a file for ds-deploy -F."""
 
-    def __init__(self, folder, number):
+    def __init__(self, folder, number, address=None):
+        """`address` gives that of host 1, 2, ...; then ports are 2222."""
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True)
         self.user_key = self.folder / "user_key"
@@ -42,17 +43,18 @@ class SshdHosts:
             os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
         known, config = [], []
         for index in range(1, number + 1):
-            name, address = "n%d" % index, "127.0.0.%d" % (index + 1)
+            name = "n%d" % index
+            where = address(index) if address else "127.0.0.%d" % (index + 1)
             home = self.folder / name
             (home / "home").mkdir(parents=True)
             # A login that talks, as many do.
             (home / "home" / ".bashrc").write_text("echo Welcome; echo 'last login: today' >&2\n")
-            port = free_port(address)
+            port = 2222 if address else free_port(where)
             self.make_key(home / "host_key")
-            self.hosts[name] = {"address": address, "port": port, "folder": home, "process": None}
+            self.hosts[name] = {"address": where, "port": port, "folder": home, "process": None}
             public = (home / "host_key.pub").read_text().split()
-            known.append("[%s]:%d %s %s" % (address, port, public[0], public[1]))
-            config.append("Host %s\n  HostName %s\n  Port %d\n" % (name, address, port))
+            known.append("[%s]:%d %s %s" % (where, port, public[0], public[1]))
+            config.append("Host %s\n  HostName %s\n  Port %d\n" % (name, where, port))
         self.known_hosts.write_text("\n".join(known) + "\n")
         self.config.write_text("".join(config) + "Host *\n  User %s\n  IdentityFile %s\n"
                                "  IdentitiesOnly yes\n  UserKnownHostsFile %s\n"
