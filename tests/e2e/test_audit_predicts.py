@@ -3,7 +3,7 @@
 import json
 
 from e2e.test_audit import V100, ReplayCase
-from support.deploy_case import clean_environment
+from support.deploy_case import FEW_OPS, clean_environment
 
 A100 = {**V100, "name": "NVIDIA A100-SXM4-80GB", "compute_capability": "8.0"}
 H100 = {**V100, "name": "NVIDIA H100 80GB HBM3", "compute_capability": "9.0"}
@@ -46,10 +46,12 @@ class DryRun(ReplayCase):
             "old-driver": {"gpus": [A100], "driver": "450.80.02"},
             "other-machine": {"machine": "aarch64", "gpus": [], "driver": ""},
             "small-cpu": {"gpus": [], "driver": "", "cpu_level": 1}})
+        ops = self.copy_ops(FEW_OPS)
         for archs in ("8.0", "8.0;9.0", "8.0+PTX"):
             with self.subTest(archs):
                 env = clean_environment(TORCH_CUDA_ARCH_LIST=archs)
-                where = ["--facts", saved, "--build-dir", self.folder / ("build" + archs)]
+                where = ["--facts", saved, "--ops", ops,
+                         "--build-dir", self.folder / ("build" + archs)]
                 predicted = self.report("--dry-run", *where, env=env)
                 self.assertEqual(predicted["wheels"], [])
                 built = self.run_program("build", *where, "--output", self.folder / "dist", env=env)

@@ -9,7 +9,7 @@ import subprocess
 import unittest
 
 from support import prepare_torch
-from support.deploy_case import ROOT, DeployCase, clean_environment
+from support.deploy_case import LIBRARY_GPUS, ROOT, DeployCase, clean_environment
 
 MINORS = range(9, 14)
 # The oldest and the newest that were tried; they are large, so only a long run has them.
@@ -62,7 +62,8 @@ class Sources(DeployCase):
 class OneWheel(DeployCase):
     def setUp(self):
         super().setUp()
-        self.wheel = self.deploy("build", "-l", "--output", self.folder)["file"]
+        self.wheel = self.deploy("build", "-l", "--output", self.folder,
+                                 env=clean_environment(**LIBRARY_GPUS))["file"]
 
     def install(self, python):
         """An interpreter that has the wheel, by pip."""

@@ -18,6 +18,13 @@ PROGRAM = os.environ.get("DS_DEPLOY", str(ROOT / "build-dev" / "ds-deploy"))
 BUILD_FOLDER = pathlib.Path(os.environ.get("DS_DEPLOY_TEST_BUILD", str(ROOT / "build-dev")))
 
 
+# What the whole library is compiled for; in a long run for all that this nvcc knows.
+LIBRARY_GPUS = {} if os.environ.get("DS_DEPLOY_LONG") else {"TORCH_CUDA_ARCH_LIST": "8.0;9.0"}
+
+# A library of both kinds of ops that is compiled soon.
+FEW_OPS = ("VERSION", "common", "cpu_adam", "fused_adam", "utils")
+
+
 def clean_environment(**extra):
     """The caller's environment less what would change a test's outcome."""
     dropped = ("DS_BUILD_", "TORCH_", "MAX_JOBS", "VIRTUAL_ENV", "CONDA_PREFIX", "NO_COLOR",
@@ -107,10 +114,14 @@ class DeployCase(unittest.TestCase):
                 wheel.writestr(path, text)
         return target
 
-    def copy_ops(self):
-        """A copy of the op library to change; not a git work tree of its own."""
+    def copy_ops(self, names=None):
+        """A copy of the op library, or of these folders of it, to change; not a git work tree of
+        its own."""
         target = self.folder / "ops"
-        shutil.copytree(ROOT / "ops", target, ignore=shutil.ignore_patterns("__pycache__"))
+        left_out = {path.name for path in (ROOT / "ops").iterdir()} - set(names or os.listdir(
+            ROOT / "ops"))
+        shutil.copytree(ROOT / "ops", target, ignore=shutil.ignore_patterns(
+            "__pycache__", *left_out))
         return target
 
     @staticmethod

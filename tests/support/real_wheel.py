@@ -18,10 +18,10 @@ from support.find_nvcc import find_nvcc
 from support.real_parts import MODULES, newest, site_packages
 
 # By their build variables; those that are loaded first come by themselves.
-FEW = ("UTILS", "CPU_ADAM", "FUSED_ADAM", "AIO")
+FEW = ("UTILS", "CPU_ADAM", "FUSED_ADAM")
 ALL = ("UTILS", "CPU_ADAM", "CPU_ADAGRAD", "FUSED_ADAM", "FUSED_LAMB", "QUANTIZER", "RANDOM_LTD",
        "SPATIAL_INFERENCE", "AIO", "TRANSFORMER", "STOCHASTIC_TRANSFORMER", "TRANSFORMER_INFERENCE")
-NAMES = {FEW: {"utils", "cpu_adam", "fused_adam", "async_io", "pin_memory"},
+NAMES = {FEW: {"utils", "cpu_adam", "fused_adam"},
          ALL: {"utils", "cpu_adam", "cpu_adagrad", "fused_adam", "fused_lamb", "quantizer",
                "random_ltd", "spatial_inference", "async_io", "pin_memory", "transformer",
                "stochastic_transformer", "transformer_inference"}}
