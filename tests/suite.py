@@ -25,8 +25,8 @@ SSH_SUITES = ("test_faults", "test_interrupt", "test_hostile_output", "test_jump
               "test_trust", "test_sshd_matrix", "test_ssh_refusals")
 
 
-# Tests of rollouts mostly wait, for hosts and for time to pass: they run beside all others, after
-# those of the ops. Those of connections have short limits and do not run beside compilers.
+# Tests of rollouts mostly wait, for hosts and for time to pass: they run beside all others. Those of
+# connections have short limits and do not run beside compilers.
 ROLLOUT_UNITS = "rollout*,dead-man*,policy*,conversation*"
 ROLLOUT_SUITES = ("test_canary", "test_commands", "test_coordinator_killed", "test_crash",
                   "test_dead_man", "test_demo", "test_diff", "test_faults_copy",
@@ -58,7 +58,7 @@ class Totals:
         ends = re.findall(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", said, re.M)
         print(re.sub(r"^(skipped: .*|\d+ passed, .* skipped)\n", "", said, flags=re.M), end="")
         if not ends or (status != 0) != (int(ends[-1][1]) > 0):
-            print("the tests of rollouts and of ops ended with status %d" % status)
+            print("the tests of rollouts ended with status %d" % status)
             self.failed += 1
             return
         self.passed += int(ends[-1][0])
@@ -229,7 +229,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", required=True)
     parser.add_argument("--long", action="store_true")
-    parser.add_argument("--rollout", action="store_true", help="only tests of rollouts and of ops")
+    parser.add_argument("--rollout", action="store_true", help="only the tests of rollouts")
     parser.add_argument("-k", dest="pattern", help="only Python tests whose name has this in it")
     options = parser.parse_args()
     build = (ROOT / options.build).resolve()
@@ -250,11 +250,11 @@ def main():
         totals.add_suites(options.pattern, lambda name: True)
     elif options.rollout:
         totals.add_unit_tests(unit_tests, "-tc=" + ROLLOUT_UNITS)
-        totals.add_ops(build, None)
         totals.add_suites(None, lambda name: name in ROLLOUT_SUITES)
     else:
         with beside("--rollout", *sys.argv[1:]) as part:
             totals.add_unit_tests(unit_tests, "-tce=" + ROLLOUT_UNITS)
+            totals.add_ops(build, None)
             totals.add_suites(None, lambda name: name not in ROLLOUT_SUITES)
             totals.add_part(*part())
     if options.pattern is not None:
