@@ -11,25 +11,9 @@ import tempfile
 import time
 import unittest
 
-from support.host_side import OUTLIVING, HostSide, text_of
+from support.host_side import OUTLIVING, HostSide, is_gone, text_of, until
 
 LONG = os.environ.get("DS_DEPLOY_LONG") == "1"
-
-
-def until(condition, seconds):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def ended(pid):
-    try:
-        return pathlib.Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 class DeadMan(unittest.TestCase):
@@ -56,7 +40,7 @@ class DeadMan(unittest.TestCase):
         self.assertEqual((answer["ok"], answer["previous"]), (True, [self.old]))
         watcher = self.watcher()
         self.assertEqual(self.host.ask("keep", activation="run-1")["state"], "confirmed")
-        self.assertTrue(until(lambda: ended(watcher), 5))
+        self.assertTrue(until(lambda: is_gone(watcher), 5))
         time.sleep(2)
         self.assertEqual(self.host.pointer(), [self.new])
         self.assertEqual(self.host.record("confirmed.json")["before"], [[], [self.old]])
@@ -242,7 +226,7 @@ class DeadMan(unittest.TestCase):
         self.assertTrue(self.host.ask("show-outliving", run="r", dead_man=program)["ok"])
         pid = self.host.record("outlives.json")["pid"]
         self.assertTrue(self.host.ask("is-outlived", run="r")["outlives"])
-        self.assertTrue(until(lambda: ended(pid), 5))
+        self.assertTrue(until(lambda: is_gone(pid), 5))
         self.assertFalse(self.host.ask("is-outlived", run="r")["outlives"])
 
     def test_one_that_is_killed_with_its_session_is_noticed(self):
@@ -250,7 +234,7 @@ class DeadMan(unittest.TestCase):
         self.host.ask("show-outliving", run="r", dead_man=program)
         pid = self.host.record("outlives.json")["pid"]
         os.kill(pid, signal.SIGKILL)
-        self.assertTrue(until(lambda: ended(pid), 5))
+        self.assertTrue(until(lambda: is_gone(pid), 5))
         self.assertFalse(self.host.ask("is-outlived", run="r")["outlives"])
 
 

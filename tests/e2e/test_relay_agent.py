@@ -8,8 +8,8 @@ import socket
 import time
 import unittest
 
-from support.host_side import sha256_of
-from support.relay_case import CHUNK, RelayCase, RelayHost, SshdHost, Stream, is_gone, until
+from support.host_side import is_gone, sha256_of, until
+from support.relay_case import CHUNK, RelayCase, RelayHost, SshdHost, Stream
 from support.relay_peer import Parent, giving
 
 SIZE = 12 << 20

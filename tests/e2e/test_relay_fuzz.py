@@ -14,7 +14,8 @@ import threading
 import time
 import unittest
 
-from support.relay_case import RelayCase, Stream, until
+from support.host_side import until
+from support.relay_case import RelayCase, Stream
 from support.relay_peer import NONE, Parent, connect, frame
 
 LONG = os.environ.get("DS_DEPLOY_LONG") == "1"

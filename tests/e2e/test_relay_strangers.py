@@ -8,9 +8,9 @@ import threading
 import time
 import unittest
 
-from support.host_side import TEMPLATES
+from support.host_side import TEMPLATES, until
 from support.relay_authority import Authority
-from support.relay_case import RelayCase, Stream, until
+from support.relay_case import RelayCase, Stream
 from support.relay_peer import Parent, connect, giving, read_frame
 
 SIZE = 8 << 20

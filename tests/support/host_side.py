@@ -5,6 +5,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
 import zipfile
 
 TEMPLATES = pathlib.Path(__file__).resolve().parents[2] / "templates"
@@ -24,6 +25,24 @@ def sha256_of(content):
 
 def text_of(names):
     return "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+
+
+def until(condition, seconds):
+    """Whether it came true in that time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def is_gone(pid):
+    """Also of one that nobody has waited for."""
+    try:
+        return pathlib.Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 class HostSide:

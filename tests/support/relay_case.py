@@ -18,26 +18,10 @@ import time
 import types
 import unittest
 
-from support.host_side import AGENT, HostSide, sha256_of, text_of
+from support.host_side import AGENT, HostSide, is_gone, sha256_of, text_of, until
 from support.relay_authority import Authority
 
 CHUNK = 1 << 20
-
-
-def until(condition, seconds):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def is_gone(pid):
-    try:
-        return pathlib.Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 class Stream:
@@ -216,6 +200,6 @@ class RelayCase(unittest.TestCase):
         return answer["relay"]
 
     @staticmethod
-    def not_at( host, **more):
+    def not_at(host, **more):
         """What others are told of it where they cannot connect to it."""
         return types.SimpleNamespace(id=host.id, peer=dict(host.peer, port=1, **more))
